@@ -1,0 +1,1 @@
+"""How better pictures become a film: media in and out, and the chain between."""

@@ -1,0 +1,1 @@
+"""All of PyAV: files in, frames out; frames in, files out."""
