@@ -1,0 +1,85 @@
+"""The known models and where they are found: a name or a folder becomes a bundle, a bundle becomes an upscaler."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import platformdirs
+import torch
+
+from image_core.bundle import Bundle, load_generator, load_prompt, read_bundle
+from image_core.errors import ModelNotFoundError
+from image_core.options import Precision, UpscaleOptions
+from image_core.upscale import Upscaler
+
+EMBEDDED = Path(__file__).parent / "weights"
+BEST_FIRST = ("sd21", "lite")
+"""What `--model auto` tries, in this order."""
+
+# Peak memory for each output pixel in float32, measured with benchmarks/memory.py; half precision needs about half
+BYTES_PER_PIXEL = {"lite": 600, "kl": 7000}
+
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+def models_folder() -> Path:
+    """Where imported models are kept, by the platform's convention."""
+    return platformdirs.user_data_path("osediff", appauthor=False) / "models"
+
+
+def installed() -> dict[str, Path]:
+    """Name -> folder of every model on this machine."""
+    folders = [*EMBEDDED.glob("*/bundle.json"), *models_folder().glob("*/bundle.json")]
+    return {path.parent.name: path.parent for path in folders}
+
+
+def find_model(name: str) -> Bundle:
+    """A known name, "auto", or the path of a bundle. Raises ModelNotFoundError, or CheckpointError for a bad bundle."""
+    known = installed()
+    if name == "auto":
+        name = next((best for best in BEST_FIRST if best in known), name)
+    if name in known:
+        return read_bundle(known[name])
+    if Path(name).is_dir():
+        return read_bundle(Path(name))
+    raise ModelNotFoundError(
+        f"there is no model {name!r} here: expected one of {', '.join(['auto', *known])} or the folder of a bundle "
+        "(osediff models list shows what is installed, osediff models import makes a bundle)"
+    )
+
+
+def choose_device(name: str) -> torch.device:
+    """ "auto" is the first GPU, else the CPU. Raises ModelNotFoundError for a device that is not here."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise ModelNotFoundError(f"device {name!r} cannot be used here: {str(error).splitlines()[0]}") from error
+
+
+def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:
+    """ "auto" is fp16 on a GPU (bf16 loses a tenth of the latent's accuracy in the one step) and fp32 on a CPU."""
+    if precision == "auto":
+        return torch.float16 if device.type == "cuda" else torch.float32
+    return DTYPES[precision]
+
+
+def load_upscaler(
+    bundle: Bundle,
+    options: UpscaleOptions,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    report: Callable[[str], None] = lambda _: None,
+) -> Upscaler:
+    """Read weights and prompt, ready to run. Raises CheckpointError for damaged files or a prompt it cannot read."""
+    text = load_prompt(bundle, options.prompt, device, dtype)
+    generator = load_generator(bundle, device, dtype)
+    return Upscaler(
+        generator,
+        text,
+        options,
+        bytes_per_pixel=BYTES_PER_PIXEL[bundle.config.autoencoder] * dtype.itemsize // 4,
+        color_fix=bundle.config.color_fix,
+        report=report,
+    )

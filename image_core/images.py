@@ -1,0 +1,71 @@
+"""The only place that converts between pictures and tensors, enlarges, pads and crops back.
+
+A picture is (H, W, 3) RGB, uint8 or uint16. A tensor is float, (B, 3, H, W), in [-1, 1].
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+Picture = NDArray[np.uint8] | NDArray[np.uint16]
+
+
+def peak(image: Picture) -> int:
+    """The code value of white: 255 or 65535. Raises ValueError for anything but (H, W, 3) of uint8 or uint16."""
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype not in (np.uint8, np.uint16):
+        raise ValueError(f"expected an RGB picture (H, W, 3) of uint8 or uint16, got {image.shape} of {image.dtype}")
+    return int(np.iinfo(image.dtype).max)
+
+
+def scaled_size(height: int, width: int, scale: float) -> tuple[int, int]:
+    """Height and width of a picture enlarged by `scale`, rounded to whole pixels, at least 1."""
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def enlarge(image: Picture, height: int, width: int) -> Picture:
+    """Resize with PIL's bicubic filter, as the published OSEDiff does. Same dtype out; no copy if the size is right."""
+    white = peak(image)
+    if image.shape[:2] == (height, width):
+        return image
+    if image.dtype == np.uint8:
+        return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
+    # PIL has no 16-bit RGB: the same filter in float, one channel at a time
+    channels = [
+        Image.fromarray(image[..., c].astype(np.float32)).resize((width, height), Image.Resampling.BICUBIC)
+        for c in range(3)
+    ]
+    resized = np.stack([np.asarray(channel) for channel in channels], axis=-1)
+    return np.clip(np.rint(resized), 0, white).astype(np.uint16)
+
+
+def to_tensor(images: Sequence[Picture]) -> Tensor:
+    """Stack pictures of one size and dtype into a float32 tensor (B, 3, H, W) in [-1, 1], channels last in memory."""
+    white = peak(images[0])
+    values = torch.from_numpy(np.stack(images).astype(np.float32))
+    return (values * (2 / white) - 1).permute(0, 3, 1, 2)
+
+
+def to_pictures(tensor: Tensor, dtype: np.dtype | type) -> list[Picture]:
+    """The inverse of `to_tensor`: clamped and rounded to nearest, never truncated."""
+    white = int(np.iinfo(dtype).max)
+    values = ((tensor.detach().float().clamp(-1, 1) + 1) * (white / 2)).round()
+    return list(values.permute(0, 2, 3, 1).contiguous().cpu().numpy().astype(dtype))
+
+
+def pad_to_multiple(tensor: Tensor, multiple: int) -> Tensor:
+    """Repeat the bottom row and the right column until both sides divide by `multiple`. Crop back with `crop`."""
+    height, width = tensor.shape[-2:]
+    bottom, right = -height % multiple, -width % multiple
+    if not bottom and not right:
+        return tensor
+    return F.pad(tensor, (0, right, 0, bottom), mode="replicate")
+
+
+def crop(tensor: Tensor, height: int, width: int) -> Tensor:
+    """The top left `height` x `width` of (B, C, H, W)."""
+    return tensor[..., :height, :width]

@@ -1,0 +1,94 @@
+"""Build the embedded model: a one-step generator of the OSEDiff kind that is small enough to train from scratch."""
+
+import torch
+from diffusers import UNet2DConditionModel
+from image_core.generator import Generator
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from image_core.autoencoder import LATENT_PX, LiteAutoencoder, LiteConfig
+from train.config import ModelConfig
+
+
+def alpha_bar(timestep: int) -> float:
+    """Share of signal power left at `timestep` under the noise schedule of Stable Diffusion (scaled linear)."""
+    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
+    return float(torch.cumprod(1 - betas, 0)[timestep])
+
+
+def build_generator(config: ModelConfig) -> Generator:
+    """A generator with random weights whose noise prediction starts at zero."""
+    autoencoder = LiteAutoencoder(
+        LiteConfig(
+            config.latent_channels,
+            config.encoder_width,
+            config.encoder_blocks,
+            config.decoder_width,
+            config.decoder_blocks,
+        )
+    )
+    depth = len(config.widths)
+    unet = UNet2DConditionModel(
+        in_channels=config.latent_channels,
+        out_channels=config.latent_channels,
+        block_out_channels=config.widths,
+        down_block_types=("DownBlock2D",) * depth,
+        up_block_types=("UpBlock2D",) * depth,  # attention in the middle block only
+        layers_per_block=1,
+        norm_num_groups=16,
+        attention_head_dim=8,
+        cross_attention_dim=config.prompt_width,
+    )
+    nn.init.zeros_(unet.conv_out.weight)
+    nn.init.zeros_(unet.conv_out.bias)
+    return Generator(autoencoder, unet, alpha_bar(config.timestep), config.timestep)
+
+
+def block_basis(pictures: list[Tensor], channels: int, count: int = 40_000, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Whitened principal components of the 8 x 8 blocks of pictures.
+
+    pictures: each (3, H, W) in [-1, 1]. Returns the basis (channels, 192), scaled to unit variance of the latent, and
+    the mean block (192,), both in the order of pixel_unshuffle.
+    """
+    draw = torch.Generator().manual_seed(seed)
+    share = max(1, count // len(pictures))
+    drawn = []
+    for picture in pictures:
+        height, width = (side // LATENT_PX * LATENT_PX for side in picture.shape[-2:])
+        blocks = F.pixel_unshuffle(picture[None, :, :height, :width], LATENT_PX)[0].flatten(1).T
+        drawn.append(blocks[torch.randperm(len(blocks), generator=draw)[:share]])
+    blocks = torch.cat(drawn).double()
+    mean = blocks.mean(0)
+    values, vectors = torch.linalg.eigh((blocks - mean).T @ (blocks - mean) / len(blocks))
+    top = values.argsort(descending=True)[:channels]
+    basis = vectors[:, top].T / values[top].sqrt()[:, None]
+    return basis.float(), mean.float()
+
+
+class BlockLatent(nn.Module):
+    """The clean latent that the generator aims at: the whitened principal components of each 8 x 8 block."""
+
+    def __init__(self, basis: Tensor, mean: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("weight", basis[:, :, None, None])
+        self.register_buffer("bias", -(basis @ mean))
+        self.weight: Tensor
+        self.bias: Tensor
+
+    def forward(self, image: Tensor) -> Tensor:
+        """image: (B, 3, H, W) in [-1, 1]. Returns (B, C, H/8, W/8)."""
+        return F.conv2d(F.pixel_unshuffle(image, LATENT_PX), self.weight, self.bias)
+
+
+def start_from_blocks(generator: Generator, target: BlockLatent) -> None:
+    """Let the untrained generator pass the block latent through: encode it scaled as if noise were to be removed."""
+    autoencoder = generator.autoencoder
+    assert isinstance(autoencoder, LiteAutoencoder)
+    shrink = alpha_bar(generator.timestep) ** 0.5  # undone by the division in the one step
+    with torch.no_grad():
+        autoencoder.projection.weight.copy_(target.weight * shrink)
+        autoencoder.projection.bias.copy_(target.bias * shrink)  # type: ignore[union-attr]
+    last = autoencoder.encoder[-1]
+    assert isinstance(last, nn.Conv2d) and last.bias is not None
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
