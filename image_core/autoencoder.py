@@ -72,7 +72,7 @@ class LiteAutoencoder(nn.Module):
     def decode_unclamped(self, latent: Tensor, image: Tensor) -> Tensor:
         """As `decode`, before the clamp, which would stop gradients in training."""
         features = F.pixel_shuffle(self.from_latent(latent), self.growth)
-        features = features + self.from_image(F.pixel_unshuffle(image, self.config.skip_px))
+        features = features + self.from_image(F.pixel_unshuffle(image, self.config.skip_px).to(features.dtype))
         detail = F.pixel_shuffle(self.to_patch(self.decoder(features)), self.config.skip_px)
         # float32 sum: the picture must not be rounded to half precision on its way through the skip
         return image + (0.1 * detail).to(image.dtype)

@@ -2,11 +2,11 @@
 
 import torch
 from diffusers import UNet2DConditionModel
-from image_core.generator import Generator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from image_core.autoencoder import LATENT_PX, LiteAutoencoder, LiteConfig
+from image_core.generator import Generator
 from train.config import ModelConfig
 
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from image_core.generator import Generator
 from torch import Tensor
 
+from image_core.generator import Generator
 from image_core.images import to_tensor
 from train.config import LoopConfig, Recipe
 from train.data import Pairs, batches, list_pictures

@@ -1,0 +1,56 @@
+"""One click group behind two names, `osediff-video` and `osediff`. Commands are imported when they are asked for."""
+
+import importlib
+from typing import Any
+
+import click
+
+from image_core.errors import OseDiffError
+
+COMMANDS = {
+    "upscale": "Make films or folders of frames sharper and larger.",
+    "image": "Make pictures sharper and larger.",
+    "probe": "Say what a film holds and what would become of it.",
+    "models": "List, import and verify models.",
+    "train": "Train a model from a recipe.",
+}
+
+
+class LazyGroup(click.Group):
+    """Knows its commands by name; turns our errors into one line and exit code 1."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        return getattr(importlib.import_module(f"cli.{cmd_name}"), cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except OseDiffError as error:
+            if ctx.params.get("debug"):
+                raise
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, help="Show tracebacks and the libraries' warnings.")
+@click.version_option(package_name="osediff-video", message="%(version)s")
+def cli(debug: bool) -> None:
+    """Sharpen films and pictures with one diffusion step per frame (OSEDiff)."""
+    if not debug:
+        import logging
+        import os
+        import warnings
+
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
+        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+        os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")

@@ -1,0 +1,230 @@
+"""A model as a folder: `bundle.json` and safetensors. Read, write, verify.
+
+bundle.json            what it is, and the sha256 of every other file
+unet.json/.safetensors          UNet2DConditionModel: settings, weights
+autoencoder.json/.safetensors   AutoencoderKL ("kl") or LiteAutoencoder ("lite")
+prompts.safetensors    text embeddings under "0", "1", ..., each (1, L, D); the first is the default
+lora.unet.safetensors, lora.vae.safetensors     adapters that were not merged (optional)
+text_encoder/, tokenizer/                       for prompts that are not stored (optional)
+"""
+
+import dataclasses
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from image_core.autoencoder import LiteAutoencoder, LiteConfig
+from image_core.errors import CheckpointError, OutputError
+from image_core.generator import Generator, KLAutoencoder, set_precision
+from image_core.lora import LoraWeights, add_lora_weights, from_tensors, to_tensors
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class BundleConfig:
+    """What a bundle says of itself. files: relative path -> sha256, filled in by `write_bundle`.
+
+    autoencoder: "kl" or "lite". prompts: the texts whose embeddings are stored. card: provenance, free of form.
+    """
+
+    name: str
+    autoencoder: str
+    timestep: int
+    alpha_bar: float
+    latent_scale: float
+    color_fix: str
+    prompts: tuple[str, ...]
+    licence: str
+    card: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+    format_version: int = FORMAT_VERSION
+
+
+@dataclass(frozen=True)
+class Bundle:
+    path: Path
+    config: BundleConfig
+
+
+def write_bundle(
+    path: Path,
+    config: BundleConfig,
+    *,
+    autoencoder: nn.Module,
+    unet: nn.Module,
+    prompts: Sequence[Tensor],
+    lora: Mapping[str, LoraWeights] | None = None,
+    text_encoder_folder: Path | None = None,
+) -> Bundle:
+    """Write the folder `path`, whole or not at all. Tensors keep their dtype.
+
+    lora: adapters by "unet" and "vae". text_encoder_folder: holds text_encoder/ and tokenizer/, which are copied.
+    Raises OutputError if `path` exists, ValueError if texts and embeddings differ in number.
+    """
+    if path.exists():
+        raise OutputError(f"{path}: exists already; remove it or choose another name for the bundle")
+    if len(prompts) != len(config.prompts):
+        raise ValueError(f"{len(config.prompts)} prompts but {len(prompts)} embeddings")
+    part = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        _write_module(part, "unet", unet, {k: v for k, v in unet.config.items() if not k.startswith("_")})  # type: ignore[union-attr, operator]
+        inner = autoencoder.vae if isinstance(autoencoder, KLAutoencoder) else autoencoder
+        _write_module(part, "autoencoder", inner, _autoencoder_settings(inner))
+        save_file({str(i): p.contiguous() for i, p in enumerate(prompts)}, part / "prompts.safetensors")
+        for name, weights in (lora or {}).items():
+            save_file(to_tensors(weights), part / f"lora.{name}.safetensors", {"scale": repr(weights.scale)})
+        if text_encoder_folder:
+            for folder in ("text_encoder", "tokenizer"):
+                shutil.copytree(text_encoder_folder / folder, part / folder)
+        files = {p.relative_to(part).as_posix(): sha256(p) for p in sorted(part.rglob("*")) if p.is_file()}
+        config = dataclasses.replace(config, files=files)
+        (part / "bundle.json").write_text(json.dumps(dataclasses.asdict(config), indent=1) + "\n", encoding="utf-8")
+        part.chmod(0o755)
+        part.rename(path)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return Bundle(path, config)
+
+
+def _autoencoder_settings(autoencoder: nn.Module) -> dict[str, Any]:
+    if isinstance(autoencoder, LiteAutoencoder):
+        return dataclasses.asdict(autoencoder.config)
+    return {k: v for k, v in autoencoder.config.items() if not k.startswith("_")}  # type: ignore[union-attr, operator]
+
+
+def _write_module(folder: Path, name: str, module: nn.Module, settings: dict[str, Any]) -> None:
+    (folder / f"{name}.json").write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+    # contiguous: channels-last memory is a matter of the machine, not of the file
+    save_file({key: value.contiguous() for key, value in module.state_dict().items()}, folder / f"{name}.safetensors")
+
+
+def read_bundle(path: Path) -> Bundle:
+    """Read and check `bundle.json`; the weights are read later. Raises CheckpointError."""
+    file = path / "bundle.json"
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path}: not a bundle, it holds no bundle.json (see osediff models import)") from error
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{file}: cannot be read: {error}") from error
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{file}: expected an object, got {type(values).__name__}")
+    if values.get("format_version") != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{file}: format version {values.get('format_version')}, this program reads {FORMAT_VERSION}; "
+            "update osediff-video or import the model again"
+        )
+    known = {f.name for f in dataclasses.fields(BundleConfig)}
+    for key in sorted(known ^ values.keys()):
+        raise CheckpointError(f"{file}: {'missing' if key in known else 'unknown'} key {key!r}")
+    if values["autoencoder"] not in ("kl", "lite"):
+        raise CheckpointError(f"{file}: autoencoder must be 'kl' or 'lite', got {values['autoencoder']!r}")
+    for name in values["files"]:
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\\" in name:
+            raise CheckpointError(f"{file}: {name!r} lies outside the bundle")
+    return Bundle(path, BundleConfig(**{**values, "prompts": tuple(values["prompts"])}))
+
+
+def verify_bundle(bundle: Bundle) -> None:
+    """Compare every file with its sha256. Raises CheckpointError naming the first that is missing or altered."""
+    for name, expected in bundle.config.files.items():
+        path = bundle.path / name
+        if not path.is_file():
+            raise CheckpointError(f"{path}: missing; import or download the model {bundle.config.name} again")
+        if (found := sha256(path)) != expected:
+            raise CheckpointError(
+                f"{path}: altered or damaged (sha256 {found[:12]}..., expected {expected[:12]}...); "
+                f"import or download the model {bundle.config.name} again"
+            )
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def load_generator(bundle: Bundle, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Generator:
+    """Verify the files, build the model and fill it. Ready for inference. Raises CheckpointError."""
+    verify_bundle(bundle)
+    config = bundle.config
+    # on the meta device no time goes into random weights that are replaced at once
+    with torch.device("meta"):
+        unet = UNet2DConditionModel.from_config(_settings(bundle, "unet"))
+        if config.autoencoder == "lite":
+            inner: nn.Module = LiteAutoencoder(LiteConfig(**_settings(bundle, "autoencoder")))
+        else:
+            inner = AutoencoderKL.from_config(_settings(bundle, "autoencoder"))
+    for name, module in (("unet", unet), ("autoencoder", inner)):
+        _fill(module, bundle.path / f"{name}.safetensors")
+    for name, module in (("unet", unet), ("vae", inner)):
+        if f"lora.{name}.safetensors" in config.files:
+            add_lora_weights(module, _read_lora(bundle.path / f"lora.{name}.safetensors"))
+    autoencoder = inner if isinstance(inner, LiteAutoencoder) else KLAutoencoder(inner, config.latent_scale)
+    generator = Generator(autoencoder, unet, config.alpha_bar, config.timestep)
+    generator.requires_grad_(False).eval()
+    # channels last: twice as fast on a CPU (AVX-512, oneDNN) and the native order of tensor cores
+    return set_precision(generator, dtype).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def _settings(bundle: Bundle, name: str) -> dict[str, Any]:
+    return json.loads((bundle.path / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def _fill(module: nn.Module, path: Path) -> None:
+    """Put the tensors of a file in the place of meta tensors, as float32, names and shapes checked both ways."""
+    tensors = _read_tensors(path)
+    expected = module.state_dict()
+    for key in sorted(expected.keys() ^ tensors.keys()):
+        raise CheckpointError(f"{path}: {'missing' if key in expected else 'unexpected'} tensor {key}")
+    for key, tensor in tensors.items():
+        if tensor.shape != expected[key].shape:
+            raise CheckpointError(
+                f"{path}: {key} has shape {tuple(tensor.shape)}, expected {tuple(expected[key].shape)}"
+            )
+    module.load_state_dict({key: tensor.float() for key, tensor in tensors.items()}, assign=True)
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: not a readable safetensors file: {error}") from error
+
+
+def _read_lora(path: Path) -> LoraWeights:
+    with safe_open(path, "pt") as file:
+        scale = float((file.metadata() or {}).get("scale", "nan"))
+    return from_tensors(_read_tensors(path), scale)
+
+
+def load_prompt(
+    bundle: Bundle, prompt: str | None, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """The embedding (1, L, D) of a prompt; None is the bundle's first. Stored ones need no text encoder.
+
+    Raises CheckpointError for another prompt when the bundle holds no text encoder.
+    """
+    stored = bundle.config.prompts
+    text = stored[0] if prompt is None else prompt
+    if text in stored:
+        return _read_tensors(bundle.path / "prompts.safetensors")[str(stored.index(text))].to(device, dtype)
+    if "text_encoder/config.json" not in bundle.config.files:
+        raise CheckpointError(
+            f"the model {bundle.config.name} reads no prompts of its own choice; it knows only "
+            + ", ".join(repr(known) for known in stored)
+        )
+    from image_core.text import TextEncoder
+
+    return TextEncoder(bundle.path).encode([text]).to(device, dtype)

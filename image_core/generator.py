@@ -1,0 +1,110 @@
+"""The OSEDiff generator: encode the enlarged picture, one UNet call, decode. Knows nothing of files, tiles or time.
+
+OSEDiff, https://arxiv.org/abs/2406.08177.
+"""
+
+from typing import Protocol
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import Tensor, nn
+
+
+class Autoencoder(Protocol):
+    """Pictures to latents of an eighth of their size and back. The decoder may look at the enlarged picture too."""
+
+    def encode(self, image: Tensor) -> Tensor: ...
+
+    def decode(self, latent: Tensor, image: Tensor) -> Tensor: ...
+
+
+class KLAutoencoder(nn.Module):
+    """The VAE of Stable Diffusion. latent_scale: brings its latents to about unit variance, 0.18215."""
+
+    def __init__(self, vae: AutoencoderKL, latent_scale: float) -> None:
+        super().__init__()
+        self.vae, self.latent_scale = vae, latent_scale
+
+    def encode(self, image: Tensor) -> Tensor:
+        """image: (B, 3, H, W) in [-1, 1], H and W multiples of 8. Returns (B, 4, H/8, W/8)."""
+        # mode(), not sample(): fresh noise on every frame would flicker
+        return self.vae.encode(image).latent_dist.mode() * self.latent_scale
+
+    def encode_draw(self, image: Tensor, noise: Tensor) -> Tensor:
+        """As `encode`, but the draw from the posterior that standard normal `noise` (B, 4, H/8, W/8) stands for."""
+        posterior = self.vae.encode(image).latent_dist
+        return (posterior.mean + posterior.std * noise) * self.latent_scale
+
+    def decode(self, latent: Tensor, image: Tensor) -> Tensor:  # noqa: ARG002 - this decoder needs the latent alone
+        """latent: (B, 4, h, w), clean. Returns (B, 3, 8h, 8w) in [-1, 1]."""
+        return self.vae.decode(latent / self.latent_scale).sample.clamp(-1, 1)
+
+
+def predict_clean(noisy: Tensor, noise: Tensor, alpha_bar: float) -> Tensor:
+    """Undo the whole noising process in one step.
+
+    noisy, noise: latents, (B, C, h, w). alpha_bar: in (0, 1], share of signal power left at the training timestep.
+
+    Returns the clean latent, (B, C, h, w). Raises ValueError when the shapes differ.
+    OSEDiff, one-step generator equation.
+    """
+    if noisy.shape != noise.shape:
+        raise ValueError(f"noisy and noise must match, got {tuple(noisy.shape)} and {tuple(noise.shape)}")
+    return (noisy - (1 - alpha_bar) ** 0.5 * noise) / alpha_bar**0.5
+
+
+class Generator(nn.Module):
+    """Super-resolve pictures with one UNet call.
+
+    timestep, alpha_bar: where on the noise schedule the input is taken to be. The UNet predicts epsilon.
+    """
+
+    def __init__(
+        self, autoencoder: Autoencoder, unet: UNet2DConditionModel, alpha_bar: float, timestep: int = 999
+    ) -> None:
+        super().__init__()
+        self.autoencoder, self.unet = autoencoder, unet
+        self.alpha_bar, self.timestep = alpha_bar, timestep
+
+    def forward(self, image: Tensor, text: Tensor) -> Tensor:
+        """image: (B, 3, H, W) in [-1, 1], H and W multiples of 8. text: (B or 1, L, D). Same shape as image out."""
+        return self.decode(self.denoise(self.encode(image), text), image)
+
+    def encode(self, image: Tensor) -> Tensor:
+        """image: (B, 3, H, W) in [-1, 1]. Returns the latent of the input, (B, C, H/8, W/8)."""
+        return self.autoencoder.encode(image)
+
+    def denoise(self, latent: Tensor, text: Tensor) -> Tensor:
+        """latent: (B, C, h, w). text: (B or 1, L, D). Returns the clean latent in float32, (B, C, h, w)."""
+        noise = self.unet(latent, self.timestep, text.expand(len(latent), -1, -1)).sample
+        # float32: the step divides by sqrt(alpha_bar), 1/14.65 at t = 999, and so multiplies rounding errors
+        return predict_clean(latent.float(), noise.float(), self.alpha_bar)
+
+    def decode(self, latent: Tensor, image: Tensor) -> Tensor:
+        """latent: (B, C, h, w), clean. image: the enlarged input, (B, 3, 8h, 8w). Returns like image, in [-1, 1]."""
+        dtype = next(self.unet.parameters()).dtype
+        return self.autoencoder.decode(latent.to(dtype), image)
+
+
+class Float32Output(nn.Module):
+    """Runs the last layer of a half-precision UNet in float32, since the one step amplifies its rounding error."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer.float()
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.layer(features.float())
+
+
+def keep_output_float32(unet: UNet2DConditionModel) -> None:
+    """Make `unet.conv_out` compute and return float32 whatever the rest runs in."""
+    unet.conv_out = Float32Output(unet.conv_out)
+
+
+def set_precision(generator: Generator, dtype: torch.dtype) -> Generator:
+    """Cast the weights to `dtype`, but for the last layer of the UNet. Returns the same generator."""
+    generator.to(dtype)
+    if dtype != torch.float32:
+        keep_output_float32(generator.unet)
+    return generator
