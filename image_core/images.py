@@ -57,10 +57,13 @@ def to_pictures(tensor: Tensor, dtype: np.dtype | type) -> list[Picture]:
     return list(values.permute(0, 2, 3, 1).contiguous().cpu().numpy().astype(dtype))
 
 
-def pad_to_multiple(tensor: Tensor, multiple: int) -> Tensor:
-    """Repeat the bottom row and the right column until both sides divide by `multiple`. Crop back with `crop`."""
+def pad_to_multiple(tensor: Tensor, multiple: int, least: int = 0) -> Tensor:
+    """Repeat the bottom row and the right column until both sides divide by `multiple` and are at least `least`.
+
+    least: itself a multiple. Undone by `crop`.
+    """
     height, width = tensor.shape[-2:]
-    bottom, right = -height % multiple, -width % multiple
+    bottom, right = (max(-side % multiple, least - side) for side in (height, width))
     if not bottom and not right:
         return tensor
     return F.pad(tensor, (0, right, 0, bottom), mode="replicate")

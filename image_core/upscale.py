@@ -15,6 +15,7 @@ from image_core.images import Picture, crop, enlarge, pad_to_multiple, scaled_si
 from image_core.options import UpscaleOptions
 from image_core.tiling import run_tiled
 
+SMALLEST_PICTURE_PX = 64  # less is padded: a network that halves its grid thrice needs 8 positions a side
 SMALLEST_TILE_PX = 256
 MAX_BATCH = 8
 
@@ -30,13 +31,13 @@ class Load:
         """Half the batch, then tiles, then smaller tiles. Raises OutOfMemoryError at the end of the ladder."""
         if self.batch > 1:
             return replace(self, batch=self.batch // 2)
-        tile_px = (self.tile_px or max(height, width)) // 2 // LATENT_PX * LATENT_PX
-        if tile_px < SMALLEST_TILE_PX:
+        current = self.tile_px or max(height, width)
+        if current <= SMALLEST_TILE_PX:
             raise OutOfMemoryError(
-                f"a picture of {width} x {height} does not fit in memory even in tiles of {self.tile_px} px; "
+                f"a picture of {width} x {height} does not fit in memory even in tiles of {current} px; "
                 "close other programs, use a smaller --scale, or --device cpu"
             )
-        return replace(self, tile_px=tile_px)
+        return replace(self, tile_px=max(SMALLEST_TILE_PX, current // 2 // LATENT_PX * LATENT_PX))
 
 
 class Upscaler:
@@ -79,7 +80,8 @@ class Upscaler:
         """
         if not images:
             return []
-        size = scaled_size(*images[0].shape[:2], self.options.scale)
+        height, width = images[0].shape[:2]
+        size = scaled_size(height, width, self.options.scale)
         self.load = self.load or self.plan(*size)
         results: list[Picture] = []
         while len(results) < len(images):
@@ -97,7 +99,7 @@ class Upscaler:
         """One model call on pictures that already have the output size."""
         height, width = enlarged[0].shape[:2]
         parameter = next(self.generator.parameters())
-        image = pad_to_multiple(to_tensor(enlarged), LATENT_PX).to(parameter.device)
+        image = pad_to_multiple(to_tensor(enlarged), LATENT_PX, SMALLEST_PICTURE_PX).to(parameter.device)
         latent = self.clean_latent(image, parameter.dtype)
         picture = crop(self.picture(latent, image), height, width)
         return to_pictures(self.fix_color(picture, crop(image, height, width)), enlarged[0].dtype)

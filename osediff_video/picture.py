@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -99,6 +100,6 @@ def _write_deep(path: Path, picture: PictureFile) -> None:
     path.write_bytes(cv2.imencode(path.suffix, np.concatenate(planes, axis=-1))[1].tobytes())
 
 
-def _profiles(picture: PictureFile) -> dict[str, bytes]:
+def _profiles(picture: PictureFile) -> dict[str, Any]:
     present = {"icc_profile": picture.icc, "exif": picture.exif}
     return {name: value for name, value in present.items() if value}

@@ -54,13 +54,13 @@ class Pairs(Dataset[tuple[Tensor, Tensor]]):
         rng = np.random.default_rng((self.seed, index))
         high = self.random_crop(rng)
         preset = PRESETS[self.names[rng.choice(len(self.names), p=list(self.config.mixture.values()))]]
-        low = degrade(high.astype(np.float32) / 255, preset, rng)
+        low = degrade(high.astype(np.float32) / np.float32(255), preset, rng)
         return to_tensor([enlarge(low, *high.shape[:2])])[0], to_tensor([high])[0]
 
     def random_crop(self, rng: np.random.Generator) -> NDArray[np.uint8]:
         image, size = self.images[rng.integers(len(self.images))], self.config.crop_px
         top, left = (rng.integers(side - size + 1) for side in image.shape[:2])
-        patch = np.rot90(image[top : top + size, left : left + size], rng.integers(4))
+        patch = np.rot90(image[top : top + size, left : left + size], int(rng.integers(4)))
         return np.ascontiguousarray(patch[:, ::-1] if rng.random() < 0.5 else patch)
 
 

@@ -148,7 +148,9 @@ def jpeg(image: Image, quality: Range, rng: Generator) -> Image:
     """Through a real JPEG encoder (4:2:0) at a random quality and back."""
     levels = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
     code = cv2.imencode(".jpg", levels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, round(rng.uniform(*quality))])[1]
-    return cv2.imdecode(code, cv2.IMREAD_COLOR)[..., ::-1].astype(np.float32) / 255
+    decoded = cv2.imdecode(code, cv2.IMREAD_COLOR)
+    assert decoded is not None
+    return decoded[..., ::-1].astype(np.float32) / 255
 
 
 def _odd(rng: Generator, low: int, high: int) -> int:

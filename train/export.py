@@ -1,10 +1,12 @@
 """From a training run to a bundle that `upscale` takes, with its provenance inside."""
 
+import copy
 import dataclasses
 from pathlib import Path
 
 import torch
 
+from image_core.autoencoder import LiteAutoencoder
 from image_core.bundle import Bundle, BundleConfig, write_bundle
 from image_core.generator import Generator
 from train.config import Recipe
@@ -19,7 +21,7 @@ def export_lite(state: TrainState, recipe: Recipe, path: Path, commit: str, **ca
     commit: of the code that trained it. card: more to keep, such as a table of measurements.
     """
     generator = state.average
-    assert isinstance(generator, Generator)
+    assert isinstance(generator, Generator) and isinstance(generator.autoencoder, LiteAutoencoder)
     settings = dataclasses.asdict(recipe)
     config = BundleConfig(
         name=recipe.model.name,
@@ -41,14 +43,7 @@ def export_lite(state: TrainState, recipe: Recipe, path: Path, commit: str, **ca
         },
         files={},
     )
-    half = generator.half()
+    # copies: the run may go on
+    autoencoder, unet = (copy.deepcopy(part).half() for part in (generator.autoencoder, generator.unet))
     prompt = torch.zeros(1, 1, recipe.model.prompt_width)
-    return write_bundle(
-        path,
-        config,
-        autoencoder=half.autoencoder,
-        unet=half.unet,
-        prompts=[prompt],
-        lora=None,
-        text_encoder_folder=None,
-    )
+    return write_bundle(path, config, autoencoder=autoencoder, unet=unet, prompts=[prompt])

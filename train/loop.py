@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from image_core.autoencoder import LiteAutoencoder
 from image_core.generator import Generator
 from image_core.images import to_tensor
 from train.config import LoopConfig, Recipe
@@ -31,7 +32,7 @@ def run(recipe: Recipe, out: Path, report: Report) -> TrainState:
     paths = list_pictures(Path(recipe.data.folder))
     pairs = Pairs(paths[: len(paths) - recipe.data.holdout], recipe.data, config.seed, config.steps * config.batch)
     target = BlockLatent(*block_basis([to_tensor([i])[0] for i in pairs.images], recipe.model.latent_channels))
-    generator = build_generator(recipe.model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    generator = build_generator(recipe.model).to(memory_format=torch.channels_last)
     start_from_blocks(generator, target)
     optimizer = torch.optim.AdamW(generator.parameters(), config.learning_rate, weight_decay=config.weight_decay)
     state = TrainState(generator, copy.deepcopy(generator).requires_grad_(False), optimizer)
@@ -75,8 +76,9 @@ def run(recipe: Recipe, out: Path, report: Report) -> TrainState:
 
 def forward(generator: Generator, low: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
     """The clean latent and the picture before its clamp, which would stop gradients at white and black."""
+    assert isinstance(generator.autoencoder, LiteAutoencoder)
     clean = generator.denoise(generator.encode(low), text)
-    return clean, generator.autoencoder.decode_unclamped(clean, low)  # type: ignore[operator]
+    return clean, generator.autoencoder.decode_unclamped(clean, low)
 
 
 def schedule(step: int, config: LoopConfig) -> float:
@@ -91,5 +93,5 @@ def schedule(step: int, config: LoopConfig) -> float:
 def update_average(state: TrainState, decay: float) -> None:
     """Move the average towards the model, faster in the first steps, when the start should be forgotten."""
     decay = min(decay, (1 + state.step) / (10 + state.step))
-    average, current = list(state.average.parameters()), list(state.model.parameters())
-    torch._foreach_lerp_(average, current, 1 - decay)
+    for average, current in zip(state.average.parameters(), state.model.parameters(), strict=True):
+        average.lerp_(current, 1 - decay)
