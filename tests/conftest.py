@@ -1,0 +1,44 @@
+"""Fixtures that several files need. No network, no real weights: tiny random models in the real layouts."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import pytest
+import torch
+
+from image_core.official import import_official
+from tests.tiny_models import write_base, write_weights
+
+SHARED = Path(__file__).parent.parent.parent / "shared"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread():
+    # tiny models: a second thread costs more than it brings, and results do not depend on the machine
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def shared():
+    if not SHARED.is_dir():
+        pytest.skip("no ../shared beside this checkout")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory):
+    """A folder in the layout of Stable Diffusion 2.1-base, with random weights."""
+    return write_base(tmp_path_factory.mktemp("base") / "sd")
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tiny_base, tmp_path_factory):
+    """A checkpoint in the layout of the published osediff.pkl that fits `tiny_base`."""
+    return write_weights(tiny_base, tmp_path_factory.mktemp("weights") / "osediff.pkl")
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tiny_base, tiny_weights, tmp_path_factory):
+    return import_official(tiny_base, tiny_weights, tmp_path_factory.mktemp("bundles") / "tiny", merge=False)
