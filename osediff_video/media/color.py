@@ -1,0 +1,83 @@
+"""Between the samples of a codec and RGB: the matrix and range a stream means, said explicitly on every conversion.
+
+FFmpeg's own default is BT.601 whatever the stream says, which shifts every HD picture.
+"""
+
+import numpy as np
+from av import VideoFrame
+from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
+
+from osediff_video.types import ColorTags, Picture
+
+UNSAID, RGB, BT709, BT470BG, SMPTE170M = 2, 0, 1, 5, 6
+"""Matrix coefficients of ITU-T H.273."""
+
+SWS_MATRIX = {
+    1: Colorspace.ITU709,
+    4: Colorspace.FCC,
+    5: Colorspace.ITU601,
+    6: Colorspace.ITU601,
+    7: Colorspace.SMPTE240M,
+    9: Colorspace.BT2020,
+    10: Colorspace.BT2020,
+}
+# rounded, with chroma interpolated at full width: swscale's fast paths are off by several levels
+EXACT = (
+    Interpolation.BICUBIC
+    | Interpolation.ACCURATE_RND
+    | Interpolation.FULL_CHR_H_INT
+    | Interpolation.FULL_CHR_H_INP
+    | Interpolation.BITEXACT
+)
+
+
+def guess_matrix(height: int, rate: float) -> int:
+    """What an untagged film most likely means: HD is BT.709, 625-line video BT.470BG, the rest SMPTE 170M."""
+    if height >= 720:
+        return BT709
+    return BT470BG if height in (288, 576) and abs(rate - 25) < 0.1 else SMPTE170M
+
+
+def is_rgb(pix_fmt: str) -> bool:
+    return any(mark in pix_fmt for mark in ("rgb", "bgr", "gbr", "pal8", "monow", "monob"))
+
+
+class ColorConverter:
+    """Converts frames of one stream. Holds one scaler: FFmpeg's leak when many are made."""
+
+    def __init__(self, color: ColorTags) -> None:
+        self.reformatter = VideoReformatter()
+        self.matrix = SWS_MATRIX.get(color.matrix, Colorspace.ITU709)
+        self.range = ColorRange.JPEG if color.full_range else ColorRange.MPEG
+
+    def to_rgb(self, frame: VideoFrame, width: int, height: int, deep: bool) -> Picture:
+        """(height, width, 3) RGB, uint16 if `deep` else uint8. The array owns its memory."""
+        rgb = is_rgb(frame.format.name)
+        converted = self.reformatter.reformat(
+            frame,
+            width,
+            height,
+            "rgb48le" if deep else "rgb24",
+            src_colorspace=self.matrix,
+            dst_colorspace=self.matrix,
+            src_color_range=ColorRange.JPEG if rgb else self.range,
+            dst_color_range=ColorRange.JPEG,
+            interpolation=EXACT,
+        )
+        # a copy: the planes of the frame go back to FFmpeg's pool
+        return np.array(converted.to_ndarray(), copy=True)
+
+    def from_rgb(self, image: Picture, pix_fmt: str) -> VideoFrame:
+        """image: (H, W, 3) RGB. Returns a frame in the encoder's pixel format."""
+        deep = image.dtype == np.uint16
+        frame = VideoFrame.from_ndarray(np.ascontiguousarray(image), "rgb48le" if deep else "rgb24")
+        rgb = is_rgb(pix_fmt)
+        return self.reformatter.reformat(
+            frame,
+            format=pix_fmt,
+            src_colorspace=self.matrix,
+            dst_colorspace=self.matrix,
+            src_color_range=ColorRange.JPEG,
+            dst_color_range=ColorRange.JPEG if rgb else self.range,
+            interpolation=EXACT,
+        )
