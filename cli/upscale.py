@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from osediff_video.upscale import Progress, Result
 
 WRITABLE = {".mp4", ".m4v", ".mov", ".mkv", ".webm"}
+"""Endings that a result keeps; any other film becomes .mkv, which holds everything."""
 
 
 class FrameRate(click.ParamType):
@@ -47,7 +48,7 @@ class EncoderOption(click.ParamType):
 )
 @model_options
 @click.option("--fps", type=FrameRate(), default="25", show_default=True, help="Frame rate of a folder of frames.")
-@click.option("--codec", default=Encoding.codec, show_default=True, help="Video encoder, by FFmpeg's name.")
+@click.option("--codec", help="Video encoder, by FFmpeg's name.  [default: libx264; libvpx-vp9 for .webm]")
 @click.option("--crf", type=float, help="Quality of the encoder; lower is better.  [default: visually lossless]")
 @click.option("--preset", help="Speed of the encoder, in its own words.")
 @click.option("--pix-fmt", help="Pixel format.  [default: as deep as the source]")
@@ -57,7 +58,7 @@ def upscale(
     sources: tuple[Path, ...],
     output: Path | None,
     fps: Fraction,
-    codec: str,
+    codec: str | None,
     crf: float | None,
     preset: str | None,
     pix_fmt: str | None,

@@ -9,16 +9,23 @@ DEFAULT_CRF = {"libx264": 16, "libx265": 18, "libsvtav1": 20, "libvpx-vp9": 20}
 
 @dataclass(frozen=True)
 class Encoding:
-    """codec: encoder by FFmpeg's name. crf, preset, pix_fmt: None chooses. options: more for the encoder, as it names them."""
+    """codec: encoder by FFmpeg's name; None is x264, and VP9 in WebM, which takes no H.264.
 
-    codec: str = "libx264"
+    crf, preset, pix_fmt: None chooses. options: more for the encoder, by its own names.
+    """
+
+    codec: str | None = None
     crf: float | None = None
     preset: str | None = None
     pix_fmt: str | None = None
     options: Mapping[str, str] = field(default_factory=dict)
 
-    def encoder_options(self) -> dict[str, str]:
+    def codec_for(self, suffix: str) -> str:
+        """The encoder for a file with this ending."""
+        return self.codec or ("libvpx-vp9" if suffix.lower() == ".webm" else "libx264")
+
+    def options_for(self, codec: str) -> dict[str, str]:
         """What FFmpeg's encoder is given."""
-        crf = DEFAULT_CRF.get(self.codec) if self.crf is None else self.crf
+        crf = DEFAULT_CRF.get(codec) if self.crf is None else self.crf
         chosen = {"crf": None if crf is None else f"{crf:g}", "preset": self.preset}
         return {**{key: value for key, value in chosen.items() if value is not None}, **self.options}

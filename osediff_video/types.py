@@ -30,8 +30,9 @@ class ColorTags:
 class VideoInfo:
     """One video stream as it will be decoded.
 
-    width, height: pixels of a decoded frame, upright. time_base: seconds per pts unit. frame_rate: a hint for encoders, never
-    a source of timestamps. frame_count_estimate: from the header or the duration; the truth is known at the end only.
+    width, height: pixels of a decoded frame, upright. time_base: seconds per pts unit. frame_rate: a hint for
+    encoders, never a source of timestamps. frame_count_estimate: from the header or the duration; the truth is known
+    at the end only.
     bit_depth: bits per sample of the source. sample_aspect_ratio: width / height of one pixel, upright.
     rotation: degrees counter-clockwise that turn the coded picture upright; the reader applies it.
     """

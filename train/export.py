@@ -23,6 +23,7 @@ def export_lite(state: TrainState, recipe: Recipe, path: Path, commit: str, **ca
     generator = state.average
     assert isinstance(generator, Generator) and isinstance(generator.autoencoder, LiteAutoencoder)
     settings = dataclasses.asdict(recipe)
+    settings["data"]["folder"] = Path(recipe.data.folder).name  # the path is of one machine only
     config = BundleConfig(
         name=recipe.model.name,
         autoencoder="lite",

@@ -3,6 +3,8 @@
 FFmpeg's own default is BT.601 whatever the stream says, which shifts every HD picture.
 """
 
+from typing import cast
+
 import numpy as np
 from av import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
@@ -65,12 +67,12 @@ class ColorConverter:
             interpolation=EXACT,
         )
         # a copy: the planes of the frame go back to FFmpeg's pool
-        return np.array(converted.to_ndarray(), copy=True)
+        return cast(Picture, converted.to_ndarray().copy())
 
     def from_rgb(self, image: Picture, pix_fmt: str) -> VideoFrame:
         """image: (H, W, 3) RGB. Returns a frame in the encoder's pixel format."""
         deep = image.dtype == np.uint16
-        frame = VideoFrame.from_ndarray(np.ascontiguousarray(image), "rgb48le" if deep else "rgb24")
+        frame = VideoFrame.from_ndarray(image, "rgb48le" if deep else "rgb24")
         rgb = is_rgb(pix_fmt)
         return self.reformatter.reformat(
             frame,

@@ -19,6 +19,11 @@ FALLBACK_RATE = Fraction(25)
 DECODER_THREADS = 4
 
 
+def reason(error: Exception) -> str:
+    """FFmpeg's own words, without its number and the path that our message names already."""
+    return getattr(error, "strerror", None) or str(error)
+
+
 @contextmanager
 def open_film(path: Path) -> Iterator[InputContainer]:
     """A film opened for reading. Raises MediaError for whatever cannot be opened, in words of ours."""
@@ -31,7 +36,9 @@ def open_film(path: Path) -> Iterator[InputContainer]:
     try:
         container = av.open(str(path), metadata_errors="replace")
     except (av.FFmpegError, ValueError) as error:
-        raise MediaError(f"{path}: not a film that FFmpeg can read, or cut off before its index ({error})") from error
+        raise MediaError(
+            f"{path}: not a film that FFmpeg can read, or cut off before its index ({reason(error)})"
+        ) from error
     with container:
         yield container
 
@@ -61,7 +68,7 @@ def probe(path: Path) -> VideoInfo:
             path=path,
             width=frame.width if upright else frame.height,
             height=frame.height if upright else frame.width,
-            time_base=Fraction(stream.time_base),
+            time_base=ticks(stream),
             frame_rate=Fraction(rate),
             frame_count_estimate=stream.frames or (round(duration_s * rate) if duration_s else None),
             duration_s=duration_s,
@@ -80,7 +87,13 @@ def first_frame(container: InputContainer, stream: VideoStream, path: Path) -> V
         raise MediaError(f"{path}: holds no frame that can be decoded; it is cut off or damaged") from None
     except av.FFmpegError as error:
         name = stream.codec_context.name
-        raise MediaError(f"{path}: the first frame cannot be decoded ({name}: {error})") from error
+        raise MediaError(f"{path}: the first frame cannot be decoded ({name}: {reason(error)})") from error
+
+
+def ticks(stream: VideoStream) -> Fraction:
+    """Seconds per unit of the stream's timestamps."""
+    assert stream.time_base is not None, "every demuxed stream has a time base"
+    return Fraction(stream.time_base)
 
 
 def film_duration(container: InputContainer, stream: VideoStream) -> float | None:

@@ -1,6 +1,7 @@
 """Frames out of a film: all of them, upright, in RGB, each with its exact time."""
 
 from collections.abc import Iterator
+from typing import cast
 
 import av
 import numpy as np
@@ -10,8 +11,8 @@ from av.video.stream import VideoStream
 
 from image_core.errors import MediaError
 from osediff_video.media.color import ColorConverter
-from osediff_video.media.probe import film_stream, open_film
-from osediff_video.types import Frame, VideoInfo
+from osediff_video.media.probe import film_stream, open_film, reason
+from osediff_video.types import Frame, Picture, VideoInfo
 
 
 def read_frames(info: VideoInfo) -> Iterator[Frame]:
@@ -33,12 +34,16 @@ def read_frames(info: VideoInfo) -> Iterator[Frame]:
                 # no time, or not after its predecessor: the next free tick, since an encoder refuses a second one
                 pts = next_pts
             duration = frame.duration or usual
-            image = convert.to_rgb(frame, width, height, deep)
-            yield Frame(np.ascontiguousarray(np.rot90(image, turns)) if turns else image, pts, duration)
+            yield Frame(turned(convert.to_rgb(frame, width, height, deep), turns), pts, duration)
             count += 1
             next_pts = pts + (duration if frame.pts is None else 1)
         if not count:
             raise MediaError(f"{info.path}: holds no frame that can be decoded")
+
+
+def turned(image: Picture, quarter_turns: int) -> Picture:
+    """Turned counter-clockwise; rows contiguous in memory."""
+    return cast(Picture, np.ascontiguousarray(np.rot90(image, quarter_turns))) if quarter_turns else image
 
 
 def decode(container: InputContainer, stream: VideoStream, info: VideoInfo) -> Iterator[VideoFrame]:
@@ -49,4 +54,6 @@ def decode(container: InputContainer, stream: VideoStream, info: VideoInfo) -> I
             count += 1
             yield frame
     except av.FFmpegError as error:
-        raise MediaError(f"{info.path}: frame {count} cannot be decoded ({error}); the file is damaged there") from error
+        raise MediaError(
+            f"{info.path}: frame {count} cannot be decoded ({reason(error)}); the file is damaged there"
+        ) from error
