@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 DEFAULT_CRF = {"libx264": 16, "libx265": 18, "libsvtav1": 20, "libvpx-vp9": 20}
 """Visually lossless, by codec."""
 
+OTHER_QUALITY = {"b", "qp", "cq", "crf"}
+"""Encoder options that set the quality themselves: with one of them there is no default CRF."""
+
 
 @dataclass(frozen=True)
 class Encoding:
@@ -26,6 +29,8 @@ class Encoding:
 
     def options_for(self, codec: str) -> dict[str, str]:
         """What FFmpeg's encoder is given."""
-        crf = DEFAULT_CRF.get(codec) if self.crf is None else self.crf
+        crf = self.crf
+        if crf is None and not self.options.keys() & OTHER_QUALITY:
+            crf = DEFAULT_CRF.get(codec)
         chosen = {"crf": None if crf is None else f"{crf:g}", "preset": self.preset}
         return {**{key: value for key, value in chosen.items() if value is not None}, **self.options}

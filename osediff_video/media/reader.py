@@ -1,6 +1,7 @@
 """Frames out of a film: all of them, upright, in RGB, each with its exact time."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import cast
 
 import av
@@ -27,18 +28,21 @@ def read_frames(info: VideoInfo) -> Iterator[Frame]:
     with open_film(info.path) as container:
         stream = film_stream(container, info.path)
         usual = max(1, round(1 / (info.frame_rate * info.time_base)))
-        count, next_pts = 0, 0
+        held: Frame | None = None  # until its successor's time says how long it lasts
         for frame in decode(container, stream, info):
             pts = frame.pts
-            if pts is None or (count and pts < next_pts):
-                # no time, or not after its predecessor: the next free tick, since an encoder refuses a second one
-                pts = next_pts
-            duration = frame.duration or usual
-            yield Frame(turned(convert.to_rgb(frame, width, height, deep), turns), pts, duration)
-            count += 1
-            next_pts = pts + (duration if frame.pts is None else 1)
-        if not count:
+            if held is None:
+                pts = pts or 0
+            elif pts is None or pts <= held.pts:
+                # no time, or not after its predecessor, which no encoder takes
+                pts = held.pts + (held.duration if pts is None else 1)
+            if held is not None:
+                yield replace(held, duration=pts - held.pts)
+            image = turned(convert.to_rgb(frame, width, height, deep), turns)
+            held = Frame(image, pts, frame.duration or usual)
+        if held is None:
             raise MediaError(f"{info.path}: holds no frame that can be decoded")
+        yield held
 
 
 def turned(image: Picture, quarter_turns: int) -> Picture:
