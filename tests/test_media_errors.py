@@ -53,11 +53,11 @@ def test_a_film_cut_before_its_index(film, tmp_path):
 
 def test_damage_names_the_frame(tmp_path):
     source = write_film(
-        tmp_path / "film.mkv",
+        tmp_path / "film.mov",
         [40 * n for n in range(10)],
         time_base=Fraction(1, 1000),
-        codec="mjpeg",
-        pix_fmt="yuvj420p",
+        codec="png",
+        pix_fmt="rgb24",
     )
     facts = probe(source)
     data = source.read_bytes()

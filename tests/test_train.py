@@ -177,4 +177,4 @@ def test_the_exported_bundle_runs_like_the_trained_model(recipe_file, tmp_path):
     image = torch.rand(1, 3, 40, 48, generator=torch.Generator().manual_seed(0)) * 2 - 1
     with torch.no_grad():
         expected, result = state.average.float()(image, text), generator(image, text)
-    assert torch.allclose(expected, result, atol=1e-5)
+    assert torch.allclose(expected, result, atol=5e-3)  # the bundle holds float16: 3 digits of values up to 1
