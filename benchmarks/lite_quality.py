@@ -97,8 +97,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="write bicubic | result | reference side by side here")
     arguments = parser.parse_args()
     device = choose_device("auto")
-    dtype = choose_dtype("auto", device)
-    upscaler = load_upscaler(find_model(arguments.model), UpscaleOptions(), device=device, dtype=dtype)
+    bundle = find_model(arguments.model)
+    dtype = choose_dtype("auto", device, bundle.config.alpha_bar)
+    upscaler = load_upscaler(bundle, UpscaleOptions(), device=device, dtype=dtype)
     sets = {}
     if arguments.kodak:
         sets |= {f"kodak-{preset}": kodak(arguments.kodak, preset) for preset in ("light", "heavy")}

@@ -57,7 +57,7 @@ def build_upscaler(
 
     bundle = find_model(model)
     place = choose_device(device)
-    dtype = choose_dtype(precision, place)
+    dtype = choose_dtype(precision, place, bundle.config.alpha_bar)
     upscaler = load_upscaler(bundle, options, device=place, dtype=dtype, report=say)
     summary = bundle.config.card.get("summary", "")
     say(f"model: {bundle.config.name} on {place} in {str(dtype).removeprefix('torch.')}. {summary}")

@@ -92,6 +92,8 @@ def write_bundle(
         config = dataclasses.replace(config, files=files)
         (part / "bundle.json").write_text(json.dumps(dataclasses.asdict(config), indent=1) + "\n", encoding="utf-8")
         part.chmod(0o755)
+        for file in part.rglob("*.safetensors"):
+            file.chmod(0o644)  # the library and mkdtemp leave them to their owner alone
         part.rename(path)
     finally:
         shutil.rmtree(part, ignore_errors=True)
