@@ -6,7 +6,7 @@ from pathlib import Path
 import platformdirs
 import torch
 
-from image_core.bundle import Bundle, load_generator, load_prompt, read_bundle
+from image_core.bundle import Bundle, load_generator, load_prompt, read_bundle, sha256
 from image_core.errors import ModelNotFoundError
 from image_core.options import Precision, UpscaleOptions
 from image_core.upscale import Upscaler
@@ -88,5 +88,6 @@ def load_upscaler(
         options,
         bytes_per_pixel=BYTES_PER_PIXEL[bundle.config.autoencoder] * dtype.itemsize // 4,
         color_fix=bundle.config.color_fix,
+        identity=f"{bundle.config.name} {sha256(bundle.path / 'bundle.json')[:16]} {str(dtype).removeprefix('torch.')}",
         report=report,
     )

@@ -44,7 +44,7 @@ class Upscaler:
     """Makes pictures larger and better with one generator. Knows nothing of files or time.
 
     generator, text: on one device, in one dtype; text (1, L, D). bytes_per_pixel: peak memory of the model for each
-    output pixel. color_fix: what "auto" stands for. report: told in a sentence when memory forces a lighter load.
+    output pixel. color_fix: what "auto" stands for. identity: tells one model and precision from another. report: told in a sentence when memory forces a lighter load.
     """
 
     def __init__(
@@ -55,11 +55,13 @@ class Upscaler:
         *,
         bytes_per_pixel: int,
         color_fix: str = "none",
+        identity: str = "",
         report: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.generator, self.text, self.options, self.report = generator, text, options, report
         self.bytes_per_pixel = bytes_per_pixel
         self.color_fix = color_fix if options.color_fix == "auto" else options.color_fix
+        self.identity = identity
         self.load: Load | None = None
 
     def plan(self, height: int, width: int) -> Load:
@@ -74,15 +76,16 @@ class Upscaler:
         self.report(f"{width} x {height} is more than fits in memory: working in tiles of {tile_px} px")
         return Load(options.batch or 1, tile_px)
 
-    def __call__(self, images: Sequence[Picture]) -> list[Picture]:
+    def __call__(self, images: Sequence[Picture], size: tuple[int, int] | None = None) -> list[Picture]:
         """images: (H, W, 3) RGB of one size and dtype. Returns as many, exactly scale times larger, same dtype.
 
+        size: height and width of the results, instead of the scale.
         Raises OutOfMemoryError when not even the smallest tile fits.
         """
         if not images:
             return []
         height, width = images[0].shape[:2]
-        size = scaled_size(height, width, self.options.scale)
+        size = size or scaled_size(height, width, self.options.scale)
         self.load = self.load or self.plan(*size)
         results: list[Picture] = []
         while len(results) < len(images):

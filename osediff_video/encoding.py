@@ -1,7 +1,12 @@
-"""How a film is encoded. Standard library only, so that `--help` is instant."""
+"""How a film is encoded and which files can be written. Standard library only, so that `--help` is instant."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+CONTAINERS = {
+    ".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm", ".ts": "mpegts", ".gif": "gif",
+}  # fmt: skip
+"""Suffix -> FFmpeg's name of the format."""
 
 DEFAULT_CRF = {"libx264": 16, "libx265": 18, "libsvtav1": 20, "libvpx-vp9": 20}
 """Visually lossless, by codec."""
@@ -9,12 +14,22 @@ DEFAULT_CRF = {"libx264": 16, "libx265": 18, "libsvtav1": 20, "libvpx-vp9": 20}
 OTHER_QUALITY = {"b", "qp", "cq", "crf"}
 """Encoder options that set the quality themselves: with one of them there is no default CRF."""
 
+SHORT_NAMES = {
+    "x264": "libx264", "h264": "libx264", "avc": "libx264", "x265": "libx265", "h265": "libx265", "hevc": "libx265",
+    "av1": "libsvtav1", "svtav1": "libsvtav1", "vp9": "libvpx-vp9", "prores": "prores_ks",
+}  # fmt: skip
+"""What people call encoders."""
+
+ALPHA_CODEC = {".mov": "prores_ks", ".mkv": "ffv1", ".webm": "libvpx-vp9"}
+"""The encoder that keeps transparency in each container that can."""
+
 
 @dataclass(frozen=True)
 class Encoding:
-    """codec: encoder by FFmpeg's name; None is x264, and VP9 in WebM, which takes no H.264.
+    """codec: encoder by FFmpeg's or its common name. crf, preset, pix_fmt: None chooses.
 
-    crf, preset, pix_fmt: None chooses. options: more for the encoder, by its own names.
+    codec None is x264, x265 for HDR, VP9 in WebM, and one with alpha where the source has it and the container can.
+    options: more for the encoder, by its own names.
     """
 
     codec: str | None = None
@@ -23,9 +38,18 @@ class Encoding:
     pix_fmt: str | None = None
     options: Mapping[str, str] = field(default_factory=dict)
 
-    def codec_for(self, suffix: str) -> str:
+    def codec_for(self, suffix: str, *, alpha: bool = False, hdr: bool = False) -> str:
         """The encoder for a file with this ending."""
-        return self.codec or ("libvpx-vp9" if suffix.lower() == ".webm" else "libx264")
+        suffix = suffix.lower()
+        if self.codec:
+            return SHORT_NAMES.get(self.codec.lower(), self.codec)
+        if suffix == ".gif":
+            return "gif"
+        if alpha and suffix in ALPHA_CODEC:
+            return ALPHA_CODEC[suffix]
+        if suffix == ".webm":
+            return "libvpx-vp9"
+        return "libx265" if hdr else "libx264"
 
     def options_for(self, codec: str) -> dict[str, str]:
         """What FFmpeg's encoder is given."""

@@ -1,18 +1,16 @@
-"""A folder of frames as a source and as a sink, symmetrical to a film."""
+"""A folder of frames as a source."""
 
+import math
 import re
-import shutil
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 
-from image_core.errors import MediaError, OutputError
-from osediff_video.picture import PictureFile, read_picture, write_picture
-from osediff_video.types import ColorTags, Frame, VideoInfo
+from image_core.errors import MediaError
+from osediff_video.picture import read_picture
+from osediff_video.types import ColorTags, Faults, Frame, VideoInfo
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"}
 SRGB = ColorTags(matrix=0, primaries=1, transfer=13, full_range=True)
@@ -31,71 +29,57 @@ def list_frames(folder: Path) -> list[Path]:
     return found
 
 
-def probe_folder(folder: Path, fps: Fraction) -> VideoInfo:
-    """Facts of a folder of frames, from its first; one frame lasts one tick of the time base."""
-    frames = list_frames(folder)
-    image = read_frame(frames[0])
-    height, width = image.shape[:2]
-    return VideoInfo(
-        path=folder,
-        width=width,
-        height=height,
-        time_base=1 / fps,
-        frame_rate=fps,
-        frame_count_estimate=len(frames),
-        duration_s=float(len(frames) / fps),
-        bit_depth=16 if image.dtype == np.uint16 else 8,
-        color=SRGB,
-    )
+class FolderSource:
+    """A folder of frames as a film: in natural order, one tick of the time base each."""
+
+    last_sign = math.inf
+
+    def __init__(self, folder: Path, fps: Fraction) -> None:
+        """Facts come from the first frame. Raises MediaError or ImageError."""
+        self.paths, self.faults = list_frames(folder), Faults()
+        first = read_picture(self.paths[0])
+        height, width = first.image.shape[:2]
+        self.info = VideoInfo(
+            path=folder,
+            width=width,
+            height=height,
+            time_base=1 / fps,
+            frame_rate=fps,
+            frame_count_estimate=len(self.paths),
+            duration_s=float(len(self.paths) / fps),
+            bit_depth=16 if first.image.dtype == np.uint16 else 8,
+            color=SRGB,
+            container="folder",
+            alpha=first.alpha is not None,
+        )
+
+    def frames(self, skip: int = 0) -> Iterator[Frame]:
+        """Every frame after the first `skip`. Raises MediaError for one of another size or depth."""
+        info = self.info
+        for pts, path in enumerate(self.paths[skip:], skip):
+            picture = read_picture(path)
+            image = picture.image
+            deep = image.dtype == np.uint16
+            if image.shape != (info.height, info.width, 3) or deep != (info.bit_depth > 8):
+                found = f"{image.shape[1]} x {image.shape[0]}, {image.dtype}"
+                raise MediaError(
+                    f"{path}: {found}, but the first frame is {info.width} x {info.height}, {info.bit_depth} bit; "
+                    "all frames of a folder must be alike"
+                )
+            alpha = picture.alpha if info.alpha else None
+            if info.alpha and alpha is None:
+                alpha = np.full(image.shape[:2], np.iinfo(image.dtype).max, image.dtype)
+            yield Frame(image, pts, 1, alpha)
 
 
-def read_folder(info: VideoInfo) -> Iterator[Frame]:
-    """Every frame in natural order, pts 0, 1, 2, ... Raises MediaError for one of another size or depth."""
-    deep = info.bit_depth > 8
-    for pts, path in enumerate(list_frames(info.path)):
-        image = read_frame(path)
-        if image.shape != (info.height, info.width, 3) or (image.dtype == np.uint16) != deep:
-            found = f"{image.shape[1]} x {image.shape[0]}, {image.dtype}"
-            raise MediaError(
-                f"{path}: {found}, but the first frame is {info.width} x {info.height}, {info.bit_depth} bit; "
-                "all frames of a folder must be alike"
-            )
-        yield Frame(image, pts, 1)
-
-
-def read_frame(path: Path) -> np.ndarray:
-    return read_picture(path).image
-
-
-class FolderWriter:
-    """Writes frame_00000001.png, frame_00000002.png, ... beside the target; renamed when left without an exception."""
-
-    def __init__(self, target: Path) -> None:
-        self.target, self.notes = target, list[str]()
-        self.part = target.with_name(f".{target.name}.part")
-        self.count = 0
-        try:
-            shutil.rmtree(self.part, ignore_errors=True)  # of a run that was killed
-            self.part.mkdir()
-        except OSError as error:
-            raise OutputError(f"{self.part}: cannot be made ({error})") from error
-
-    def write(self, frame: Frame) -> None:
-        self.count += 1
-        write_picture(self.part / f"frame_{self.count:08d}.png", PictureFile(frame.image))
-
-    def close(self) -> None:
-        if self.target.exists():
-            shutil.rmtree(self.target)  # only reached when the user asked to overwrite it
-        self.part.rename(self.target)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is None:
-            self.close()
-        else:
-            shutil.rmtree(self.part, ignore_errors=True)
+def gaps(paths: list[Path]) -> str | None:
+    """Numbers that are missing between the frames' names, in words; None when there are none."""
+    numbers = [[int(n) for n in re.findall(r"\d+", path.stem)] for path in paths]
+    if not all(numbers) or len({len(row) for row in numbers}) != 1:
+        return None
+    last = [row[-1] for row in numbers]
+    missing = [n for a, b in zip(last, last[1:], strict=False) for n in range(a + 1, min(b, a + 1000))]
+    if not missing:
+        return None
+    shown = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")
+    return f"{len(missing)} numbers are missing between the frames ({shown}); the rest is taken as one sequence"

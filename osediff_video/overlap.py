@@ -2,10 +2,16 @@
 
 import queue
 import threading
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from typing import TypeVar
 
+from image_core.errors import MediaError
+
 T = TypeVar("T")
+
+
+class StageHangsError(MediaError):
+    """A stage gives no sign of life; its thread is left behind."""
 
 
 class _End:
@@ -15,11 +21,12 @@ class _End:
         self.error = error
 
 
-def ahead(items: Iterable[T], depth: int) -> Generator[T, None, None]:
+def ahead(items: Iterable[T], depth: int, watch: Callable[[], None] = lambda: None) -> Generator[T, None, None]:
     """Yield `items` in order while a thread computes up to `depth` of them in advance.
 
     An exception of the stage is raised here, after the items before it. When the reader stops early, the thread ends
-    at its next item and the stage's `finally` blocks run before this generator is closed.
+    at its next item and the stage's `finally` blocks run before this generator is closed. watch: called every second
+    while the reader waits; it may raise StageHangsError.
     """
     ready: queue.Queue[T | _End] = queue.Queue(depth)
     stopped = threading.Event()
@@ -48,11 +55,23 @@ def ahead(items: Iterable[T], depth: int) -> Generator[T, None, None]:
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
+    patience_s: float | None = None
     try:
-        while not isinstance(item := ready.get(), _End):
+        while not isinstance(item := _next(ready, watch), _End):
             yield item
         if item.error is not None:
             raise item.error
+    except StageHangsError:
+        patience_s = 0
+        raise
     finally:
         stopped.set()
-        thread.join()
+        thread.join(patience_s)
+
+
+def _next(ready: "queue.Queue[T]", watch: Callable[[], None]) -> T:
+    while True:
+        try:
+            return ready.get(timeout=1)
+        except queue.Empty:
+            watch()

@@ -1,14 +1,21 @@
 """What travels between the stages: facts about a film, and its frames."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+Pixels = TypeVar("Pixels", bound=NDArray[Any])
+
 Picture = NDArray[np.uint8] | NDArray[np.uint16]
 """(H, W, 3) RGB, full range: 0..255 for uint8, 0..65535 for uint16."""
+
+Plane = NDArray[np.uint8] | NDArray[np.uint16]
+"""(H, W), one channel of the same range: alpha."""
 
 
 @dataclass(frozen=True)
@@ -27,14 +34,41 @@ class ColorTags:
 
 
 @dataclass(frozen=True)
+class Light:
+    """HDR10 static metadata. mastering: display volume in the words of x265. content: (MaxCLL, MaxFALL) in cd/m2."""
+
+    mastering: str | None = None
+    content: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Orientation:
+    """How a coded picture becomes upright: first rows and columns change places, then it is mirrored."""
+
+    transpose: bool = False
+    mirror_x: bool = False
+    mirror_y: bool = False
+
+    def __call__(self, image: Pixels) -> Pixels:
+        """image: (H, W) or (H, W, C). The result is contiguous in memory."""
+        if not (self.transpose or self.mirror_x or self.mirror_y):
+            return image
+        turned = np.swapaxes(image, 0, 1) if self.transpose else image
+        return cast(Pixels, np.ascontiguousarray(turned[:: -1 if self.mirror_y else 1, :: -1 if self.mirror_x else 1]))
+
+
+UPRIGHT = Orientation()
+
+
+@dataclass(frozen=True)
 class VideoInfo:
     """One video stream as it will be decoded.
 
     width, height: pixels of a decoded frame, upright. time_base: seconds per pts unit. frame_rate: a hint for
     encoders, never a source of timestamps. frame_count_estimate: from the header or the duration; the truth is known
-    at the end only.
-    bit_depth: bits per sample of the source. sample_aspect_ratio: width / height of one pixel, upright.
-    rotation: degrees counter-clockwise that turn the coded picture upright; the reader applies it.
+    at the end only. bit_depth: bits per sample of the source. sample_aspect_ratio: width / height of one pixel,
+    upright. orientation: what the reader does to coded pictures; display_matrix: the file's own words for it.
+    alpha: frames come with transparency. interlaced: frames are woven of two fields, `fields` says which came first.
     """
 
     path: Path
@@ -47,8 +81,14 @@ class VideoInfo:
     bit_depth: int
     color: ColorTags
     sample_aspect_ratio: Fraction = Fraction(1)
-    rotation: int = 0
+    orientation: Orientation = UPRIGHT
+    display_matrix: tuple[int, ...] | None = None
     pix_fmt: str = "rgb24"
+    codec: str = ""
+    container: str = ""
+    alpha: bool = False
+    light: Light = Light()
+    interlaced: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,8 +96,49 @@ class Frame:
     """A decoded picture and its exact time.
 
     image: (H, W, 3) RGB, uint8 or uint16. pts, duration: in the time base of its VideoInfo; duration 0 is unknown.
+    alpha: (H, W) of the same dtype, or None.
     """
 
     image: Picture
     pts: int
     duration: int = 0
+    alpha: Plane | None = None
+
+
+@dataclass
+class Faults:
+    """What went wrong while reading, and was survived. Filled as the frames come.
+
+    repeated: times, in pts, where a damaged packet gave no frame and the last good one stands in. concealed: frames
+    the decoder marked as damaged. cut_short: why reading ended before the end, or None.
+    """
+
+    repeated: list[int] = field(default_factory=list)
+    concealed: int = 0
+    cut_short: str | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.repeated or self.concealed or self.cut_short)
+
+    def __str__(self) -> str:
+        parts = []
+        if self.repeated:
+            parts.append(f"{len(self.repeated)} damaged frames were replaced by the last good one")
+        if self.concealed:
+            parts.append(f"{self.concealed} frames are damaged and were patched by the decoder")
+        if self.cut_short:
+            parts.append(f"the film ends early: {self.cut_short}")
+        return "; ".join(parts)
+
+
+class Source(Protocol):
+    """Where frames come from: a film, a folder of frames, an animation, a pipe."""
+
+    info: VideoInfo
+    faults: Faults
+    last_sign: float
+    """When anything last came in, by the monotonic clock; a watchdog reads it. Infinite where nothing can hang."""
+
+    def frames(self, skip: int = 0) -> Iterator[Frame]:
+        """Every frame after the first `skip`, in order. Raises MediaError."""
+        ...

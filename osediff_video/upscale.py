@@ -1,55 +1,72 @@
 """The chain in one readable function: decode, model and encode overlap, and memory does not depend on length."""
 
+import json
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
-from fractions import Fraction
-from itertools import islice
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from image_core.images import scaled_size
+import cv2
+
 from image_core.upscale import Upscaler
 from osediff_video.encoding import Encoding
-from osediff_video.folder import FolderWriter, probe_folder, read_folder
-from osediff_video.media.probe import probe
-from osediff_video.media.reader import read_frames
+from osediff_video.job import Job, Manifest, identity
+from osediff_video.media.encoder import EncoderPlan
+from osediff_video.media.segment import Segment, SegmentWriter
 from osediff_video.media.verify import Verification, verify
-from osediff_video.media.writer import VideoWriter
-from osediff_video.overlap import ahead
-from osediff_video.types import Frame, VideoInfo
+from osediff_video.options import FilmOptions
+from osediff_video.overlap import StageHangsError, ahead
+from osediff_video.plan import FilmPlan, plan_film
+from osediff_video.result import cut_of, write_result
+from osediff_video.types import Faults, Frame
 
-QUEUE_FRAMES = 8
+QUEUE_BYTES, MOST_QUEUED = 256 << 20, 8
+DECODER_PATIENCE_S = 120.0
+DEFAULTS = FilmOptions()
+Numbered = tuple[int, Frame]
+"""A frame and the number of its segment."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """frames: written so far, of `total` (an estimate, None when the container does not say)."""
+    """frames: finished so far, of `total` (an estimate, None when the container does not say); resumed: before us."""
 
     frames: int
     total: int | None
     elapsed_s: float
+    resumed: int = 0
 
     @property
     def fps(self) -> float:
-        return self.frames / self.elapsed_s if self.elapsed_s else 0.0
+        return (self.frames - self.resumed) / self.elapsed_s if self.elapsed_s else 0.0
 
     @property
     def eta_s(self) -> float | None:
-        if self.total is None or not self.frames:
+        if self.total is None or not self.fps:
             return None
         return max(0, self.total - self.frames) / self.fps
 
 
 @dataclass(frozen=True)
 class Result:
-    """What came out. verification is None for a folder of frames, which has no clock."""
+    """What came out. frames: in the result; resumed: of them, from earlier runs. notes: what differs from the source.
+
+    verification is None for a folder of frames or a GIF. complete: the source was read to its end.
+    """
 
     target: Path
     frames: int
+    resumed: int
     elapsed_s: float
     notes: tuple[str, ...]
+    faults: Faults
     verification: Verification | None
+
+    @property
+    def complete(self) -> bool:
+        return self.faults.cut_short is None
 
 
 def upscale_video(
@@ -57,48 +74,122 @@ def upscale_video(
     target: Path,
     upscaler: Upscaler,
     encoding: Encoding,
+    options: FilmOptions = DEFAULTS,
     *,
-    fps: Fraction = Fraction(25),
+    restart: bool = False,
     progress: Callable[[Progress], None] = lambda _: None,
+    planned: Callable[[FilmPlan], None] = lambda _: None,
 ) -> Result:
     """Upscale the film or folder of frames `source` and write `target`, a film or (no suffix) a folder of frames.
 
-    fps: the clock of a frame folder. The target appears whole or not at all; see `check_target` for what may be in its
-    place. Raises MediaError, OutputError or OutOfMemoryError.
+    The target appears whole or not at all; see `check_target` for what may be in its place. Interrupted at any moment,
+    the same call goes on from the last finished segment and gives the same result. planned: told what will be done
+    before it is. Raises MediaError, OutputError or OutOfMemoryError.
     """
-    info = probe_folder(source, fps) if source.is_dir() else probe(source)
-    height, width = scaled_size(info.height, info.width, upscaler.options.scale)
-    started, count, pts = time.monotonic(), 0, []
-    with open_sink(source, target, info, width, height, encoding) as sink:
-        frames = ahead(read_folder(info) if source.is_dir() else read_frames(info), QUEUE_FRAMES)
-        with closing(ahead(upscale_frames(frames, upscaler), QUEUE_FRAMES)) as results:
-            for frame in results:
-                sink.write(frame)
-                count += 1
-                pts.append(frame.pts)
-                progress(Progress(count, info.frame_count_estimate, time.monotonic() - started))
-    verification = verify(info, target, pts) if isinstance(sink, VideoWriter) else None
-    return Result(target, count, time.monotonic() - started, tuple(sink.notes), verification)
+    started = time.monotonic()
+    plan = plan_film(source, target, upscaler.options.scale, encoding, options)
+    planned(plan)
+    manifest = Manifest(identity(source), settings(plan, upscaler))
+    with Job(target, manifest, restart=restart) as job:
+        segments = job.segments
+        resumed = count(segments)
+
+        def written(frames: int) -> None:
+            total = plan.info.frame_count_estimate
+            progress(Progress(resumed + frames, total, time.monotonic() - started, resumed))
+
+        with closing(restored(plan, upscaler, len(segments), resumed)) as results:
+            for segment in write_segments(results, job, plan.encoder, written):
+                segments.append(segment)
+        cut = cut_of(plan, segments)
+        write_result(plan, job.folder, segments, cut)
+        job.remove()
+    check = None
+    if plan.is_film:
+        shift = round(cut.shift_s / plan.info.time_base)
+        times = sorted(pts - shift for segment in segments for pts in segment.order)
+        check = verify(plan.info, target, times, source=source if plan.streams else None, cut=cut)
+    elapsed_s = time.monotonic() - started
+    return Result(target, count(segments), resumed, elapsed_s, plan.notes, plan.source.faults, check)
 
 
-def open_sink(
-    source: Path, target: Path, info: VideoInfo, width: int, height: int, encoding: Encoding
-) -> VideoWriter | FolderWriter:
-    if not target.suffix:
-        return FolderWriter(target)
-    return VideoWriter(target, info, width, height, encoding, audio_from=None if source.is_dir() else source)
+def count(segments: list[Segment]) -> int:
+    return sum(len(segment.order) for segment in segments)
 
 
-def upscale_frames(frames: Iterable[Frame], upscaler: Upscaler) -> Iterator[Frame]:
-    """The same frames, larger and better, in order, computed in batches."""
-    for batch in batches(frames, upscaler):
-        pictures = upscaler([frame.image for frame in batch])
+def settings(plan: FilmPlan, upscaler: Upscaler) -> dict[str, Any]:
+    """Everything but the input that decides the result, in JSON's types."""
+    pictures, film, encoder = (asdict(part) for part in (upscaler.options, plan.options, plan.encoder))
+    # how much goes at once, and what is reported, changes no frame
+    without = {"batch", "strict", "allow_damaged", "notes"}
+    values = {**pictures, **film, **encoder, "model": upscaler.identity, "segment_frames": plan.segment_frames}
+    return json.loads(json.dumps({k: v for k, v in values.items() if k not in without}, default=str))
+
+
+def restored(plan: FilmPlan, upscaler: Upscaler, first_segment: int, skip: int) -> Generator[Numbered, None, None]:
+    """Frames after the first `skip`, upscaled, with the number of the segment each belongs to."""
+
+    def watch() -> None:
+        silence = time.monotonic() - plan.source.last_sign
+        if silence > DECODER_PATIENCE_S:
+            raise StageHangsError(f"{plan.info.path}: the decoder has been silent for {silence:.0f} s and was given up")
+
+    picture_bytes = plan.height * plan.width * 3 * (2 if plan.info.bit_depth > 8 else 1)
+    depth = max(1, min(MOST_QUEUED, QUEUE_BYTES // picture_bytes))
+    decoded = ahead(plan.source.frames(skip), MOST_QUEUED, watch)
+    numbered = number(decoded, first_segment, plan.segment_frames)
+    return ahead(upscale_frames(numbered, upscaler, plan.height, plan.width), depth)
+
+
+def number(frames: Iterable[Frame], first: int, length: int) -> Iterator[Numbered]:
+    """Count segments of `length` frames, from segment `first` on."""
+    for position, frame in enumerate(frames):
+        yield first + position // length, frame
+
+
+def upscale_frames(frames: Iterable[Numbered], upscaler: Upscaler, height: int, width: int) -> Iterator[Numbered]:
+    """The same frames, larger and better, in order, computed in batches that never span two segments."""
+    for segment, batch in batches(frames, upscaler):
+        pictures = upscaler([frame.image for frame in batch], (height, width))
         for frame, picture in zip(batch, pictures, strict=True):
-            yield replace(frame, image=picture)
+            alpha = frame.alpha
+            if alpha is not None:
+                alpha = cv2.resize(alpha, (width, height), interpolation=cv2.INTER_CUBIC)
+            yield segment, replace(frame, image=picture, alpha=alpha)
 
 
-def batches(frames: Iterable[Frame], upscaler: Upscaler) -> Iterator[list[Frame]]:
-    """Group frames as the upscaler's load allows, which is known after the first."""
-    stream = iter(frames)
-    while batch := list(islice(stream, upscaler.load.batch if upscaler.load else 1)):
-        yield batch
+def batches(frames: Iterable[Numbered], upscaler: Upscaler) -> Iterator[tuple[int, list[Frame]]]:
+    """Group frames of one segment as the upscaler's load allows, which is known after the first."""
+    held: list[Frame] = []
+    current = 0
+    for segment, frame in frames:
+        if held and (segment != current or len(held) >= (upscaler.load.batch if upscaler.load else 1)):
+            yield current, held
+            held = []
+        current = segment
+        held.append(frame)
+    if held:
+        yield current, held
+
+
+def write_segments(
+    results: Iterable[Numbered], job: Job, plan: EncoderPlan, written: Callable[[int], None]
+) -> Iterator[Segment]:
+    """Encode frames into segments; each is yielded when it is safely on the disk. written: told the frames so far."""
+    writer: SegmentWriter | None = None
+    try:
+        for done, (segment, frame) in enumerate(results, 1):
+            if writer is None:
+                job.begin()
+            elif writer.index != segment:
+                yield writer.finish()
+                writer = None
+            writer = writer or SegmentWriter(job.folder, segment, plan)
+            writer.write(frame)
+            written(done)
+        if writer is not None:
+            last, writer = writer, None
+            yield last.finish()
+    finally:
+        if writer is not None:
+            writer.discard()

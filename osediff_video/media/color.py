@@ -9,7 +9,7 @@ import numpy as np
 from av import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
-from osediff_video.types import ColorTags, Picture
+from osediff_video.types import ColorTags, Picture, Plane
 
 UNSAID, RGB, BT709, BT470BG, SMPTE170M = 2, 0, 1, 5, 6
 """Matrix coefficients of ITU-T H.273."""
@@ -52,14 +52,17 @@ class ColorConverter:
         self.matrix = SWS_MATRIX.get(color.matrix, Colorspace.ITU709)
         self.range = ColorRange.JPEG if color.full_range else ColorRange.MPEG
 
-    def to_rgb(self, frame: VideoFrame, width: int, height: int, deep: bool) -> Picture:
-        """(height, width, 3) RGB, uint16 if `deep` else uint8. The array owns its memory."""
+    def to_rgb(
+        self, frame: VideoFrame, width: int, height: int, deep: bool, alpha: bool = False
+    ) -> tuple[Picture, Plane | None]:
+        """(height, width, 3) RGB and (height, width) alpha if wanted, uint16 if `deep` else uint8, in memory of theirs."""
         rgb = is_rgb(frame.format.name)
+        layout = ("rgba64le" if deep else "rgba") if alpha else ("rgb48le" if deep else "rgb24")
         converted = self.reformatter.reformat(
             frame,
             width,
             height,
-            "rgb48le" if deep else "rgb24",
+            layout,
             src_colorspace=self.matrix,
             dst_colorspace=self.matrix,
             src_color_range=ColorRange.JPEG if rgb else self.range,
@@ -67,12 +70,17 @@ class ColorConverter:
             interpolation=EXACT,
         )
         # a copy: the planes of the frame go back to FFmpeg's pool
-        return cast(Picture, converted.to_ndarray().copy())
+        pixels = converted.to_ndarray().copy()
+        if not alpha:
+            return cast(Picture, pixels), None
+        return cast(Picture, np.ascontiguousarray(pixels[..., :3])), cast(Plane, np.ascontiguousarray(pixels[..., 3]))
 
-    def from_rgb(self, image: Picture, pix_fmt: str) -> VideoFrame:
-        """image: (H, W, 3) RGB. Returns a frame in the encoder's pixel format."""
+    def from_rgb(self, image: Picture, pix_fmt: str, alpha: Plane | None = None) -> VideoFrame:
+        """image: (H, W, 3) RGB, alpha: (H, W) or None. Returns a frame in the encoder's pixel format."""
         deep = image.dtype == np.uint16
-        frame = VideoFrame.from_ndarray(image, "rgb48le" if deep else "rgb24")
+        layout = ("rgba64le" if deep else "rgba") if alpha is not None else ("rgb48le" if deep else "rgb24")
+        pixels = image if alpha is None else np.dstack([image, alpha])
+        frame = VideoFrame.from_ndarray(pixels, layout)
         rgb = is_rgb(pix_fmt)
         return self.reformatter.reformat(
             frame,

@@ -6,17 +6,30 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import numpy as np
 from av.container import InputContainer
+from av.sidedata.sidedata import Type as SideData
 from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from image_core.errors import MediaError
 from osediff_video.media.color import BT709, RGB, UNSAID, guess_matrix, is_rgb
-from osediff_video.types import ColorTags, VideoInfo
+from osediff_video.types import UPRIGHT, ColorTags, Light, Orientation, VideoInfo
 
 FALLBACK_RATE = Fraction(25)
 DECODER_THREADS = 4
+IO_TIMEOUT_S = 60.0
+ONE = 1 << 16
+QUARTER_TURNS = {
+    90: (0, -ONE, 0, ONE, 0, 0, 0, 0, 1 << 30),
+    180: (-ONE, 0, 0, 0, -ONE, 0, 0, 0, 1 << 30),
+    270: (0, ONE, 0, -ONE, 0, 0, 0, 0, 1 << 30),
+}
+"""Display matrices of counter-clockwise turns."""
+
+ALPHA_DECODER = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+"""FFmpeg's own decoders of these drop the alpha plane that the tag `alpha_mode` announces."""
 
 
 def reason(error: Exception) -> str:
@@ -31,11 +44,11 @@ def open_film(path: Path) -> Iterator[InputContainer]:
         raise MediaError(f"{path}: is a folder; expected a film")
     if not path.exists():
         raise MediaError(f"{path}: no such file")
-    if path.stat().st_size == 0:
+    if path.is_file() and path.stat().st_size == 0:
         raise MediaError(f"{path}: is empty (0 bytes)")
     try:
-        container = av.open(str(path), metadata_errors="replace")
-    except (av.FFmpegError, ValueError) as error:
+        container = av.open(str(path), metadata_errors="replace", timeout=IO_TIMEOUT_S)
+    except (av.FFmpegError, ValueError, OSError) as error:
         raise MediaError(
             f"{path}: not a film that FFmpeg can read, or cut off before its index ({reason(error)})"
         ) from error
@@ -47,7 +60,9 @@ def film_stream(container: InputContainer, path: Path) -> VideoStream:
     """The first video stream that is not a cover picture. Raises MediaError when there is none."""
     for stream in container.streams.video:
         if not stream.disposition & Disposition.attached_pic and stream.codec_context is not None:
-            stream.thread_type = "AUTO"
+            # not by frames: those threads report damage packets late and lose good frames at the end; one thread
+            # decodes many times faster than any model works
+            stream.thread_type = "SLICE"
             stream.codec_context.thread_count = DECODER_THREADS
             return stream
     kinds = ", ".join(stream.type for stream in container.streams) or "nothing"
@@ -58,42 +73,77 @@ def probe(path: Path) -> VideoInfo:
     """Open the film and decode its first frame. Raises MediaError."""
     with open_film(path) as container:
         stream = film_stream(container, path)
+        hidden_alpha = stream.metadata.get("alpha_mode") == "1" and stream.codec_context.name in ALPHA_DECODER
         frame = first_frame(container, stream, path)
-        rate = stream.average_rate or stream.guessed_rate or FALLBACK_RATE
+        rate = frame_rate(stream)
         duration_s = film_duration(container, stream)
-        upright = frame.rotation % 180 == 0
+        matrix = display_matrix(frame)
+        orientation = orientation_of(matrix) if matrix else UPRIGHT
         ratio = stream.codec_context.sample_aspect_ratio or stream.sample_aspect_ratio or Fraction(1)
-        ratio = ratio if ratio > 0 else Fraction(1)
+        ratio = Fraction(ratio) if ratio > 0 else Fraction(1)
         return VideoInfo(
             path=path,
-            width=frame.width if upright else frame.height,
-            height=frame.height if upright else frame.width,
+            width=frame.height if orientation.transpose else frame.width,
+            height=frame.width if orientation.transpose else frame.height,
             time_base=ticks(stream),
-            frame_rate=Fraction(rate),
+            frame_rate=rate,
             frame_count_estimate=stream.frames or (round(duration_s * rate) if duration_s else None),
             duration_s=duration_s,
             bit_depth=max(component.bits for component in frame.format.components),
             color=color_tags(frame, float(rate)),
-            sample_aspect_ratio=ratio if upright else 1 / ratio,
-            rotation=frame.rotation % 360,
+            sample_aspect_ratio=1 / ratio if orientation.transpose else ratio,
+            orientation=orientation,
+            display_matrix=matrix,
             pix_fmt=frame.format.name,
+            codec=stream.codec_context.name,
+            container=container.format.name,
+            alpha=hidden_alpha or is_transparent(frame),
+            light=light_of(frame),
+            interlaced=frame.interlaced_frame,
         )
 
 
 def first_frame(container: InputContainer, stream: VideoStream, path: Path) -> VideoFrame:
-    try:
-        return next(container.decode(stream))
-    except StopIteration:
-        raise MediaError(f"{path}: holds no frame that can be decoded; it is cut off or damaged") from None
-    except av.FFmpegError as error:
-        name = stream.codec_context.name
-        raise MediaError(f"{path}: the first frame cannot be decoded ({name}: {reason(error)})") from error
+    """The first frame that decodes; damaged packets before it are passed over."""
+    error: av.FFmpegError | None = None
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+            if packet is None:
+                break
+            for frame in packet.decode():
+                return frame
+        except av.InvalidDataError as caught:
+            error = caught
+        except av.FFmpegError as caught:
+            error = caught
+            break
+    if error is None:
+        raise MediaError(f"{path}: holds no frame that can be decoded; it is cut off or damaged")
+    name = stream.codec_context.name
+    raise MediaError(f"{path}: the first frame cannot be decoded ({name}: {reason(error)})") from error
+
+
+def is_transparent(frame: VideoFrame) -> bool:
+    """Whether the format has an alpha channel; of GIF and PNG, which always do, whether the first frame uses it."""
+    if not any(component.is_alpha for component in frame.format.components):
+        return False
+    return frame.format.name not in ("bgra", "rgba") or bool(frame.to_ndarray(format="rgba")[..., 3].min() < 255)
 
 
 def ticks(stream: VideoStream) -> Fraction:
     """Seconds per unit of the stream's timestamps."""
     assert stream.time_base is not None, "every demuxed stream has a time base"
     return Fraction(stream.time_base)
+
+
+def frame_rate(stream: VideoStream) -> Fraction:
+    """The average rate, or FFmpeg's best guess where the average only says that the clock ticks in milliseconds."""
+    average, guess = (Fraction(rate or 0) for rate in (stream.average_rate, stream.base_rate))
+    if average == 1000 and guess:
+        average = guess
+    return average or guess or FALLBACK_RATE
 
 
 def film_duration(container: InputContainer, stream: VideoStream) -> float | None:
@@ -114,3 +164,46 @@ def color_tags(frame: VideoFrame, rate: float) -> ColorTags:
         matrix = BT709  # a YCbCr format cannot mean RGB: a wrong tag
     full = int(frame.color_range) == 2 or frame.format.name.startswith("yuvj")
     return ColorTags(matrix, int(frame.color_primaries), int(frame.color_trc), full, guessed)
+
+
+def side_data(frame: VideoFrame, kind: SideData) -> bytes | None:
+    try:
+        return bytes(frame.side_data[kind])
+    except (KeyError, ValueError):  # absent, or beside a kind that PyAV has no name for
+        return None
+
+
+def display_matrix(frame: VideoFrame) -> tuple[int, ...] | None:
+    """The nine 16.16 numbers of the file's display matrix, or None when pictures are upright already."""
+    if raw := side_data(frame, SideData.DISPLAYMATRIX):
+        return tuple(np.frombuffer(raw, np.int32, 9).tolist())
+    return QUARTER_TURNS.get(frame.rotation % 360)
+
+
+def orientation_of(matrix: tuple[int, ...]) -> Orientation:
+    """A display matrix as turns by quarters and mirrors; an angle in between goes to the nearest quarter.
+
+    A pixel (x, y) is shown at (a x + c y, b x + d y).
+    """
+    a, b, _, c, d = matrix[:5]
+    if abs(a) + abs(d) >= abs(b) + abs(c):
+        return Orientation(False, a < 0, d < 0)
+    return Orientation(True, c < 0, b < 0)
+
+
+def light_of(frame: VideoFrame) -> Light:
+    """HDR10 static metadata of a frame, in the units of x265: 0.00002 for chromaticity, 0.0001 cd/m2 for luminance."""
+    mastering = content = None
+    if raw := side_data(frame, SideData.MASTERING_DISPLAY_METADATA):
+        numbers = np.frombuffer(raw, np.int32, 22).tolist()
+        ratios = [n / d if d else 0.0 for n, d in zip(numbers[0:20:2], numbers[1:20:2], strict=True)]
+        has_primaries, has_luminance = numbers[20:22]
+        if has_primaries and has_luminance:
+            red, green, blue, white = (tuple(round(v * 50000) for v in ratios[i : i + 2]) for i in range(0, 8, 2))
+            least, most = (round(v * 10000) for v in ratios[8:10])
+            points = "".join(f"{n}({x},{y})" for n, (x, y) in zip("GBR", (green, blue, red), strict=True))
+            mastering = f"{points}WP({white[0]},{white[1]})L({most},{least})"
+    if raw := side_data(frame, SideData.CONTENT_LIGHT_LEVEL):
+        most, average = np.frombuffer(raw, np.uint32, 2).tolist()
+        content = (most, average)
+    return Light(mastering, content)

@@ -1,63 +1,199 @@
-"""Frames out of a film: all of them, upright, in RGB, each with its exact time."""
+"""Frames out of a film: all of them, upright, in RGB, each with its exact time, over damage where there is some."""
 
-from collections.abc import Iterator
-from dataclasses import replace
-from typing import cast
+import time
+from collections.abc import Generator, Iterator
+from fractions import Fraction
 
 import av
-import numpy as np
 from av.container import InputContainer
+from av.packet import Packet
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from image_core.errors import MediaError
 from osediff_video.media.color import ColorConverter
-from osediff_video.media.probe import film_stream, open_film, reason
-from osediff_video.types import Frame, Picture, VideoInfo
+from osediff_video.media.deinterlace import deinterlaced
+from osediff_video.media.probe import ALPHA_DECODER, film_stream, open_film, reason
+from osediff_video.types import Faults, Frame, VideoInfo
+
+MOST_DAMAGED_IN_A_ROW = 100
+SEEK_MARGIN_S = 5
+Timed = tuple[VideoFrame, int | None]
+"""A decoded frame and its presentation time."""
 
 
-def read_frames(info: VideoInfo) -> Iterator[Frame]:
-    """Decode the film from its start to its end, the decoder's delayed frames included.
+class FilmSource:
+    """The frames of a film from `start_s` (included) to `end_s` (not), both in seconds of its own clock.
 
-    Frames are uint8 for sources of 8 bit, uint16 for deeper ones, of the size in `info`. Raises MediaError with the
-    number of the frame where decoding fails, or when no frame comes out at all.
+    deinterlace: weave fields into whole pictures.
+    last_sign: when anything last came out of the demuxer or decoder, by the monotonic clock; a watchdog reads it.
     """
-    convert, deep = ColorConverter(info.color), info.bit_depth > 8
-    turns = info.rotation // 90
-    width, height = (info.height, info.width) if turns % 2 else (info.width, info.height)
-    with open_film(info.path) as container:
-        stream = film_stream(container, info.path)
+
+    def __init__(
+        self,
+        info: VideoInfo,
+        *,
+        start_s: Fraction | None = None,
+        end_s: Fraction | None = None,
+        deinterlace: bool = False,
+    ) -> None:
+        self.info, self.faults = info, Faults()
+        self.start_s, self.end_s, self.deinterlace = start_s, end_s, deinterlace
+        self.last_sign = time.monotonic()
+
+    def frames(self, skip: int = 0) -> Iterator[Frame]:
+        """Decode from start to end, the decoder's delayed frames included; the first `skip` are not converted.
+
+        Frames are uint8 for sources of 8 bit, uint16 for deeper ones, of the size in `info`. Raises MediaError when
+        the film cannot be opened or no frame comes out at all; `faults` tells what else went wrong.
+        """
+        self.faults = Faults()
+        info, count = self.info, 0
         usual = max(1, round(1 / (info.frame_rate * info.time_base)))
-        held: Frame | None = None  # until its successor's time says how long it lasts
-        for frame in decode(container, stream, info):
-            pts = frame.pts
-            if held is None:
-                pts = pts or 0
-            elif pts is None or pts <= held.pts:
-                # no time, or not after its predecessor, which no encoder takes
-                pts = held.pts + (held.duration if pts is None else 1)
+        convert = ColorConverter(info.color)
+        held: tuple[VideoFrame, int] | None = None  # until its successor's time says how long it lasts
+        for frame, pts in self.timed_frames():
             if held is not None:
-                yield replace(held, duration=pts - held.pts)
-            image = turned(convert.to_rgb(frame, width, height, deep), turns)
-            held = Frame(image, pts, frame.duration or usual)
+                if pts is None:
+                    pts = held[1] + (held[0].duration or usual)
+                pts = max(pts, held[1] + 1)  # no encoder takes a time that is not after its predecessor's
+                count += 1
+                if count > skip:
+                    yield self.frame(convert, held[0], held[1], pts - held[1])
+            held = (frame, pts or 0)
         if held is None:
-            raise MediaError(f"{info.path}: holds no frame that can be decoded")
-        yield held
+            raise MediaError(f"{info.path}: holds no frame that can be decoded{self.in_range()}")
+        if count >= skip:
+            yield self.frame(convert, *held, held[0].duration or usual)
 
+    def in_range(self) -> str:
+        if self.start_s is None and self.end_s is None:
+            return ""
+        end = "its end" if self.end_s is None else f"{float(self.end_s):g} s"
+        return f" from {float(self.start_s or 0):g} s to {end}"
 
-def turned(image: Picture, quarter_turns: int) -> Picture:
-    """Turned counter-clockwise; rows contiguous in memory."""
-    return cast(Picture, np.ascontiguousarray(np.rot90(image, quarter_turns))) if quarter_turns else image
+    def frame(self, convert: ColorConverter, frame: VideoFrame, pts: int, duration: int) -> Frame:
+        info = self.info
+        size = (info.height, info.width) if info.orientation.transpose else (info.width, info.height)
+        image, alpha = convert.to_rgb(frame, *size, info.bit_depth > 8, info.alpha)
+        alpha = None if alpha is None else info.orientation(alpha)
+        return Frame(info.orientation(image), pts, duration, alpha)
 
+    def timed_frames(self) -> Iterator[Timed]:
+        """Decoded frames of the wanted range."""
+        base, started = self.info.time_base, False
+        for frame, pts in self.from_start(seek=True):
+            time_s = None if pts is None else pts * base
+            if self.start_s is not None and not started:
+                if time_s is not None and time_s < self.start_s:
+                    continue
+                started = True
+            if self.end_s is not None and time_s is not None and time_s >= self.end_s:
+                return
+            yield frame, pts
 
-def decode(container: InputContainer, stream: VideoStream, info: VideoInfo) -> Iterator[VideoFrame]:
-    """As `container.decode`, with errors that name the frame."""
-    count = 0
-    try:
-        for frame in container.decode(stream):
-            count += 1
-            yield frame
-    except av.FFmpegError as error:
-        raise MediaError(
-            f"{info.path}: frame {count} cannot be decoded ({reason(error)}); the file is damaged there"
-        ) from error
+    def from_start(self, seek: bool) -> Iterator[Timed]:
+        """All frames, or with `seek` at least those from `start_s` on."""
+        jump = seek and self.start_s is not None and self.start_s > 2 * SEEK_MARGIN_S
+        with open_film(self.info.path) as container:
+            stream = film_stream(container, self.info.path)
+            frames = self.decode(container, stream)
+            if jump and self.start_s is not None:
+                container.seek(int((self.start_s - SEEK_MARGIN_S) * 1_000_000))
+                first = next(frames, None)
+                landed = first is not None and first[1] is not None and first[1] * self.info.time_base <= self.start_s
+                if not landed:  # an index that lies: read from the beginning instead
+                    frames.close()
+                    yield from self.from_start(seek=False)
+                    return
+                assert first is not None
+                yield first
+            yield from deinterlaced(frames, stream) if self.deinterlace else frames
+
+    def decode(self, container: InputContainer, stream: VideoStream) -> Generator[Timed, None, None]:
+        """Good frames in order of presentation; for a packet that gives none, the last good frame at its time."""
+        decoder = self.decoder(stream)
+        waiting: set[int] = set()  # times of packets whose frames have not come out yet
+        owed = in_a_row = 0  # damaged packets that have not been made up for
+        last: VideoFrame | None = None
+
+        def made_up(times: list[int]) -> Iterator[Timed]:
+            nonlocal owed
+            for time_lost in times[:owed] if last is not None else []:
+                self.faults.repeated.append(time_lost)
+                owed -= 1
+                yield last, time_lost
+
+        for packet in self.packets(container, stream):
+            if packet.pts is not None and packet.size and not packet.is_discard:
+                waiting.add(packet.pts)
+            try:
+                frames = decoder.decode(packet)
+                in_a_row = 0 if frames else in_a_row
+            except (av.InvalidDataError, av.error.UndefinedError, av.error.PatchWelcomeError) as error:
+                owed, in_a_row, frames = owed + 1, in_a_row + 1, []
+                if in_a_row > MOST_DAMAGED_IN_A_ROW:
+                    self.faults.cut_short = f"{in_a_row} damaged packets in a row ({reason(error)})"
+                    break
+            except av.FFmpegError as error:
+                raise MediaError(f"{self.info.path}: decoding failed ({reason(error)})") from error
+            for frame in frames:
+                pts = frame.pts
+                if pts is not None:
+                    # output is in order: what is still waiting from before this frame will never come
+                    late = sorted(time for time in waiting if time < pts)
+                    yield from made_up(late)
+                    waiting.difference_update(late)
+                    waiting.discard(pts)
+                self.faults.concealed += frame.is_corrupt
+                last = frame
+                yield frame, pts
+        if not self.faults.cut_short:
+            yield from made_up(sorted(waiting))
+
+    def decoder(self, stream: VideoStream) -> VideoCodecContext:
+        """The stream's own decoder, or the one that also decodes a hidden alpha plane."""
+        name = stream.codec_context.name
+        if not self.info.alpha or name not in ALPHA_DECODER:
+            return stream.codec_context
+        decoder = VideoCodecContext.create(ALPHA_DECODER[name], "r")
+        assert isinstance(decoder, VideoCodecContext)
+        decoder.extradata = stream.codec_context.extradata
+        return decoder
+
+    def packets(self, container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
+        """The film's packets and the flushing one. Reads all streams to see whether the file stops too early."""
+        streams = [s for s in container.streams if s is stream or s.type in ("audio", "video")]
+        reached, failures = Fraction(0), 0
+        demuxed = container.demux(streams)
+        while True:
+            try:
+                packet = next(demuxed, None)
+            except (av.InvalidDataError, av.EOFError) as error:
+                failures += 1
+                if failures > MOST_DAMAGED_IN_A_ROW:
+                    self.faults.cut_short = f"unreadable data ({reason(error)})"
+                    break
+                demuxed = container.demux(streams)
+                continue
+            except av.FFmpegError as error:
+                raise MediaError(
+                    f"{self.info.path}: reading failed ({reason(error)}); is the file still there?"
+                ) from error
+            self.last_sign = time.monotonic()
+            if packet is None:
+                break
+            if packet.pts is not None and packet.time_base:
+                reached = max(reached, (packet.pts + (packet.duration or 0)) * Fraction(packet.time_base))
+            if packet.stream.index == stream.index:  # a flushing packet has no stream_index of its own
+                yield packet
+        self.check_end(container, reached)
+
+    def check_end(self, container: InputContainer, reached: Fraction) -> None:
+        """Note a file that promised more than it held."""
+        if not container.duration or self.faults.cut_short:
+            return
+        promised = Fraction(container.duration + (container.start_time or 0), 1_000_000)
+        if reached < promised - max(Fraction(1, 2), promised / 20):
+            self.faults.cut_short = f"at {float(reached):.2f} s of {float(promised):.2f} s the file stops"

@@ -1,72 +1,252 @@
-"""Streams that are copied: their packets pass untouched, each in its turn beside the video."""
+"""Everything of a film beside its pictures, carried over: packets as they are, or converted where they must be."""
 
-import io
 from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import av
+from av.audio.resampler import AudioResampler
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 from av.stream import Stream
+from av.subtitles.stream import SubtitleStream
+from av.subtitles.subtitle import SubtitleSet
 
-from image_core.errors import MediaError
+from osediff_video.media.plan import StreamPlan, add_copy
+from osediff_video.media.probe import film_stream, open_film
 
-STATISTICS = ("BPS", "DURATION", "NUMBER_OF_", "_STATISTICS_", "ENCODER")
+STATISTICS = ("BPS", "DURATION", "NUMBER_OF_", "_STATISTICS_", "ENCODER", "ALPHA_MODE")
 """Tags that describe the encoding of the source and would lie about the result."""
+
+MILLISECOND = Fraction(1, 1000)
 
 
 def kept_tags(tags: dict[str, str]) -> dict[str, str]:
     return {key: value for key, value in tags.items() if not key.upper().startswith(STATISTICS)}
 
 
-def accepts(container_format: str, stream: Stream) -> bool:
-    """Whether the format can hold this stream: a header with it alone is written into memory."""
-    try:
-        with av.open(io.BytesIO(), "w", format=container_format) as trial:
-            trial.add_stream_from_template(stream)
-            trial.start_encoding()
-    except (av.FFmpegError, ValueError):
-        return False
-    return True
+@dataclass(frozen=True)
+class Cut:
+    """The part of the source that is kept, in seconds of its clock; with a start, everything moves to begin at zero."""
+
+    start_s: Fraction | None = None
+    end_s: Fraction | None = None
+
+    def __bool__(self) -> bool:
+        return self.start_s is not None or self.end_s is not None
+
+    @property
+    def shift_s(self) -> Fraction:
+        return self.start_s or Fraction(0)
 
 
-class CopiedStreams:
-    """All sound of a film, copied packet by packet, with their times as they are."""
+class Copied:
+    """Passes packets untouched but for their times."""
 
-    def __init__(self, source: Path, container: InputContainer, output: OutputContainer) -> None:
-        """Add a stream to `output` for each. Raises MediaError for one that the output's format cannot hold."""
-        self.output, self.pairs, self.notes = output, dict[int, Stream](), list[str]()
-        for stream in container.streams.audio:
-            if stream.codec_context is None:
-                self.notes.append(f"stream {stream.index} is sound of an unknown kind and is left out")
-                continue
-            name = stream.codec_context.name
-            if not accepts(output.format.name, stream):
-                raise MediaError(
-                    f"{source}: stream {stream.index} ({name} sound) cannot be kept in {output.format.name}; "
-                    "write to a .mkv file instead"
-                )
-            copy = output.add_stream_from_template(stream)
-            copy.metadata.update(kept_tags(stream.metadata))
-            copy.disposition = stream.disposition
-            self.pairs[stream.index] = copy
-        wanted = [container.streams[index] for index in self.pairs]
-        self.packets: Iterator[Packet] = container.demux(wanted) if wanted else iter(())
+    def __init__(self, stream: Stream, output: OutputContainer, cut: Cut) -> None:
+        self.stream, self.cut = add_copy(output, stream), cut
+
+    def convert(self, packet: Packet) -> list[Packet]:
+        if self.cut and not self.move(packet):
+            return []
+        packet.stream = self.stream
+        return [packet]
+
+    def move(self, packet: Packet) -> bool:
+        """Shift a packet to the clock of the cut; False if it lies outside."""
+        base = Fraction(packet.time_base)
+        start = None if self.cut.start_s is None else self.cut.start_s / base
+        end = None if self.cut.end_s is None else self.cut.end_s / base
+        time = packet.pts if packet.pts is not None else packet.dts
+        if time is None or (end is not None and time >= end):
+            return False
+        shift = round(start or 0)
+        if start is not None and time < start:
+            length = packet.duration or 0
+            if self.stream.type != "subtitle" or time + length <= start:
+                return False
+            packet.duration, packet.pts = time + length - shift, shift  # a line already on screen at the cut
+            packet.dts = shift
+        if end is not None and self.stream.type == "subtitle" and packet.duration:
+            packet.duration = min(packet.duration, round(end) - packet.pts)
+        packet.pts = None if packet.pts is None else packet.pts - shift
+        packet.dts = None if packet.dts is None else packet.dts - shift
+        return True
+
+    def flush(self) -> list[Packet]:
+        return []
+
+
+class ConvertedText(Copied):
+    """Subtitles from one text format to another."""
+
+    def __init__(self, stream: SubtitleStream, output: OutputContainer, cut: Cut, codec: str) -> None:
+        self.source, self.cut = stream, cut
+        self.stream = output.add_stream(codec)  # type: ignore[call-overload]
+        self.context = self.stream.codec_context
+        header = stream.codec_context.subtitle_header or stream.codec_context.extradata
+        self.context.subtitle_header = header if header and b"[Script Info]" in header else ASS_HEADER
+        self.context.time_base = self.stream.time_base = MILLISECOND
+
+    def convert(self, packet: Packet) -> list[Packet]:
+        decoded = self.source.decode2(packet)
+        lines = [] if decoded is None else [rect.ass for rect in decoded.rects if hasattr(rect, "ass")]
+        base = Fraction(packet.time_base)
+        if not lines or packet.pts is None or not any(line.split(b",", 8)[-1].strip() for line in lines):
+            return []  # MP4 fills the gaps between lines with empty ones
+        start, length = (round(time * base / MILLISECOND) for time in (packet.pts, packet.duration or 0))
+        text = SubtitleSet.create(lines[0], 0, length, pts=start * 1000)
+        result = self.context.encode_subtitle(text)
+        result.pts = result.dts = start
+        result.duration, result.time_base = length, MILLISECOND
+        if self.cut and not self.move(result):
+            return []
+        result.stream = self.stream
+        return [result]
+
+
+class ConvertedSound(Copied):
+    """Sound decoded and encoded anew, at a bit rate nobody hears."""
+
+    def __init__(self, stream: Stream, output: OutputContainer, cut: Cut, codec: str) -> None:
+        self.source, self.cut = stream.codec_context, cut
+        rate = 48000 if codec == "libopus" else self.source.sample_rate
+        layout = self.source.layout.name
+        self.stream = output.add_stream(codec, rate=rate, layout=layout)
+        if codec != "flac":
+            self.stream.bit_rate = 96_000 * max(1, self.source.channels)
+        self.resampler = AudioResampler(self.stream.codec_context.format, layout, rate)
+        self.shifted = round(cut.shift_s * rate)
+
+    def convert(self, packet: Packet) -> list[Packet]:
+        time = packet.pts if packet.pts is not None else packet.dts
+        if self.cut and time is not None:
+            time_s = time * Fraction(packet.time_base)
+            if (self.cut.start_s is not None and time_s < self.cut.start_s) or (
+                self.cut.end_s is not None and time_s >= self.cut.end_s
+            ):
+                return []
+        try:
+            frames = packet.decode()
+        except av.InvalidDataError:
+            return []  # as a player would: silence for one packet
+        return [out for frame in frames for whole in self.resampler.resample(frame) for out in self.encode(whole)]
+
+    def encode(self, frame: av.AudioFrame | None) -> list[Packet]:
+        if frame is not None and frame.pts is not None:
+            frame.pts -= self.shifted
+        return self.stream.encode(frame)
+
+    def flush(self) -> list[Packet]:
+        rest = [out for whole in self.resampler.resample(None) for out in self.encode(whole)]
+        return rest + self.encode(None)
+
+
+ASS_HEADER = (
+    b"[Script Info]\r\nScriptType: v4.00+\r\nPlayResX: 384\r\nPlayResY: 288\r\n\r\n[V4+ Styles]\r\nFormat: Name, "
+    b"Fontname, Fontsize, PrimaryColour, SecondaryColour, OutlineColour, BackColour, Bold, Italic, Underline, "
+    b"StrikeOut, ScaleX, ScaleY, Spacing, Angle, BorderStyle, Outline, Shadow, Alignment, MarginL, MarginR, MarginV, "
+    b"Encoding\r\nStyle: Default,Arial,16,&Hffffff,&Hffffff,&H0,&H0,0,0,0,0,100,100,0,0,1,1,0,2,10,10,10,1\r\n\r\n"
+    b"[Events]\r\nFormat: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text\r\n"
+)
+"""What the text formats without styles are converted with."""
+
+
+class OtherStreams:
+    """All planned streams of one film in an output, with its tags and chapters. Use as a context."""
+
+    def __init__(self, source: Path, plans: list[StreamPlan], output: OutputContainer, cut: Cut) -> None:
+        self.output, self.cut, self.files = output, cut, ExitStack()
+        self.carriers: dict[int, Copied] = {}
+        self.covers: list[Packet] = []
         self.waiting: Packet | None = None
+        self.container = self.files.enter_context(open_film(source))
+        for plan in plans:
+            self.add(plan, self.container.streams[plan.index])
+        wanted = [self.container.streams[i] for i in self.carriers if self.container.streams[i].type != "attachment"]
+        self.packets: Iterator[Packet] = self.demux(wanted)
+        output.metadata.update(kept_tags(self.container.metadata))
+        output.set_chapters(self.chapters(self.container))
+
+    def add(self, plan: StreamPlan, stream: Stream) -> None:
+        if plan.action == "copy" and stream.type == "attachment":
+            added = add_copy(self.output, stream)
+        elif plan.action == "copy":
+            self.carriers[plan.index] = Copied(stream, self.output, self.cut)
+            added = self.carriers[plan.index].stream
+        elif plan.action == "convert":
+            kind = ConvertedText if plan.kind == "subtitle" else ConvertedSound
+            self.carriers[plan.index] = kind(stream, self.output, self.cut, plan.to)  # type: ignore[arg-type]
+            added = self.carriers[plan.index].stream
+        elif plan.action == "attach":
+            picture = next(packet for packet in self.container.demux(stream) if packet.size)
+            self.container.seek(0)
+            name = stream.metadata.get("filename") or f"cover.{plan.to.split('/')[1].replace('jpeg', 'jpg')}"
+            added = self.output.add_attachment(name, plan.to, bytes(picture))
+        else:
+            return
+        tags = kept_tags(stream.metadata)
+        if stream.type == "attachment" or plan.action == "attach":
+            tags = {k: v for k, v in tags.items() if k.lower() not in ("filename", "mimetype")}
+        added.metadata.update(tags)
+        if plan.action != "attach":
+            added.disposition = stream.disposition
+
+    def tag_film(self, stream: Stream) -> None:
+        """Give the upscaled stream what the source's says of itself."""
+        original = film_stream(self.container, Path())
+        stream.metadata.update(kept_tags(original.metadata))
+        stream.disposition = original.disposition
+
+    def chapters(self, container: InputContainer) -> list:
+        """The source's chapters, cut and moved with everything else."""
+        kept = []
+        for chapter in container.chapters():
+            base = Fraction(chapter["time_base"] or 1)
+            start, end = chapter["start"] * base, chapter["end"] * base
+            if self.cut:
+                first, last = self.cut.start_s or Fraction(0), self.cut.end_s if self.cut.end_s is not None else end
+                if end <= first or start >= last:
+                    continue
+                start, end = max(start, first) - self.cut.shift_s, min(end, last) - self.cut.shift_s
+            kept.append({**chapter, "start": round(start / base), "end": round(end / base), "time_base": base})
+        return kept
+
+    def demux(self, wanted: list[Stream]) -> Iterator[Packet]:
+        """Packets to write, in the order of the source; damage between them is stepped over."""
+        if not wanted:
+            return
+        packets, failures = self.container.demux(wanted), 0
+        while failures < 100:
+            try:
+                packet = next(packets, None)
+            except (av.InvalidDataError, av.EOFError):
+                failures += 1
+                packets = self.container.demux(wanted)
+                continue
+            if packet is None:
+                break
+            if packet.size:  # the demuxer ends with an empty packet for each stream: a signal to decoders
+                yield from self.carriers[packet.stream.index].convert(packet)
+        for carrier in self.carriers.values():
+            yield from carrier.flush()
 
     def mux_until(self, time: Fraction | None) -> None:
         """Write every packet whose decoding time is at most `time` seconds; None is all that is left."""
-        while (packet := self.next_packet()) is not None:
-            if time is not None and packet.dts is not None and packet.dts * packet.time_base > time:
+        while True:
+            packet = self.waiting or next(self.packets, None)
+            self.waiting = None
+            if packet is None:
+                return
+            if time is not None and packet.dts is not None and packet.dts * Fraction(packet.time_base) > time:
                 self.waiting = packet
                 return
-            packet.stream = self.pairs[packet.stream.index]
             self.output.mux_one(packet)
 
-    def next_packet(self) -> Packet | None:
-        if self.waiting is not None:
-            packet, self.waiting = self.waiting, None
-            return packet
-        # the demuxer ends with an empty packet for each stream: a signal to decoders, nothing to copy
-        return next((packet for packet in self.packets if packet.size), None)
+    def __enter__(self) -> "OtherStreams":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.files.close()

@@ -4,9 +4,7 @@ import os
 from pathlib import Path
 
 from image_core.errors import MediaError, OutputError
-
-CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
-"""Suffix -> FFmpeg's name of the format."""
+from osediff_video.encoding import CONTAINERS
 
 
 def check_target(source: Path, target: Path, overwrite: bool) -> None:

@@ -1,43 +1,58 @@
-"""Look at a finished film again: are all frames there, each at its time?"""
+"""Look at a finished film again: are all frames there, each at its time, and is sound where it was?"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+import av
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+
 from osediff_video.media.probe import film_stream, open_film, ticks
+from osediff_video.media.streams import Cut
 from osediff_video.types import VideoInfo
 
 MATROSKA_TICK_S = Fraction(1, 1000)
+TRANSPORT_TICK_S = Fraction(1, 90000)
+SOUND_TOLERANCE_S = Fraction(1, 1000)
+MOST_PACKETS_TO_SOUND = 200
 
 
 @dataclass(frozen=True)
 class Verification:
     """largest_error_s: of any frame's time. shift_s: by which the container moved all streams alike (Matroska does so
-    when sound starts before zero)."""
+    when sound starts before zero, MPEG-TS always). sound_error_s: change of the first sound's time against the first
+    frame's, as decoded; None without sound that can be compared."""
 
     frames_expected: int
     frames_found: int
     largest_error_s: Fraction
     tolerance_s: Fraction
     shift_s: Fraction
+    sound_error_s: Fraction | None = None
 
     @property
     def ok(self) -> bool:
-        return self.frames_expected == self.frames_found and self.largest_error_s <= self.tolerance_s
+        times = self.frames_expected == self.frames_found and self.largest_error_s <= self.tolerance_s
+        return times and (self.sound_error_s is None or abs(self.sound_error_s) <= SOUND_TOLERANCE_S)
 
     def __str__(self) -> str:
         shift = f", everything starts {float(self.shift_s) * 1000:.0f} ms later" if self.shift_s else ""
+        sound = "" if self.sound_error_s is None else f", sound off by {float(self.sound_error_s) * 1000:.3f} ms"
         return (
             f"{'verified' if self.ok else 'WRONG'}: {self.frames_found} of {self.frames_expected} frames, "
-            f"largest timestamp error {float(self.largest_error_s) * 1000:.3f} ms{shift}"
+            f"largest timestamp error {float(self.largest_error_s) * 1000:.3f} ms{sound}{shift}"
         )
 
 
-def verify(info: VideoInfo, target: Path, expected_pts: Sequence[int]) -> Verification:
-    """Compare the presentation times in `target` with those of the frames that were written, in `info.time_base`.
+def verify(
+    info: VideoInfo, target: Path, expected_pts: Sequence[int], *, source: Path | None = None, cut: Cut = Cut()
+) -> Verification:
+    """Compare the presentation times in `target` with `expected_pts`, of the frames written, in `info.time_base`.
 
-    Reads packets, decodes nothing. Raises MediaError when the file does not open.
+    source: the film whose sound was carried over. Reads packets, decodes the first sound only. Raises MediaError when
+    a file does not open.
     """
     with open_film(target) as container:
         stream = film_stream(container, target)
@@ -45,19 +60,49 @@ def verify(info: VideoInfo, target: Path, expected_pts: Sequence[int]) -> Verifi
         found = sorted(
             packet.pts * base for packet in container.demux(stream) if packet.size and packet.pts is not None
         )
-        matroska = "matroska" in container.format.name
+        kind = container.format.name
+    moves = "matroska" in kind or "mpegts" in kind
+    tolerance = MATROSKA_TICK_S if "matroska" in kind else TRANSPORT_TICK_S if "mpegts" in kind else Fraction(0)
     expected = [pts * info.time_base for pts in expected_pts]
     pairs = list(zip(found, expected, strict=False))
     # Matroska knows no negative times: its muxer moves all streams together, to the millisecond
-    shift = _shift(pairs) if matroska else Fraction(0)
+    shift = _shift(pairs, tolerance) if moves else Fraction(0)
     error = max((abs(f - e - shift) for f, e in pairs), default=Fraction(0))
-    # half a tick of rounding, for the frame and for the shift
-    return Verification(len(expected), len(found), error, MATROSKA_TICK_S if matroska else Fraction(0), shift)
+    sound_error = None
+    if source is not None and not cut and found and expected:
+        before, after = first_sound(source), first_sound(target)
+        if before is not None and after is not None:
+            sound_error = (after - found[0]) - (before - expected[0])
+            if abs(sound_error) <= tolerance:
+                sound_error = Fraction(0)  # both times are rounded by the container
+    return Verification(len(expected), len(found), error, tolerance, shift, sound_error)
 
 
-def _shift(pairs: Sequence[tuple[Fraction, Fraction]]) -> Fraction:
+def first_sound(path: Path) -> Fraction | None:
+    """Time of the first decoded sound of the first sound track, in seconds; None when there is none to decode."""
+    with open_film(path) as container:
+        stream = next((s for s in container.streams.audio if s.codec_context is not None), None)
+        return None if stream is None else first_time(container, stream)
+
+
+def first_time(container: InputContainer, stream: AudioStream) -> Fraction | None:
+    packets = container.demux(stream)
+    for _ in range(MOST_PACKETS_TO_SOUND):
+        try:
+            packet = next(packets, None)
+            if packet is None:
+                return None
+            for frame in packet.decode():
+                if frame.pts is not None and frame.time_base:
+                    return frame.pts * Fraction(frame.time_base)
+        except av.FFmpegError:
+            continue
+    return None
+
+
+def _shift(pairs: Sequence[tuple[Fraction, Fraction]], tolerance: Fraction) -> Fraction:
     """The common delay of all frames, 0 where it is no more than a container's rounding."""
     if not pairs:
         return Fraction(0)
     middle = sorted(found - expected for found, expected in pairs)[len(pairs) // 2]
-    return middle if abs(middle) > MATROSKA_TICK_S / 2 else Fraction(0)
+    return middle if abs(middle) > tolerance / 2 else Fraction(0)

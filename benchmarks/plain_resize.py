@@ -1,0 +1,25 @@
+"""A stand-in for the model that only resizes: what is left is the cost and the correctness of everything around it."""
+
+from collections.abc import Sequence
+
+import cv2
+
+from image_core.images import Picture, scaled_size
+from image_core.options import UpscaleOptions
+from image_core.upscale import Load, Upscaler
+
+
+class PlainResize(Upscaler):
+    """Takes the place of an upscaler; scale 1 gives pictures back as they are."""
+
+    def __init__(self, scale: float = 1.0) -> None:
+        self.options, self.identity, self.load = UpscaleOptions(scale), "plain resize", Load(1, None)
+
+    def __call__(self, images: Sequence[Picture], size: tuple[int, int] | None = None) -> list[Picture]:
+        height, width = size or scaled_size(*images[0].shape[:2], self.options.scale)
+        return [
+            image
+            if image.shape[:2] == (height, width)
+            else cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC)
+            for image in images
+        ]

@@ -1,0 +1,100 @@
+"""The options that say how a film is read and encoded. Shared by every command that handles one."""
+
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any, TypeVar
+
+import click
+
+from osediff_video.encoding import Encoding
+from osediff_video.options import DEINTERLACE, FilmOptions, parse_time
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class FrameRate(click.ParamType):
+    name = "rate"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Fraction:
+        try:
+            rate = Fraction(value)
+        except (ValueError, ZeroDivisionError):
+            rate = Fraction(0)
+        if not 0 < rate <= 1000:
+            self.fail(f"expected a rate such as 25 or 30000/1001, got {value!r}", param, ctx)
+        return rate
+
+
+class Time(click.ParamType):
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Fraction:
+        try:
+            return value if isinstance(value, Fraction) else parse_time(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class EncoderOption(click.ParamType):
+    name = "key=value"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        key, equals, setting = str(value).partition("=")
+        if not key or not equals:
+            self.fail(f"expected key=value, got {value!r}", param, ctx)
+        return key, setting
+
+
+READING = (
+    click.option("--size", help="Output size instead of --scale: 1080p, 4k, a short side, or WIDTHxHEIGHT."),
+    click.option("--start", "start_s", type=Time(), help="Begin here: seconds, or h:mm:ss."),
+    click.option("--end", "end_s", type=Time(), help="Stop before this time."),
+    click.option("--fps", type=FrameRate(), default="25", show_default=True, help="Frame rate of a folder of frames."),
+    click.option(
+        "--deinterlace", type=click.Choice(DEINTERLACE), default=FilmOptions.deinterlace, show_default=True,
+        help="auto: when the film says and looks so.",
+    ),
+    click.option("--keep-rotation", is_flag=True, help="Keep pictures as coded, and the rotation tag."),
+    click.option("--strict", is_flag=True, help="Fail before work when anything cannot be kept."),
+    click.option("--allow-damaged", is_flag=True, help="A film that ends early is no failure."),
+)  # fmt: skip
+
+WRITING = (
+    click.option("--codec", help="Video encoder: x264, x265, av1, vp9, prores, ffv1, or FFmpeg's name.  [default: x264; x265 for HDR; what keeps transparency]"),
+    click.option("--crf", type=float, help="Quality of the encoder; lower is better.  [default: visually lossless]"),
+    click.option("--preset", help="Speed of the encoder, in its own words."),
+    click.option("--pix-fmt", help="Pixel format.  [default: as deep as the source]"),
+    click.option("--encoder-option", "encoder_options", multiple=True, type=EncoderOption(), help="More for the encoder."),
+)  # fmt: skip
+
+
+def reading_options(command: Command) -> Command:
+    for option in reversed(READING):
+        command = option(command)
+    return command
+
+
+def writing_options(command: Command) -> Command:
+    for option in reversed(WRITING):
+        command = option(command)
+    return command
+
+
+def film_options(values: dict[str, Any]) -> FilmOptions:
+    """Take what `reading_options` added out of `values`. Raises UsageError."""
+    names = ("size", "start_s", "end_s", "fps", "deinterlace", "keep_rotation", "strict", "allow_damaged")
+    try:
+        return FilmOptions(**{name: values.pop(name) for name in names})
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def encoding(values: dict[str, Any]) -> Encoding:
+    """Take what `writing_options` added out of `values`."""
+    return Encoding(
+        values.pop("codec"),
+        values.pop("crf"),
+        values.pop("preset"),
+        values.pop("pix_fmt"),
+        dict(values.pop("encoder_options")),
+    )

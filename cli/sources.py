@@ -1,0 +1,86 @@
+"""What the user names on the command line, as single jobs: a source and where its result goes."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+WRITABLE = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".ts", ".gif"}
+"""Endings that a result keeps; any other film becomes .mkv, which holds everything."""
+
+FILMS = WRITABLE | {
+    ".avi", ".flv", ".mpg", ".mpeg", ".m2ts", ".mts", ".vob", ".wmv", ".asf", ".3gp", ".ogv", ".y4m", ".nut", ".mxf", ".webp",
+    ".apng", ".avif",
+}  # fmt: skip
+"""What counts as a film when a folder is searched."""
+
+PIPE = Path("-")
+
+
+def jobs(named: tuple[Path, ...], output: Path | None, scale: str) -> list[tuple[Path, Path]]:
+    """(source, target) for every film below what was named. Raises UsageError.
+
+    A folder is a sequence if it holds pictures, otherwise a tree of films that is mirrored under the output. scale:
+    what the names of results say of their size.
+    """
+    sources = [path for name in named for path in expanded(name)]
+    trees = [path for path in sources if path.is_dir() and not holds_pictures(path)]
+    several = len(sources) > 1 or bool(trees)
+    if several and output is not None and output.suffix.lower() in WRITABLE and not output.is_dir():
+        raise click.UsageError(f"several sources need a folder as output, got {output}")
+    found = []
+    for source in sources:
+        if source in trees:
+            root = output or source.resolve().with_name(f"{source.resolve().name}_{scale}")
+            films = list(films_below(source, root))
+            if not films:
+                raise click.UsageError(f"{source}: holds neither pictures nor films")
+            found += [(film, root / film.relative_to(source).parent / result_name(film, scale)) for film in films]
+        else:
+            found.append((source, target_for(source, output, scale, several)))
+    targets = [target for _, target in found]
+    if twice := next((target for target in targets if targets.count(target) > 1), None):
+        raise click.UsageError(f"two sources would both be written to {twice}; use different folders")
+    return found
+
+
+def expanded(name: Path) -> Iterator[Path]:
+    """The path itself, or what a pattern matches that the shell left alone."""
+    if any(mark in str(name) for mark in "*?[") and not name.exists():
+        matches = sorted(Path(name.anchor or ".").glob(str(name.relative_to(name.anchor) if name.anchor else name)))
+        if not matches:
+            raise click.UsageError(f"{name}: nothing matches this pattern")
+        yield from matches
+    else:
+        yield name
+
+
+def holds_pictures(folder: Path) -> bool:
+    from osediff_video.folder import SUFFIXES
+
+    return any(path.suffix.lower() in SUFFIXES for path in folder.iterdir()) or not any(folder.iterdir())
+
+
+def films_below(folder: Path, root: Path) -> Iterator[Path]:
+    for path in sorted(folder.rglob("*")):
+        inside_result = root.resolve() in path.resolve().parents or any(p.suffix == ".osediff" for p in path.parents)
+        if path.is_file() and path.suffix.lower() in FILMS and not inside_result:
+            yield path
+
+
+def result_name(source: Path, scale: str) -> str:
+    suffix = "" if source.is_dir() else source.suffix.lower() if source.suffix.lower() in WRITABLE else ".mkv"
+    return f"{source.resolve().name if source.is_dir() else source.stem}_{scale}{suffix}"
+
+
+def target_for(source: Path, output: Path | None, scale: str, several: bool) -> Path:
+    """Where the result of `source` goes: `output` itself, a file of its name inside it, or beside the source."""
+    if source == PIPE:
+        if output is None:
+            raise click.UsageError("reading from a pipe needs --output")
+        return output
+    if output is None:
+        return source.resolve().parent / result_name(source, scale)
+    if several or (output.is_dir() and not source.is_dir()):
+        return output / result_name(source, scale)
+    return output

@@ -1,0 +1,168 @@
+"""What a running job says: one line that rewrites itself, plain lines when piped, or events in JSON."""
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli.model import say
+
+if TYPE_CHECKING:
+    from osediff_video.plan import FilmPlan
+    from osediff_video.upscale import Progress, Result
+
+
+class Teller:
+    """Tells of one film in words on standard error."""
+
+    def __init__(self, source: Path) -> None:
+        import psutil
+        from rich.console import Console
+
+        self.source, self.process = source, psutil.Process()
+        self.console, self.last = Console(stderr=True), 0.0
+
+    def planned(self, plan: "FilmPlan") -> None:
+        for stream in plan.streams:
+            if stream.action not in ("copy", "upscale"):
+                self.line(f"note: {stream}")
+        for note in plan.notes:
+            self.line(f"note: {note}")
+
+    def progress(self, progress: "Progress") -> None:
+        now, live = time.monotonic(), self.console.is_terminal
+        if self.last and now - self.last < (0.2 if live else 10):
+            return
+        self.last = now
+        self.console.print(self.words(progress), end="\r" if live else "\n", highlight=False, no_wrap=True)
+
+    def words(self, progress: "Progress") -> str:
+        total = f" of {progress.total} ({progress.frames / progress.total:.0%})" if progress.total else ""
+        eta = f", {clock(progress.eta_s)} left" if progress.eta_s is not None else ""
+        return f"{self.source.name}: frame {progress.frames}{total}, {progress.fps:.2f} fps{eta}, {self.memory_mb():.0f} MB"
+
+    def memory_mb(self) -> float:
+        return self.process.memory_info().rss / 2**20
+
+    def done(self, result: "Result") -> None:
+        self.end()
+        fresh = result.frames - result.resumed
+        before = f" ({result.resumed} from an earlier run)" if result.resumed else ""
+        rate = f"{fresh / result.elapsed_s:.2f} fps" if fresh else "put together"
+        self.line(f"{result.target}: {result.frames} frames{before} in {result.elapsed_s:.1f} s ({rate})")
+        if result.faults:
+            self.line(f"damage: {result.faults}")
+        if result.verification:
+            self.line(str(result.verification))
+
+    def failed(self, message: str) -> None:
+        self.end()
+        self.line(f"{self.source}: {message}" if str(self.source) not in message else message)
+
+    def line(self, sentence: str) -> None:
+        say(sentence)
+
+    def end(self) -> None:
+        if self.last and self.console.is_terminal:
+            self.console.print()
+        self.last = 0.0
+
+
+class JsonTeller(Teller):
+    """Tells of one film in events on standard output, one JSON object a line."""
+
+    def event(self, name: str, **values: Any) -> None:
+        click.echo(json.dumps({"event": name, "source": str(self.source), **values}, default=str))
+
+    def planned(self, plan: "FilmPlan") -> None:
+        self.event("plan", **plan_facts(plan))
+
+    def progress(self, progress: "Progress") -> None:
+        now = time.monotonic()
+        if self.last and now - self.last < 1:
+            return
+        self.last = now
+        self.event(
+            "progress",
+            frames=progress.frames,
+            total=progress.total,
+            resumed=progress.resumed,
+            fps=round(progress.fps, 3),
+            eta_s=None if progress.eta_s is None else round(progress.eta_s, 1),
+            memory_mb=round(self.memory_mb(), 1),
+        )
+
+    def done(self, result: "Result") -> None:
+        check = result.verification
+        faults = result.faults
+        self.event(
+            "done",
+            target=str(result.target),
+            frames=result.frames,
+            resumed=result.resumed,
+            elapsed_s=round(result.elapsed_s, 3),
+            notes=list(result.notes),
+            complete=result.complete,
+            damage={"repeated": len(faults.repeated), "concealed": faults.concealed, "cut_short": faults.cut_short},
+            verified=None if check is None else check.ok,
+            largest_time_error_ms=None if check is None else round(float(check.largest_error_s) * 1000, 6),
+            sound_error_ms=None
+            if check is None or check.sound_error_s is None
+            else round(float(check.sound_error_s) * 1000, 6),
+        )
+
+    def failed(self, message: str) -> None:
+        self.event("error", message=message)
+
+    def line(self, sentence: str) -> None:
+        self.event("note", message=sentence)
+
+
+def plan_facts(plan: "FilmPlan") -> dict[str, Any]:
+    """The plan in JSON's types, for `probe` and `--json`."""
+    info, encoder = plan.info, plan.encoder
+    return {
+        "target": str(plan.target),
+        "input": {
+            "width": info.width,
+            "height": info.height,
+            "codec": info.codec,
+            "pix_fmt": info.pix_fmt,
+            "bit_depth": info.bit_depth,
+            "frames_estimate": info.frame_count_estimate,
+            "duration_s": info.duration_s,
+            "frame_rate": str(info.frame_rate),
+            "time_base": str(info.time_base),
+            "interlaced": info.interlaced,
+            "alpha": info.alpha,
+        },
+        "output": {
+            "width": plan.width,
+            "height": plan.height,
+            "codec": encoder.codec,
+            "pix_fmt": encoder.pix_fmt,
+            "options": dict(encoder.options),
+            "alpha": encoder.alpha,
+        },
+        "streams": [
+            {
+                "index": s.index,
+                "kind": s.kind,
+                "codec": s.codec,
+                "action": s.action,
+                "to": s.to,
+                "reason": s.reason,
+                "remedy": s.remedy,
+            }
+            for s in plan.streams
+        ],
+        "notes": list(plan.notes),
+    }
+
+
+def clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,0 +1,77 @@
+"""Animated WebP as a source: FFmpeg's decoder knows only the still kind."""
+
+import math
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageSequence, UnidentifiedImageError
+
+from image_core.errors import MediaError
+from osediff_video.folder import SRGB
+from osediff_video.types import Faults, Frame, VideoInfo
+
+MILLISECOND = Fraction(1, 1000)
+SHORTEST_MS = 100
+"""What browsers show a frame for whose duration is next to nothing."""
+
+
+def is_animated_webp(path: Path) -> bool:
+    """Whether the file is a WebP with an animation chunk."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        head = file.read(64)
+    return head[:4] == b"RIFF" and head[8:12] == b"WEBP" and b"VP8X" in head and bool(head[20] & 2)
+
+
+class AnimationSource:
+    """The frames of an animated picture, composed, in milliseconds."""
+
+    last_sign = math.inf
+
+    def __init__(self, path: Path) -> None:
+        """Raises MediaError when the file cannot be read."""
+        self.path, self.faults = path, Faults()
+        try:
+            with Image.open(path) as image:
+                durations = [self.duration(frame) for frame in ImageSequence.Iterator(image)]
+                size, alpha = image.size, image.has_transparency_data
+        except (OSError, ValueError, UnidentifiedImageError) as error:
+            raise MediaError(f"{path}: not a readable animation ({error})") from error
+        total_s = sum(durations) / 1000
+        self.info = VideoInfo(
+            path=path,
+            width=size[0],
+            height=size[1],
+            time_base=MILLISECOND,
+            frame_rate=Fraction(len(durations) * 1000, sum(durations)),
+            frame_count_estimate=len(durations),
+            duration_s=total_s,
+            bit_depth=8,
+            color=SRGB,
+            codec="webp",
+            container="webp",
+            alpha=alpha,
+        )
+
+    @staticmethod
+    def duration(frame: Image.Image) -> int:
+        shown = int(frame.info.get("duration", SHORTEST_MS))
+        return shown if shown > 10 else SHORTEST_MS
+
+    def frames(self, skip: int = 0) -> Iterator[Frame]:
+        """Every frame after the first `skip`. Raises MediaError."""
+        pts = 0
+        try:
+            with Image.open(self.path) as image:
+                for number, frame in enumerate(ImageSequence.Iterator(image)):
+                    pixels = np.asarray(frame.convert("RGBA"))
+                    duration = self.duration(frame)
+                    if number >= skip:
+                        alpha = np.ascontiguousarray(pixels[..., 3]) if self.info.alpha else None
+                        yield Frame(np.ascontiguousarray(pixels[..., :3]), pts, duration, alpha)
+                    pts += duration
+        except (OSError, ValueError, EOFError) as error:
+            self.faults.cut_short = f"at {pts / 1000:.2f} s: {error}"

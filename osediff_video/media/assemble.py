@@ -1,0 +1,125 @@
+"""Finished segments and everything else of the source into one file, with exact times, whole or not at all."""
+
+import math
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from av.container import OutputContainer
+from av.packet import Packet
+from av.video.stream import VideoStream
+
+from image_core.errors import MediaError, OutputError
+from osediff_video.encoding import CONTAINERS
+from osediff_video.media.plan import StreamPlan
+from osediff_video.media.probe import open_film, reason
+from osediff_video.media.segment import Segment
+from osediff_video.media.streams import Cut, OtherStreams
+
+LARGEST_TIMESCALE = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """What to put together. source: the film whose other streams come along, None for a folder of frames.
+
+    shift: taken off every pts of the video. display_matrix: written instead of turned pictures.
+    """
+
+    segments: list[Segment]
+    folder: Path
+    time_base: Fraction
+    source: Path | None
+    streams: list[StreamPlan]
+    cut: Cut = Cut()
+    display_matrix: tuple[int, ...] | None = None
+
+    @property
+    def shift(self) -> int:
+        return round(self.cut.shift_s / self.time_base)
+
+
+def assemble(assembly: Assembly, part: Path, suffix: str) -> None:
+    """Write the file `part` in the format of `suffix`. Raises OutputError or MediaError; `part` is the caller's."""
+    try:
+        with ExitStack() as files:
+            output = files.enter_context(open_output(part, CONTAINERS[suffix.lower()], assembly.time_base))
+            first = files.enter_context(open_film(assembly.folder / "00000.mkv"))
+            others = None
+            with ExitStack() as copied:
+                film = add_film(output, first.streams.video[0], assembly)
+                if assembly.source is not None:
+                    others = copied.enter_context(OtherStreams(assembly.source, assembly.streams, output, assembly.cut))
+                    others.tag_film(film)
+                output.start_encoding()
+                for packet in film_packets(assembly):
+                    if others is not None and packet.dts is not None:
+                        others.mux_until(packet.dts * assembly.time_base)
+                    packet.stream = film
+                    output.mux_one(packet)
+                if others is not None:
+                    others.mux_until(None)
+    except (av.FFmpegError, ValueError, OSError) as error:
+        raise OutputError(
+            f"{part}: putting the film together failed ({reason(error)}); all finished frames are kept: make room or "
+            "choose another container and run again"
+        ) from error
+
+
+def open_output(path: Path, container_format: str, time_base: Fraction) -> OutputContainer:
+    options = {}
+    if container_format in ("mp4", "mov"):
+        # in these units every time of the source is a whole number, edit lists included
+        scale = time_base.denominator
+        options["video_track_timescale"] = str(scale)
+        options["movflags"] = "+faststart"
+        if (movie := math.lcm(1000, scale)) <= LARGEST_TIMESCALE:
+            options["movie_timescale"] = str(movie)
+    return av.open(str(path), "w", format=container_format, container_options=options)
+
+
+def add_film(output: OutputContainer, template: VideoStream, assembly: Assembly) -> VideoStream:
+    film = output.add_stream_from_template(template, opaque=True)
+    film.time_base = assembly.time_base
+    if assembly.display_matrix:
+        film.set_display_matrix(assembly.display_matrix)
+    return film
+
+
+def film_packets(assembly: Assembly) -> Iterator[Packet]:
+    """The packets of all segments in one row, with presentation and decoding times made anew.
+
+    Independently encoded segments cannot simply follow each other: with B-frames the decoding times of the second
+    would begin before those of the first end. Decoding time i is the presentation time of frame i - delay, so that it
+    grows and is never after the packet's own presentation.
+    """
+    segments, shift = assembly.segments, assembly.shift
+    delay = max(segment.delay for segment in segments)
+    times = sorted(pts - shift for segment in segments for pts in segment.order)
+    step = times[1] - times[0] if len(times) > 1 else 1
+    before = [times[0] - step * number for number in range(delay, 0, -1)]
+    decode = iter(before + times)
+    number = 0
+    ends = {a: b - a for a, b in zip(times, times[1:], strict=False)}
+    ends[times[-1]] = segments[-1].last_duration
+    for segment in segments:
+        path = assembly.folder / f"{segment.index:05d}.mkv"
+        with open_film(path) as container:
+            found = 0
+            for packet in container.demux(container.streams.video[0]):
+                if not packet.size:
+                    continue
+                if found == len(segment.order):
+                    raise MediaError(f"{path}: holds more frames than its record; remove it and run again")
+                packet.pts = segment.order[found] - shift
+                packet.dts, packet.time_base = next(decode), assembly.time_base
+                packet.duration = ends[packet.pts]
+                found, number = found + 1, number + 1
+                yield packet
+        if found != len(segment.order):
+            raise MediaError(
+                f"{path}: holds {found} frames, its record says {len(segment.order)}; remove it and run again"
+            )

@@ -1,0 +1,226 @@
+"""The encoder of a film, decided before work starts: codec, samples, colour tags, and what cannot be kept."""
+
+import io
+import os
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+import av
+from av.codec.codec import UnknownCodecError
+from av.codec.context import Flags
+from av.container import OutputContainer
+from av.packet import Packet
+from av.video.stream import VideoStream
+
+from image_core.errors import OutputError
+from osediff_video.encoding import Encoding
+from osediff_video.media.color import BT709, RGB, ColorConverter, is_rgb
+from osediff_video.types import ColorTags, Frame, VideoInfo
+
+NEEDS_EVEN_SIZES = {"libx264", "libx265"}
+"""In 4:2:0; the other encoders round chroma up."""
+
+PQ, HLG = 16, 18
+"""Transfer functions of HDR in ITU-T H.273."""
+
+HOLDS_ALPHA = {"prores_ks", "ffv1", "libvpx-vp9", "qtrle", "png", "gif"}
+
+os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 greets on standard error otherwise
+
+
+@dataclass(frozen=True)
+class EncoderPlan:
+    """Everything that decides the encoded bits beside the pictures. notes: what the user should know.
+
+    codec: FFmpeg's name. color: the tags of what is encoded. alpha: transparency is encoded too.
+    """
+
+    codec: str
+    pix_fmt: str
+    width: int
+    height: int
+    options: tuple[tuple[str, str], ...]
+    color: ColorTags
+    alpha: bool
+    rate: Fraction
+    time_base: Fraction
+    sample_aspect_ratio: Fraction
+    notes: tuple[str, ...] = ()
+
+
+def plan_encoder(info: VideoInfo, width: int, height: int, encoding: Encoding, suffix: str) -> EncoderPlan:
+    """Choose for output frames of `width` x `height` in a file with the ending `suffix`. Raises OutputError."""
+    hdr = info.color.transfer in (PQ, HLG)
+    codec = encoding.codec_for(suffix, alpha=info.alpha, hdr=hdr)
+    if suffix in ("", ".gif"):
+        # frames and GIF are made of lossless RGB at the end
+        info = replace(info, color=replace(info.color, matrix=RGB, guessed=False))
+        codec, options = "ffv1", {}
+    else:
+        check_codec(codec)
+        options = encoding.options_for(codec)
+    notes = []
+    alpha = info.alpha and codec in HOLDS_ALPHA and (encoding.pix_fmt is None or "a" in encoding.pix_fmt)
+    if info.alpha and not alpha:
+        notes.append(
+            f"transparency is lost: {codec} in {suffix} cannot hold it; write .mov (ProRes 4444), .mkv (FFV1) or .webm"
+        )
+    pix_fmt = encoding.pix_fmt or choose_pix_fmt(info, codec, alpha, width, height, notes)
+    if info.color.guessed:
+        notes.append(f"the file does not say its colour matrix: taken as {matrix_name(info.color.matrix)} for its size")
+    if hdr:
+        kind = "PQ" if info.color.transfer == PQ else "HLG"
+        notes.append(f"HDR ({kind}): the picture is restored in its own signal, not in linear light")
+    if info.light.mastering or info.light.content:
+        hdr_options = light_options(info, codec, options)
+        if hdr_options is None:
+            notes.append(f"HDR10 mastering data cannot be written by {codec}; libx265 and libsvtav1 can")
+        options |= hdr_options or {}
+    if codec == "libx265":
+        options["x265-params"] = ":".join(filter(None, ("log-level=none", options.get("x265-params"))))
+    return EncoderPlan(
+        codec=codec,
+        pix_fmt=pix_fmt,
+        width=width,
+        height=height,
+        options=tuple(sorted(options.items())),
+        color=encoded_color(info.color, pix_fmt),
+        alpha=alpha,
+        rate=info.frame_rate,
+        time_base=info.time_base,
+        sample_aspect_ratio=kept_aspect(info, height, width),
+        notes=tuple(notes),
+    )
+
+
+def kept_aspect(info: VideoInfo, height: int, width: int) -> Fraction:
+    """Pixel aspect that shows an output of another shape as the source was shown; rounding by a pixel is ignored."""
+    stretch = Fraction(info.width, info.height) / Fraction(width, height)
+    if abs(stretch - 1) < Fraction(1, 100):
+        return info.sample_aspect_ratio
+    return (info.sample_aspect_ratio * stretch).limit_denominator(1000)
+
+
+def check_codec(codec: str) -> None:
+    """Raise OutputError, with a suggestion, for a name that is no video encoder here."""
+    try:
+        found = av.Codec(codec, "w")
+    except UnknownCodecError:
+        found = None
+    if found is None or found.type != "video":
+        raise OutputError(
+            f"{codec}: no video encoder of this name here; x264, x265, av1, vp9, prores and ffv1 are (osediff-video "
+            "doctor lists all)"
+        )
+
+
+def choose_pix_fmt(info: VideoInfo, codec: str, alpha: bool, width: int, height: int, notes: list[str]) -> str:
+    """As deep as the source, as far as the encoder goes."""
+    deep = info.bit_depth > 8
+    if codec == "prores_ks":
+        return "yuva444p10le" if alpha else "yuv422p10le"
+    if codec in ("qtrle", "png"):
+        return {"qtrle": ("rgb24", "argb"), "png": ("rgb24", "rgba")}[codec][alpha]
+    if codec == "ffv1":
+        if info.color.matrix == RGB:
+            return ("gbrap16le" if alpha else "gbrp16le") if deep else ("bgra" if alpha else "bgr0")
+        return f"yuv{'a' * alpha}444p{'' if not deep else '10le' if info.bit_depth <= 10 else '16le'}"
+    if codec == "gif":
+        return "rgb8"
+    if info.bit_depth > 10:
+        notes.append(f"{info.bit_depth} bits a sample are stored as 10; --codec ffv1 keeps them")
+    chroma = "420"
+    if codec in NEEDS_EVEN_SIZES and (width % 2 or height % 2):
+        chroma = "444"
+        notes.append(f"{width} x {height} is odd: encoded as 4:4:4, since 4:2:0 needs even sizes")
+    if alpha:
+        return f"yuva{chroma}p"
+    return f"yuv{chroma}p10le" if deep else f"yuv{chroma}p"
+
+
+def light_options(info: VideoInfo, codec: str, options: dict[str, str]) -> dict[str, str] | None:
+    """Encoder options that write HDR10 mastering data, beside the user's own; None when the codec has none."""
+    light = info.light
+    words = [options.get({"libx265": "x265-params", "libsvtav1": "svtav1-params"}.get(codec, ""), "")]
+    if codec == "libx265":
+        words.append("hdr10=1")
+        if light.mastering:
+            words.append(f"master-display={light.mastering}")
+        if light.content:
+            words.append(f"max-cll={light.content[0]},{light.content[1]}")
+        return {"x265-params": ":".join(filter(None, words))}
+    if codec == "libsvtav1":
+        if light.mastering:
+            words.append(f"mastering-display={svt_mastering(light.mastering)}")
+        if light.content:
+            words.append(f"content-light={light.content[0]},{light.content[1]}")
+        return {"svtav1-params": ":".join(filter(None, words))}
+    return None
+
+
+def svt_mastering(words: str) -> str:
+    """x265's whole numbers as the fractions that SVT-AV1 reads: G(.265,.69)...L(1000,.0001)."""
+    parts = []
+    for point in words.split(")")[:-1]:
+        name, numbers = point.split("(")
+        unit = 10_000 if name == "L" else 50_000
+        parts.append(f"{name}({','.join(f'{int(n) / unit:.5f}' for n in numbers.split(','))})")
+    return "".join(parts)
+
+
+def encoded_color(color: ColorTags, pix_fmt: str) -> ColorTags:
+    """The tags of what is encoded: the source's, but YCbCr made from RGB is BT.709 of limited range."""
+    if is_rgb(pix_fmt):
+        return ColorTags(RGB, color.primaries, color.transfer, True)
+    if color.matrix == RGB:
+        return ColorTags(BT709, BT709, BT709, False)
+    return color
+
+
+def matrix_name(matrix: int) -> str:
+    return {1: "BT.709", 5: "BT.601 (625 lines)", 6: "BT.601 (525 lines)", 9: "BT.2020"}.get(matrix, str(matrix))
+
+
+def add_video(container: OutputContainer, plan: EncoderPlan) -> VideoStream:
+    """Add the planned video stream, not yet open."""
+    # rate is a hint for rate control only; the frames' own times go into the file
+    stream = container.add_stream(plan.codec, rate=plan.rate, options=dict(plan.options))
+    assert isinstance(stream, VideoStream)
+    context = stream.codec_context
+    context.width, context.height, context.pix_fmt = plan.width, plan.height, plan.pix_fmt
+    context.sample_aspect_ratio = plan.sample_aspect_ratio
+    context.time_base = plan.time_base
+    context.flags |= Flags.frame_duration
+    context.colorspace, context.color_range = plan.color.matrix, 2 if plan.color.full_range else 1
+    context.color_primaries, context.color_trc = plan.color.primaries, plan.color.transfer
+    return stream
+
+
+class Encoder:
+    """Turns frames into packets of one stream, with the frames' own times."""
+
+    def __init__(self, stream: VideoStream, plan: EncoderPlan) -> None:
+        self.stream, self.plan = stream, plan
+        self.convert = ColorConverter(plan.color)
+
+    def encode(self, frame: Frame) -> list[Packet]:
+        picture = self.convert.from_rgb(frame.image, self.plan.pix_fmt, frame.alpha if self.plan.alpha else None)
+        picture.pts, picture.time_base, picture.duration = frame.pts, self.plan.time_base, frame.duration
+        return self.stream.encode(picture)
+
+    def flush(self) -> list[Packet]:
+        return self.stream.encode(None)
+
+
+def try_encoder(plan: EncoderPlan, container_format: str) -> None:
+    """Open the encoder beside a header of this format in memory. Raises OutputError if the two do not go together."""
+    try:
+        with av.open(io.BytesIO(), "w", format=container_format) as container:
+            add_video(container, plan)
+            container.start_encoding()
+    except (av.FFmpegError, ValueError, OSError) as error:
+        raise OutputError(
+            f"{plan.codec} with {plan.pix_fmt} at {plan.width} x {plan.height} cannot be written to "
+            f"{container_format} ({getattr(error, 'strerror', None) or error}); try another --codec, --pix-fmt or a "
+            ".mkv file"
+        ) from error

@@ -1,0 +1,103 @@
+"""Finished segments as something else than a film: a folder of frames, or a GIF."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+from av.container import OutputContainer
+from av.filter import Graph
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from image_core.errors import OutputError
+from osediff_video.media.deinterlace import pulled
+from osediff_video.media.encoder import EncoderPlan
+from osediff_video.media.probe import open_film, reason
+from osediff_video.media.segment import Segment
+from osediff_video.picture import PictureFile, write_picture
+
+
+def stored_frames(folder: Path, segments: list[Segment]) -> Iterator[tuple[VideoFrame, int]]:
+    """Every frame of lossless segments with its exact pts."""
+    for segment in segments:
+        with open_film(folder / f"{segment.index:05d}.mkv") as container:
+            yield from zip(container.decode(video=0), sorted(segment.order), strict=True)
+
+
+def export_folder(folder: Path, segments: list[Segment], plan: EncoderPlan, target: Path) -> None:
+    """Write frame_00000001.png, ... into `target`, which must not exist. Raises OutputError."""
+    deep = "16" in plan.pix_fmt
+    layout = ("rgba64le" if deep else "rgba") if plan.alpha else ("rgb48le" if deep else "rgb24")
+    shutil.rmtree(target, ignore_errors=True)
+    try:
+        target.mkdir()
+        for number, (frame, _) in enumerate(stored_frames(folder, segments), 1):
+            pixels = frame.to_ndarray(format=layout)
+            alpha = np.ascontiguousarray(pixels[..., 3]) if plan.alpha else None
+            write_picture(target / f"frame_{number:08d}.png", PictureFile(np.ascontiguousarray(pixels[..., :3]), alpha))
+    except (OSError, av.FFmpegError) as error:
+        raise OutputError(f"{target}: writing the frames failed ({reason(error)}); run again to go on") from error
+
+
+def export_gif(folder: Path, segments: list[Segment], plan: EncoderPlan, target: Path) -> None:
+    """One palette of 256 colours for the whole film, dithered. Raises OutputError."""
+    try:
+        palette = film_palette(folder, segments, plan)
+        with av.open(str(target), "w", format="gif") as output:
+            stream = output.add_stream("gif", rate=plan.rate)
+            stream.width, stream.height, stream.pix_fmt = plan.width, plan.height, "pal8"
+            stream.codec_context.time_base = plan.time_base
+            graph, inputs = palette_graph(plan)
+            inputs[1].push(palette)
+            inputs[1].push(None)
+            times = []
+            for frame, pts in stored_frames(folder, segments):
+                times.append(pts)
+                frame.pts, frame.time_base = len(times) - 1, plan.time_base
+                inputs[0].push(frame)
+                mux_pulled(graph, stream, output, times, plan)
+            inputs[0].push(None)
+            mux_pulled(graph, stream, output, times, plan)
+            output.mux(stream.encode(None))
+    except (OSError, ValueError, av.FFmpegError) as error:
+        raise OutputError(f"{target}: writing the GIF failed ({reason(error)})") from error
+
+
+def mux_pulled(graph: Graph, stream: VideoStream, output: OutputContainer, times: list[int], plan: EncoderPlan) -> None:
+    for picture in pulled(graph):
+        assert picture.pts is not None
+        picture.pts, picture.time_base = times[picture.pts], plan.time_base
+        output.mux(stream.encode(picture))
+
+
+def film_palette(folder: Path, segments: list[Segment], plan: EncoderPlan) -> VideoFrame:
+    graph = Graph()
+    source = graph.add_buffer(
+        width=plan.width, height=plan.height, format=av.VideoFormat(plan.pix_fmt), time_base=plan.time_base
+    )
+    graph.link_nodes(
+        source, graph.add("palettegen", f"reserve_transparent={int(plan.alpha)}"), graph.add("buffersink")
+    ).configure()
+    for number, (frame, _) in enumerate(stored_frames(folder, segments)):
+        frame.pts, frame.time_base = number, plan.time_base
+        graph.vpush(frame)
+    graph.vpush(None)
+    return graph.vpull()
+
+
+def palette_graph(plan: EncoderPlan) -> tuple[Graph, list]:
+    graph = Graph()
+    film = graph.add_buffer(
+        width=plan.width, height=plan.height, format=av.VideoFormat(plan.pix_fmt), time_base=plan.time_base, name="film"
+    )
+    colors = graph.add_buffer(
+        width=16, height=16, format=av.VideoFormat("bgra"), time_base=plan.time_base, name="colors"
+    )
+    use, sink = graph.add("paletteuse"), graph.add("buffersink")
+    film.link_to(use, 0, 0)
+    colors.link_to(use, 0, 1)
+    use.link_to(sink, 0, 0)
+    graph.configure()
+    return graph, [film, colors]

@@ -1,0 +1,148 @@
+"""What becomes of every stream of a film beside the one that is upscaled: decided, by trial, before work starts."""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+from av.container import OutputContainer
+from av.stream import Disposition, Stream
+
+from image_core.errors import OutputError
+from osediff_video.media.probe import film_stream, open_film
+
+TEXT_SUBTITLE = {"mp4": "mov_text", "mov": "mov_text", "matroska": "srt", "webm": "webvtt"}
+"""The text format that each container takes."""
+
+SOUND = {"mp4": "aac", "mov": "aac", "mpegts": "aac", "webm": "libopus", "matroska": "flac"}
+"""What sound is re-encoded to where it cannot be copied."""
+
+TRANSPORT_STREAM = {
+    "audio": {"mp2", "mp3", "mp3float", "aac", "aac_latm", "ac3", "eac3", "dca", "truehd", "opus", "libopus"},
+    "subtitle": {"dvbsub", "dvb_subtitle", "dvb_teletext", "libzvbi_teletextdec"},
+    "data": {"scte_35", "timed_id3", "klv"},
+}
+"""Decoders of what a transport stream can hold. FFmpeg's muxer takes anything, as private data nobody can read."""
+
+COVER_MIME = {"mjpeg": "image/jpeg", "png": "image/png", "bmp": "image/bmp", "gif": "image/gif", "webp": "image/webp"}
+IMAGE_DECODER = {mime: codec for codec, mime in COVER_MIME.items()}
+
+
+@dataclass(frozen=True)
+class StreamPlan:
+    """One stream of the source and what becomes of it.
+
+    action: "upscale", "copy", "convert" (to the codec `to`), "attach" (a cover as an attachment), "rewrite" (its
+    content is written from elsewhere) or "drop". reason, remedy: why not a plain copy, and what would keep it.
+    """
+
+    index: int
+    kind: str
+    codec: str
+    action: str
+    to: str = ""
+    reason: str = ""
+    remedy: str = ""
+
+    @property
+    def lossy(self) -> bool:
+        return self.action in ("convert", "drop")
+
+    def __str__(self) -> str:
+        what = f"stream {self.index} ({self.kind}, {self.codec or 'unknown codec'})"
+        done = {"drop": "is left out", "convert": f"becomes {self.to}", "attach": "becomes an attachment"}
+        return f"{what} {done.get(self.action, self.action)}: {self.reason}" + (f"; {self.remedy}" * bool(self.remedy))
+
+
+def plan_streams(path: Path, container_format: str) -> list[StreamPlan]:
+    """Decide for every stream of the film `path` and a target of FFmpeg's `container_format`. Raises MediaError."""
+    with open_film(path) as container:
+        film = film_stream(container, path)
+        titles = bool(container.chapters())
+        return [
+            StreamPlan(stream.index, "video", codec_name(stream), "upscale")
+            if stream is film
+            else plan_stream(stream, container_format, titles)
+            for stream in container.streams
+        ]
+
+
+def plan_stream(stream: Stream, target: str, has_chapters: bool) -> StreamPlan:
+    kind, codec = kind_of(stream), codec_name(stream)
+
+    def planned(action: str, to: str = "", reason: str = "", remedy: str = "") -> StreamPlan:
+        return StreamPlan(stream.index, kind, codec, action, to, reason, remedy)
+
+    remedy = "write to .mkv to keep it" if target != "matroska" and accepts("matroska", stream) else ""
+    if target == "gif":
+        return planned("drop", reason="GIF holds pictures only", remedy="write to .mkv or .mp4")
+    if kind == "chapter titles" and has_chapters and target != "mpegts":
+        return planned("rewrite", reason="written anew from the chapters")
+    if kind == "cover" and target == "matroska" and codec in COVER_MIME:
+        return planned("attach", to=COVER_MIME[codec])
+    if kind == "cover" and target not in ("mp4", "mov"):
+        return planned("drop", reason=f"{target} holds no cover picture", remedy="write to .mkv or .mp4 to keep it")
+    if accepts(target, stream):
+        return planned("copy")
+    if kind == "subtitle" and target in TEXT_SUBTITLE and is_text(stream):
+        return planned("convert", TEXT_SUBTITLE[target], f"{target} does not hold {codec}; styles may be lost", remedy)
+    if kind == "audio" and target in SOUND and stream.codec_context is not None:
+        return planned("convert", SOUND[target], f"{target} does not hold {codec}", remedy)
+    if stream.codec_context is None and kind in ("audio", "video", "subtitle"):
+        return planned("drop", reason="FFmpeg does not know what it is")
+    return planned("drop", reason=f"{target} does not hold it", remedy=remedy)
+
+
+def kind_of(stream: Stream) -> str:
+    if stream.type == "video" and stream.disposition & Disposition.attached_pic:
+        return "cover"
+    if stream.type == "data" and codec_name(stream) == "bin_data" and stream.container.format.name.startswith("mov"):
+        return "chapter titles"  # QuickTime keeps them as a text track of its own
+    return stream.type
+
+
+def codec_name(stream: Stream) -> str:
+    context = stream.codec_context
+    # what FFmpeg does not know has neither codec nor name
+    return context.name if context is not None else getattr(stream, "name", None) or ""
+
+
+def is_text(stream: Stream) -> bool:
+    return codec_name(stream) in ("srt", "subrip", "ass", "ssa", "mov_text", "webvtt", "text", "sami", "microdvd")
+
+
+def accepts(container_format: str, stream: Stream) -> bool:
+    """Whether the format can hold this stream: a header with it alone is written into memory."""
+    if container_format == "mpegts" and codec_name(stream) not in TRANSPORT_STREAM.get(stream.type, set()):
+        return False
+    try:
+        with av.open(io.BytesIO(), "w", format=container_format) as trial:
+            add_copy(trial, stream)
+            trial.start_encoding()
+    except (av.FFmpegError, ValueError, TypeError):
+        return False
+    return True
+
+
+def add_copy(output: OutputContainer, stream: Stream) -> Stream:
+    """A stream of `output` that takes the packets of `stream` as they are."""
+    if stream.type == "attachment":
+        name = stream.metadata.get("filename", f"attachment_{stream.index}")
+        return output.add_attachment(name, stream.mimetype or "application/octet-stream", stream.data)  # type: ignore[attr-defined]
+    # opaque: a video stream's parameters exactly as they are, no encoder is ever opened
+    return output.add_stream_from_template(stream, opaque=True if stream.type == "video" else None)
+
+
+def try_streams(path: Path, plans: list[StreamPlan], container_format: str) -> None:
+    """Write the header with all copied streams together, into memory. Raises OutputError if it fails."""
+    try:
+        with open_film(path) as source, av.open(io.BytesIO(), "w", format=container_format) as output:
+            copied = [plan for plan in plans if plan.action == "copy"]
+            for plan in copied:
+                add_copy(output, source.streams[plan.index])
+            if copied:
+                output.start_encoding()
+    except (av.FFmpegError, ValueError) as error:
+        raise OutputError(
+            f"{path}: its streams cannot be kept together in {container_format} ({error}); write to .mkv instead"
+        ) from error

@@ -1,0 +1,76 @@
+"""Settings of a film as a whole. Standard library only, so that `--help` is instant."""
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal, get_args
+
+Deinterlace = Literal["auto", "on", "off"]
+DEINTERLACE: tuple[str, ...] = get_args(Deinterlace)
+SHORT_SIDE = {
+    "480p": 480,
+    "576p": 576,
+    "720p": 720,
+    "1080p": 1080,
+    "1440p": 1440,
+    "2160p": 2160,
+    "4k": 2160,
+    "8k": 4320,
+}
+
+
+@dataclass(frozen=True)
+class FilmOptions:
+    """What is read of a film and what shape its result has.
+
+    size: "1080p", "4k", a short side in pixels, or WIDTHxHEIGHT; None is the scale of the pictures' options.
+    start_s, end_s: the part of the film to keep, in seconds of its clock; None is its beginning and end.
+    deinterlace: "auto" is when the film says and looks so. keep_rotation: leave pictures as coded and write the display
+    matrix, instead of turning them upright. fps: the clock of a folder of frames.
+    strict: whatever cannot be kept is an error. allow_damaged: a film that ends early is no failure.
+    """
+
+    size: str | None = None
+    start_s: Fraction | None = None
+    end_s: Fraction | None = None
+    deinterlace: Deinterlace = "auto"
+    keep_rotation: bool = False
+    fps: Fraction = Fraction(25)
+    strict: bool = False
+    allow_damaged: bool = False
+
+    def __post_init__(self) -> None:
+        if self.deinterlace not in DEINTERLACE:
+            raise ValueError(f"deinterlace must be one of {', '.join(DEINTERLACE)}, got {self.deinterlace!r}")
+        if (self.start_s or 0) < 0:
+            raise ValueError(f"start must not be negative, got {float(self.start_s or 0):g} s")
+        if self.end_s is not None and self.end_s <= (self.start_s or 0):
+            raise ValueError(f"end ({float(self.end_s):g} s) must be after start ({float(self.start_s or 0):g} s)")
+        if self.size is not None:
+            parse_size(self.size, 100, 100)
+
+
+def parse_size(words: str, height: int, width: int) -> tuple[int, int]:
+    """Height and width of the output for an input of this size; a short side keeps the aspect, to even numbers.
+
+    Raises ValueError for words that are no size.
+    """
+    if exact := re.fullmatch(r"(\d+)\s*[xX:]\s*(\d+)", words.strip()):
+        return int(exact[2]), int(exact[1])
+    short = SHORT_SIDE.get(words.strip().lower()) or (int(words) if words.strip().isdigit() else 0)
+    if not short:
+        raise ValueError(f"size must be like 1080p, 4k, 1080 or 1920x1080, got {words!r}")
+    long = round(short * max(height, width) / min(height, width) / 2) * 2
+    return (short, long) if height <= width else (long, short)
+
+
+def parse_time(words: str) -> Fraction:
+    """Seconds from "90", "1:30", "0:01:30.5". Raises ValueError."""
+    parts = words.strip().split(":")
+    try:
+        numbers = [Fraction(part) for part in parts]
+    except (ValueError, ZeroDivisionError):
+        numbers = []
+    if not 1 <= len(numbers) <= 3 or any(number < 0 for number in numbers):
+        raise ValueError(f"expected a time such as 90, 1:30 or 0:01:30.5, got {words!r}")
+    return sum((number * 60**power for power, number in enumerate(reversed(numbers))), Fraction(0))

@@ -1,0 +1,101 @@
+"""What will be done with one film, decided and checked before the long work."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from image_core.errors import OutputError
+from image_core.images import scaled_size
+from image_core.options import MAX_SCALE, MIN_SCALE
+from osediff_video.encoding import CONTAINERS, Encoding
+from osediff_video.media.encoder import EncoderPlan, plan_encoder, try_encoder
+from osediff_video.media.plan import StreamPlan, plan_streams, try_streams
+from osediff_video.media.reader import FilmSource
+from osediff_video.options import FilmOptions, parse_size
+from osediff_video.source import open_source
+from osediff_video.types import Source, VideoInfo
+
+LEAST_BYTES_PER_PIXEL = 0.005
+"""What even a still scene takes once encoded: less room than this is refused before work."""
+
+
+@dataclass(frozen=True)
+class FilmPlan:
+    """source: opened, nothing decoded yet. height, width: of the output. streams: every stream of a film and its fate.
+
+    notes: what the user should know before and after.
+    """
+
+    source: Source
+    target: Path
+    height: int
+    width: int
+    encoder: EncoderPlan
+    streams: tuple[StreamPlan, ...]
+    notes: tuple[str, ...]
+    options: FilmOptions
+
+    @property
+    def info(self) -> VideoInfo:
+        return self.source.info
+
+    @property
+    def suffix(self) -> str:
+        return self.target.suffix.lower()
+
+    @property
+    def is_film(self) -> bool:
+        """The result has a clock and other streams, unlike a folder or a GIF."""
+        return self.suffix not in ("", ".gif")
+
+    @property
+    def segment_frames(self) -> int:
+        """Frames between two points of resumption: about four seconds."""
+        return max(24, min(240, round(4 * self.info.frame_rate)))
+
+
+def plan_film(source: Path, target: Path, scale: float, encoding: Encoding, options: FilmOptions) -> FilmPlan:
+    """Probe, choose and try everything. Raises MediaError or OutputError for what would fail later."""
+    opened, notes = open_source(source, options)
+    info = opened.info
+    height, width = output_size(info, scale, options)
+    suffix = target.suffix.lower()
+    encoder = plan_encoder(info, width, height, encoding, suffix)
+    notes += encoder.notes
+    streams: list[StreamPlan] = []
+    if suffix not in ("", ".gif"):
+        try_encoder(encoder, CONTAINERS[suffix])
+        if isinstance(opened, FilmSource):
+            streams = plan_streams(source, CONTAINERS[suffix])
+            try_streams(source, streams, CONTAINERS[suffix])
+    elif isinstance(opened, FilmSource):
+        streams = plan_streams(source, "gif")
+    if options.strict and (lost := [str(stream) for stream in streams if stream.lossy]):
+        raise OutputError(f"{target}: with --strict nothing may be lost, but {'; '.join(lost)}")
+    check_room(info, height, width, target)
+    return FilmPlan(opened, target, height, width, encoder, tuple(streams), tuple(notes), options)
+
+
+def output_size(info: VideoInfo, scale: float, options: FilmOptions) -> tuple[int, int]:
+    """Height and width of the output. Raises OutputError when it is out of the model's range."""
+    if options.size is None:
+        return scaled_size(info.height, info.width, scale)
+    height, width = parse_size(options.size, info.height, info.width)
+    factors = (height / info.height, width / info.width)
+    if min(factors) < MIN_SCALE or max(factors) > MAX_SCALE:
+        raise OutputError(
+            f"--size {options.size} is {width} x {height}, {min(factors):.2f} to {max(factors):.2f} times the input of "
+            f"{info.width} x {info.height}; expected {MIN_SCALE:g} to {MAX_SCALE:g} times"
+        )
+    return height, width
+
+
+def check_room(info: VideoInfo, height: int, width: int, target: Path) -> None:
+    """Raise OutputError when the disk cannot possibly hold the result twice: as segments and as a whole."""
+    needed = (info.frame_count_estimate or 0) * height * width * LEAST_BYTES_PER_PIXEL * 2
+    free = shutil.disk_usage(target.absolute().parent).free
+    if needed > free:
+        raise OutputError(
+            f"{target}: at least {needed / 1e9:.1f} GB are needed there, {free / 1e9:.1f} GB are free; make room or "
+            "choose another disk"
+        )

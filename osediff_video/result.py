@@ -1,0 +1,48 @@
+"""Finished segments become the result, which appears by one rename."""
+
+import shutil
+from fractions import Fraction
+from pathlib import Path
+
+from image_core.errors import OutputError
+from osediff_video.media.assemble import Assembly, assemble
+from osediff_video.media.export import export_folder, export_gif
+from osediff_video.media.segment import Segment
+from osediff_video.media.streams import Cut
+from osediff_video.plan import FilmPlan
+
+
+def cut_of(plan: FilmPlan, segments: list[Segment]) -> Cut:
+    """The part of the source that the segments cover: it begins with the first frame that was kept."""
+    options = plan.options
+    if options.start_s is None:
+        return Cut(None, options.end_s)
+    first = min(segments[0].order) * Fraction(plan.info.time_base)
+    return Cut(first, options.end_s)
+
+
+def write_result(plan: FilmPlan, folder: Path, segments: list[Segment], cut: Cut) -> None:
+    """Make the target from the segments in `folder`. Raises OutputError or MediaError; the segments stay."""
+    target = plan.target
+    part = folder / f"result{target.suffix}"
+    if plan.suffix == ".gif":
+        export_gif(folder, segments, plan.encoder, part)
+    elif not plan.suffix:
+        export_folder(folder, segments, plan.encoder, part)
+    else:
+        assembly = Assembly(
+            segments=segments,
+            folder=folder,
+            time_base=plan.info.time_base,
+            source=plan.info.path if plan.streams else None,
+            streams=list(plan.streams),
+            cut=cut,
+            display_matrix=plan.info.display_matrix if plan.options.keep_rotation else None,
+        )
+        assemble(assembly, part, plan.suffix)
+    try:
+        if part.is_dir() and target.exists():
+            shutil.rmtree(target)  # only reached when the user asked to overwrite it
+        part.replace(target)
+    except OSError as error:
+        raise OutputError(f"{target}: cannot be put in place ({error}); the work is kept in {folder}") from error

@@ -1,0 +1,41 @@
+"""Whatever a user points at, as a source of frames."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from image_core.errors import MediaError
+from osediff_video.animation import AnimationSource, is_animated_webp
+from osediff_video.folder import FolderSource, gaps
+from osediff_video.media.deinterlace import look_for_fields
+from osediff_video.media.probe import probe
+from osediff_video.media.reader import FilmSource
+from osediff_video.options import FilmOptions
+from osediff_video.types import UPRIGHT, Source
+
+
+def open_source(path: Path, options: FilmOptions) -> tuple[Source, list[str]]:
+    """The source and what the user should know of how it is read. Raises MediaError."""
+    whole = options.start_s is None and options.end_s is None
+    if path.is_dir():
+        if not whole:
+            raise MediaError(f"{path}: a folder of frames has no clock; --start and --end are for films")
+        source = FolderSource(path, options.fps)
+        missing = gaps(source.paths)
+        return source, [missing] if missing else []
+    if is_animated_webp(path):
+        if not whole:
+            raise MediaError(f"{path}: --start and --end are for films, not for animated pictures")
+        return AnimationSource(path), []
+    info = probe(path)
+    notes = []
+    deinterlace = options.deinterlace == "on"
+    if options.deinterlace == "auto" and info.height <= 1088:  # nothing larger was ever interlaced
+        deinterlace, note = look_for_fields(path)
+        notes += [note] if note else []
+        notes += ["interlaced: deinterlaced with bwdif, one picture for each frame"] if deinterlace else []
+    if options.keep_rotation and info.orientation.transpose:
+        ratio = 1 / info.sample_aspect_ratio
+        info = replace(info, width=info.height, height=info.width, sample_aspect_ratio=ratio)
+    if options.keep_rotation:
+        info = replace(info, orientation=UPRIGHT)
+    return FilmSource(info, start_s=options.start_s, end_s=options.end_s, deinterlace=deinterlace), notes
