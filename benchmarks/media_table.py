@@ -37,7 +37,11 @@ def row(source: Path, target: Path, scale: float) -> dict[str, object]:
     color = plan.encoder.color
     seen = probe(target).color if plan.is_film else color
     line: dict[str, object] = {
-        "outcome": "done" if result.complete and (check is None or check.ok) else "incomplete" if check is None or check.ok else "WRONG",
+        "outcome": "done"
+        if result.complete and (check is None or check.ok)
+        else "incomplete"
+        if check is None or check.ok
+        else "WRONG",
         "frames": result.frames,
         "largest_time_error_ms": None if check is None else round(float(check.largest_error_s) * 1000, 3),
         "sound_error_ms": None

@@ -60,11 +60,17 @@ READING = (
 )  # fmt: skip
 
 WRITING = (
-    click.option("--codec", help="Video encoder: x264, x265, av1, vp9, prores, ffv1, or FFmpeg's name.  [default: x264; x265 for HDR; what keeps transparency]"),
+    click.option(
+        "--codec",
+        help="Video encoder: x264, x265, av1, vp9, prores, ffv1, or FFmpeg's name.  "
+        "[default: x264; x265 for HDR; what keeps transparency]",
+    ),
     click.option("--crf", type=float, help="Quality of the encoder; lower is better.  [default: visually lossless]"),
     click.option("--preset", help="Speed of the encoder, in its own words."),
     click.option("--pix-fmt", help="Pixel format.  [default: as deep as the source]"),
-    click.option("--encoder-option", "encoder_options", multiple=True, type=EncoderOption(), help="More for the encoder."),
+    click.option(
+        "--encoder-option", "encoder_options", multiple=True, type=EncoderOption(), help="More for the encoder."
+    ),
 )  # fmt: skip
 
 

@@ -9,8 +9,8 @@ WRITABLE = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".ts", ".gif"}
 """Endings that a result keeps; any other film becomes .mkv, which holds everything."""
 
 FILMS = WRITABLE | {
-    ".avi", ".flv", ".mpg", ".mpeg", ".m2ts", ".mts", ".vob", ".wmv", ".asf", ".3gp", ".ogv", ".y4m", ".nut", ".mxf", ".webp",
-    ".apng", ".avif",
+    ".avi", ".flv", ".mpg", ".mpeg", ".m2ts", ".mts", ".vob", ".wmv", ".asf", ".3gp", ".ogv", ".y4m", ".nut", ".mxf",
+    ".webp", ".apng", ".avif",
 }  # fmt: skip
 """What counts as a film when a folder is searched."""
 

@@ -41,7 +41,8 @@ class Teller:
     def words(self, progress: "Progress") -> str:
         total = f" of {progress.total} ({progress.frames / progress.total:.0%})" if progress.total else ""
         eta = f", {clock(progress.eta_s)} left" if progress.eta_s is not None else ""
-        return f"{self.source.name}: frame {progress.frames}{total}, {progress.fps:.2f} fps{eta}, {self.memory_mb():.0f} MB"
+        rate = f"{progress.fps:.2f} fps{eta}, {self.memory_mb():.0f} MB"
+        return f"{self.source.name}: frame {progress.frames}{total}, {rate}"
 
     def memory_mb(self) -> float:
         return self.process.memory_info().rss / 2**20

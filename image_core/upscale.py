@@ -44,7 +44,8 @@ class Upscaler:
     """Makes pictures larger and better with one generator. Knows nothing of files or time.
 
     generator, text: on one device, in one dtype; text (1, L, D). bytes_per_pixel: peak memory of the model for each
-    output pixel. color_fix: what "auto" stands for. identity: tells one model and precision from another. report: told in a sentence when memory forces a lighter load.
+    output pixel. color_fix: what "auto" stands for. identity: tells one model and precision from
+    another. report: told in a sentence when memory forces a lighter load.
     """
 
     def __init__(

@@ -1,5 +1,6 @@
 """A folder of frames as a source."""
 
+import itertools
 import math
 import re
 from collections.abc import Iterator
@@ -78,7 +79,7 @@ def gaps(paths: list[Path]) -> str | None:
     if not all(numbers) or len({len(row) for row in numbers}) != 1:
         return None
     last = [row[-1] for row in numbers]
-    missing = [n for a, b in zip(last, last[1:], strict=False) for n in range(a + 1, min(b, a + 1000))]
+    missing = [n for a, b in itertools.pairwise(last) for n in range(a + 1, min(b, a + 1000))]
     if not missing:
         return None
     shown = ", ".join(map(str, missing[:5])) + (", ..." if len(missing) > 5 else "")

@@ -6,9 +6,16 @@ from pathlib import Path
 import av
 import numpy as np
 
-from osediff_video.types import ColorTags, VideoInfo
+from benchmarks.plain_resize import PlainResize
+from osediff_video.encoding import Encoding
+from osediff_video.media.probe import probe
+from osediff_video.media.reader import FilmSource
+from osediff_video.options import FilmOptions
+from osediff_video.types import ColorTags, Frame, VideoInfo
+from osediff_video.upscale import Result, upscale_video
 
 WIDTH, HEIGHT = 64, 48
+FAST = Encoding(preset="veryfast")
 TAGGED = ColorTags(matrix=1, primaries=1, transfer=1, full_range=False)
 
 
@@ -44,6 +51,7 @@ def write_film(
     sounds: int = 1,
     size: tuple[int, int] = (HEIGHT, WIDTH),
     last_duration: int = 512,
+    aspect: Fraction | None = None,
 ) -> Path:
     """Encode pictures with PyAV alone. tags: matrix, range, primaries, transfer. sound_from: where the sound starts."""
     height, width = size
@@ -53,6 +61,8 @@ def write_film(
         context = stream.codec_context
         context.width, context.height, context.pix_fmt, context.time_base = width, height, pix_fmt, time_base
         context.flags |= av.codec.context.Flags.frame_duration
+        if aspect:
+            context.sample_aspect_ratio = aspect
         if tags:
             context.colorspace, context.color_range, context.color_primaries, context.color_trc = tags
         tracks = []
@@ -86,3 +96,21 @@ def packets(path: Path, kind: str, number: int = 0) -> list[tuple[Fraction, byte
     with av.open(str(path)) as container:
         stream = getattr(container.streams, kind)[number]
         return [(p.pts * Fraction(p.time_base), bytes(p)) for p in container.demux(stream) if p.size]
+
+
+def copy(
+    source: Path, target: Path, encoding: Encoding = FAST, scale: float = 1.0, restart: bool = False, **options: object
+) -> Result:
+    """The whole chain from file to file, with a plain resize for the model: at scale 1 no pixel changes on purpose."""
+    return upscale_video(source, target, PlainResize(scale), encoding, FilmOptions(**options), restart=restart)
+
+
+def read(path: Path) -> list[Frame]:
+    """Every frame of a film."""
+    return list(FilmSource(probe(path)).frames())
+
+
+def read_times(path: Path) -> list[Fraction]:
+    """Presentation time of every frame in seconds."""
+    facts = probe(path)
+    return [frame.pts * facts.time_base for frame in FilmSource(facts).frames()]

@@ -6,9 +6,8 @@ import pytest
 
 from osediff_video.media.color import ColorConverter, guess_matrix
 from osediff_video.media.probe import probe
-from osediff_video.media.reader import read_frames
 from osediff_video.types import ColorTags
-from tests.media_files import write_film
+from tests.media_files import read, write_film
 
 LUMA = {1: (0.2126, 0.0722), 6: (0.299, 0.114), 9: (0.2627, 0.0593)}  # Kr, Kb by H.273 matrix
 PATCHES = [(200, 60, 40), (10, 120, 240), (255, 255, 255), (0, 0, 0), (128, 128, 128), (30, 200, 90), (250, 240, 10)]
@@ -55,7 +54,7 @@ def test_flat_patches_are_within_one_level_both_ways(matrix, full_range, pix_fmt
         for plane, code in zip(frame.planes, codes, strict=True):
             samples = np.full((plane.height, plane.line_size // dtype(0).itemsize), code, dtype)
             plane.update(samples.tobytes())
-        image = converter.to_rgb(frame, 32, 16, deep=bits > 8)
+        image, _ = converter.to_rgb(frame, 32, 16, deep=bits > 8)
         found = image.reshape(-1, 3).astype(float) / (257 if bits > 8 else 1)
         assert np.abs(found - to_rgb(codes, matrix, full_range, bits)).max() <= 1
         back = converter.from_rgb(image, pix_fmt)
@@ -79,5 +78,5 @@ def test_a_tagged_film_is_read_by_its_tag_and_an_untagged_one_by_its_size(tmp_pa
         found = probe(path)
         assert found.color.guessed == (tags is None) and found.color.matrix == (matrix if tags else 6)
         if tags:
-            first = next(iter(read_frames(found))).image
+            first = read(path)[0].image
             assert np.abs(first.astype(int) - image).max() <= 2

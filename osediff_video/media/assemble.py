@@ -1,5 +1,6 @@
 """Finished segments and everything else of the source into one file, with exact times, whole or not at all."""
 
+import itertools
 import math
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -19,6 +20,7 @@ from osediff_video.media.probe import open_film, reason
 from osediff_video.media.segment import Segment
 from osediff_video.media.streams import Cut, OtherStreams
 
+WHOLE = Cut()
 LARGEST_TIMESCALE = 2**31 - 1
 
 
@@ -34,7 +36,7 @@ class Assembly:
     time_base: Fraction
     source: Path | None
     streams: list[StreamPlan]
-    cut: Cut = Cut()
+    cut: Cut = WHOLE
     display_matrix: tuple[int, ...] | None = None
 
     @property
@@ -102,8 +104,7 @@ def film_packets(assembly: Assembly) -> Iterator[Packet]:
     step = times[1] - times[0] if len(times) > 1 else 1
     before = [times[0] - step * number for number in range(delay, 0, -1)]
     decode = iter(before + times)
-    number = 0
-    ends = {a: b - a for a, b in zip(times, times[1:], strict=False)}
+    ends = {a: b - a for a, b in itertools.pairwise(times)}
     ends[times[-1]] = segments[-1].last_duration
     for segment in segments:
         path = assembly.folder / f"{segment.index:05d}.mkv"
@@ -117,7 +118,7 @@ def film_packets(assembly: Assembly) -> Iterator[Packet]:
                 packet.pts = segment.order[found] - shift
                 packet.dts, packet.time_base = next(decode), assembly.time_base
                 packet.duration = ends[packet.pts]
-                found, number = found + 1, number + 1
+                found += 1
                 yield packet
         if found != len(segment.order):
             raise MediaError(

@@ -55,7 +55,7 @@ class ColorConverter:
     def to_rgb(
         self, frame: VideoFrame, width: int, height: int, deep: bool, alpha: bool = False
     ) -> tuple[Picture, Plane | None]:
-        """(height, width, 3) RGB and (height, width) alpha if wanted, uint16 if `deep` else uint8, in memory of theirs."""
+        """(height, width, 3) RGB and (height, width) alpha if wanted; uint16 if `deep` else uint8. Copies."""
         rgb = is_rgb(frame.format.name)
         layout = ("rgba64le" if deep else "rgba") if alpha else ("rgb48le" if deep else "rgb24")
         converted = self.reformatter.reformat(
@@ -79,7 +79,7 @@ class ColorConverter:
         """image: (H, W, 3) RGB, alpha: (H, W) or None. Returns a frame in the encoder's pixel format."""
         deep = image.dtype == np.uint16
         layout = ("rgba64le" if deep else "rgba") if alpha is not None else ("rgb48le" if deep else "rgb24")
-        pixels = image if alpha is None else np.dstack([image, alpha])
+        pixels = image if alpha is None else cast(Picture, np.dstack([image, alpha]))
         frame = VideoFrame.from_ndarray(pixels, layout)
         rgb = is_rgb(pix_fmt)
         return self.reformatter.reformat(

@@ -60,8 +60,7 @@ def look_for_fields(path: Path) -> tuple[bool, str | None]:
                 graph = graph or chain("idet", "", stream)
                 flagged, count = flagged + frame.interlaced_frame, count + 1
                 graph.vpush(frame)
-                for last in pulled(graph):
-                    pass
+                last = next(iter(deque(pulled(graph), maxlen=1)), last)
                 if count == SAMPLE_FRAMES:
                     break
         except av.FFmpegError:

@@ -3,9 +3,9 @@
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import av
-import numpy as np
 from av.container import OutputContainer
 from av.filter import Graph
 from av.video.frame import VideoFrame
@@ -17,6 +17,7 @@ from osediff_video.media.encoder import EncoderPlan
 from osediff_video.media.probe import open_film, reason
 from osediff_video.media.segment import Segment
 from osediff_video.picture import PictureFile, write_picture
+from osediff_video.types import Picture, Plane
 
 
 def stored_frames(folder: Path, segments: list[Segment]) -> Iterator[tuple[VideoFrame, int]]:
@@ -35,8 +36,8 @@ def export_folder(folder: Path, segments: list[Segment], plan: EncoderPlan, targ
         target.mkdir()
         for number, (frame, _) in enumerate(stored_frames(folder, segments), 1):
             pixels = frame.to_ndarray(format=layout)
-            alpha = np.ascontiguousarray(pixels[..., 3]) if plan.alpha else None
-            write_picture(target / f"frame_{number:08d}.png", PictureFile(np.ascontiguousarray(pixels[..., :3]), alpha))
+            alpha = cast(Plane, pixels[..., 3]) if plan.alpha else None
+            write_picture(target / f"frame_{number:08d}.png", PictureFile(cast(Picture, pixels[..., :3]), alpha))
     except (OSError, av.FFmpegError) as error:
         raise OutputError(f"{target}: writing the frames failed ({reason(error)}); run again to go on") from error
 

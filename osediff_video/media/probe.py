@@ -168,7 +168,7 @@ def color_tags(frame: VideoFrame, rate: float) -> ColorTags:
 
 def side_data(frame: VideoFrame, kind: SideData) -> bytes | None:
     try:
-        return bytes(frame.side_data[kind])
+        return bytes(frame.side_data[kind])  # type: ignore[literal-required]
     except (KeyError, ValueError):  # absent, or beside a kind that PyAV has no name for
         return None
 

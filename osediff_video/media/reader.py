@@ -120,7 +120,9 @@ class FilmSource:
 
         def made_up(times: list[int]) -> Iterator[Timed]:
             nonlocal owed
-            for time_lost in times[:owed] if last is not None else []:
+            for time_lost in times[:owed]:
+                if last is None:
+                    return  # nothing yet to stand in for them
                 self.faults.repeated.append(time_lost)
                 owed -= 1
                 yield last, time_lost

@@ -7,12 +7,14 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
+from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 from av.stream import Stream
 from av.subtitles.stream import SubtitleStream
-from av.subtitles.subtitle import SubtitleSet
+from av.subtitles.subtitle import AssSubtitle, SubtitleSet
 
 from osediff_video.media.plan import StreamPlan, add_copy
 from osediff_video.media.probe import film_stream, open_film
@@ -45,6 +47,8 @@ class Cut:
 class Copied:
     """Passes packets untouched but for their times."""
 
+    stream: Stream
+
     def __init__(self, stream: Stream, output: OutputContainer, cut: Cut) -> None:
         self.stream, self.cut = add_copy(output, stream), cut
 
@@ -70,7 +74,7 @@ class Copied:
             packet.duration, packet.pts = time + length - shift, shift  # a line already on screen at the cut
             packet.dts = shift
         if end is not None and self.stream.type == "subtitle" and packet.duration:
-            packet.duration = min(packet.duration, round(end) - packet.pts)
+            packet.duration = min(packet.duration, round(end) - max(time, shift))
         packet.pts = None if packet.pts is None else packet.pts - shift
         packet.dts = None if packet.dts is None else packet.dts - shift
         return True
@@ -84,15 +88,16 @@ class ConvertedText(Copied):
 
     def __init__(self, stream: SubtitleStream, output: OutputContainer, cut: Cut, codec: str) -> None:
         self.source, self.cut = stream, cut
-        self.stream = output.add_stream(codec)  # type: ignore[call-overload]
-        self.context = self.stream.codec_context
+        added = output.add_stream(codec)
+        assert isinstance(added, SubtitleStream)
+        self.stream, self.context = added, added.codec_context
         header = stream.codec_context.subtitle_header or stream.codec_context.extradata
         self.context.subtitle_header = header if header and b"[Script Info]" in header else ASS_HEADER
         self.context.time_base = self.stream.time_base = MILLISECOND
 
     def convert(self, packet: Packet) -> list[Packet]:
         decoded = self.source.decode2(packet)
-        lines = [] if decoded is None else [rect.ass for rect in decoded.rects if hasattr(rect, "ass")]
+        lines = [] if decoded is None else [rect.ass for rect in decoded.rects if isinstance(rect, AssSubtitle)]
         base = Fraction(packet.time_base)
         if not lines or packet.pts is None or not any(line.split(b",", 8)[-1].strip() for line in lines):
             return []  # MP4 fills the gaps between lines with empty ones
@@ -110,38 +115,40 @@ class ConvertedText(Copied):
 class ConvertedSound(Copied):
     """Sound decoded and encoded anew, at a bit rate nobody hears."""
 
-    def __init__(self, stream: Stream, output: OutputContainer, cut: Cut, codec: str) -> None:
-        self.source, self.cut = stream.codec_context, cut
-        rate = 48000 if codec == "libopus" else self.source.sample_rate
-        layout = self.source.layout.name
-        self.stream = output.add_stream(codec, rate=rate, layout=layout)
+    def __init__(self, stream: AudioStream, output: OutputContainer, cut: Cut, codec: str) -> None:
+        source, self.cut = stream.codec_context, cut
+        rate = 48000 if codec == "libopus" else source.sample_rate
+        added = output.add_stream(codec, rate=rate, layout=source.layout.name)
+        assert isinstance(added, AudioStream)
+        self.stream = self.encoder = added
         if codec != "flac":
-            self.stream.bit_rate = 96_000 * max(1, self.source.channels)
-        self.resampler = AudioResampler(self.stream.codec_context.format, layout, rate)
+            added.codec_context.bit_rate = 96_000 * max(1, source.channels)
+        self.resampler = AudioResampler(added.codec_context.format, source.layout.name, rate)
         self.shifted = round(cut.shift_s * rate)
 
     def convert(self, packet: Packet) -> list[Packet]:
         time = packet.pts if packet.pts is not None else packet.dts
         if self.cut and time is not None:
             time_s = time * Fraction(packet.time_base)
-            if (self.cut.start_s is not None and time_s < self.cut.start_s) or (
-                self.cut.end_s is not None and time_s >= self.cut.end_s
-            ):
+            before = self.cut.start_s is not None and time_s < self.cut.start_s
+            if before or (self.cut.end_s is not None and time_s >= self.cut.end_s):
                 return []
         try:
             frames = packet.decode()
         except av.InvalidDataError:
             return []  # as a player would: silence for one packet
-        return [out for frame in frames for whole in self.resampler.resample(frame) for out in self.encode(whole)]
+        return [packet for frame in frames if isinstance(frame, AudioFrame) for packet in self.encode(frame)]
 
-    def encode(self, frame: av.AudioFrame | None) -> list[Packet]:
-        if frame is not None and frame.pts is not None:
-            frame.pts -= self.shifted
-        return self.stream.encode(frame)
+    def encode(self, frame: AudioFrame | None) -> list[Packet]:
+        packets = []
+        for whole in self.resampler.resample(frame):
+            if whole.pts is not None:
+                whole.pts -= self.shifted
+            packets += self.encoder.encode(whole)
+        return packets
 
     def flush(self) -> list[Packet]:
-        rest = [out for whole in self.resampler.resample(None) for out in self.encode(whole)]
-        return rest + self.encode(None)
+        return self.encode(None) + self.encoder.encode(None)
 
 
 ASS_HEADER = (
@@ -177,8 +184,11 @@ class OtherStreams:
             self.carriers[plan.index] = Copied(stream, self.output, self.cut)
             added = self.carriers[plan.index].stream
         elif plan.action == "convert":
-            kind = ConvertedText if plan.kind == "subtitle" else ConvertedSound
-            self.carriers[plan.index] = kind(stream, self.output, self.cut, plan.to)  # type: ignore[arg-type]
+            if isinstance(stream, SubtitleStream):
+                self.carriers[plan.index] = ConvertedText(stream, self.output, self.cut, plan.to)
+            else:
+                assert isinstance(stream, AudioStream)
+                self.carriers[plan.index] = ConvertedSound(stream, self.output, self.cut, plan.to)
             added = self.carriers[plan.index].stream
         elif plan.action == "attach":
             picture = next(packet for packet in self.container.demux(stream) if packet.size)

@@ -17,6 +17,7 @@ MATROSKA_TICK_S = Fraction(1, 1000)
 TRANSPORT_TICK_S = Fraction(1, 90000)
 SOUND_TOLERANCE_S = Fraction(1, 1000)
 MOST_PACKETS_TO_SOUND = 200
+WHOLE = Cut()
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Verification:
 
 
 def verify(
-    info: VideoInfo, target: Path, expected_pts: Sequence[int], *, source: Path | None = None, cut: Cut = Cut()
+    info: VideoInfo, target: Path, expected_pts: Sequence[int], *, source: Path | None = None, cut: Cut = WHOLE
 ) -> Verification:
     """Compare the presentation times in `target` with `expected_pts`, of the frames written, in `info.time_base`.
 
