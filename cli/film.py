@@ -1,13 +1,14 @@
 """The options that say how a film is read and encoded. Shared by every command that handles one."""
 
 from collections.abc import Callable
+from dataclasses import fields
 from fractions import Fraction
 from typing import Any, TypeVar
 
 import click
 
 from osediff_video.encoding import Encoding
-from osediff_video.options import DEINTERLACE, FilmOptions, parse_time
+from osediff_video.options import DEINTERLACE, PIPE_FORMATS, FilmOptions, parse_time
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -55,6 +56,10 @@ READING = (
         help="auto: when the film says and looks so.",
     ),
     click.option("--keep-rotation", is_flag=True, help="Keep pictures as coded, and the rotation tag."),
+    click.option(
+        "--pipe-format", type=click.Choice(PIPE_FORMATS), default=FilmOptions.pipe_format, show_default=True,
+        help="What goes to standard output.",
+    ),
     click.option("--strict", is_flag=True, help="Fail before work when anything cannot be kept."),
     click.option("--allow-damaged", is_flag=True, help="A film that ends early is no failure."),
 )  # fmt: skip
@@ -88,9 +93,8 @@ def writing_options(command: Command) -> Command:
 
 def film_options(values: dict[str, Any]) -> FilmOptions:
     """Take what `reading_options` added out of `values`. Raises UsageError."""
-    names = ("size", "start_s", "end_s", "fps", "deinterlace", "keep_rotation", "strict", "allow_damaged")
     try:
-        return FilmOptions(**{name: values.pop(name) for name in names})
+        return FilmOptions(**{field.name: values.pop(field.name) for field in fields(FilmOptions)})
     except ValueError as error:
         raise click.UsageError(str(error)) from error
 

@@ -81,6 +81,8 @@ def target_for(source: Path, output: Path | None, scale: str, several: bool) -> 
         return output
     if output is None:
         return source.resolve().parent / result_name(source, scale)
+    if output == PIPE:
+        return output
     if several or (output.is_dir() and not source.is_dir()):
         return output / result_name(source, scale)
     return output

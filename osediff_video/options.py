@@ -6,6 +6,8 @@ from fractions import Fraction
 from typing import Literal, get_args
 
 Deinterlace = Literal["auto", "on", "off"]
+PipeFormat = Literal["matroska", "nut", "y4m"]
+PIPE_FORMATS: tuple[str, ...] = get_args(PipeFormat)
 DEINTERLACE: tuple[str, ...] = get_args(Deinterlace)
 SHORT_SIDE = {
     "480p": 480,
@@ -26,7 +28,7 @@ class FilmOptions:
     size: "1080p", "4k", a short side in pixels, or WIDTHxHEIGHT; None is the scale of the pictures' options.
     start_s, end_s: the part of the film to keep, in seconds of its clock; None is its beginning and end.
     deinterlace: "auto" is when the film says and looks so. keep_rotation: leave pictures as coded and write the display
-    matrix, instead of turning them upright. fps: the clock of a folder of frames.
+    matrix, instead of turning them upright. fps: the clock of a folder of frames. pipe_format: of standard output.
     strict: whatever cannot be kept is an error. allow_damaged: a film that ends early is no failure.
     """
 
@@ -36,6 +38,7 @@ class FilmOptions:
     deinterlace: Deinterlace = "auto"
     keep_rotation: bool = False
     fps: Fraction = Fraction(25)
+    pipe_format: PipeFormat = "matroska"
     strict: bool = False
     allow_damaged: bool = False
 

@@ -1,7 +1,7 @@
 """What will be done with one film, decided and checked before the long work."""
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from image_core.errors import OutputError
@@ -11,6 +11,7 @@ from osediff_video.encoding import CONTAINERS, Encoding
 from osediff_video.media.encoder import EncoderPlan, plan_encoder, try_encoder
 from osediff_video.media.plan import StreamPlan, plan_streams, try_streams
 from osediff_video.media.reader import FilmSource
+from osediff_video.media.replay import PIPE
 from osediff_video.options import FilmOptions, parse_size
 from osediff_video.source import open_source
 from osediff_video.types import Source, VideoInfo
@@ -44,9 +45,13 @@ class FilmPlan:
         return self.target.suffix.lower()
 
     @property
+    def is_piped(self) -> bool:
+        return self.target == PIPE
+
+    @property
     def is_film(self) -> bool:
         """The result has a clock and other streams, unlike a folder or a GIF."""
-        return self.suffix not in ("", ".gif")
+        return self.suffix not in ("", ".gif")  # a pipe has no suffix
 
     @property
     def segment_frames(self) -> int:
@@ -60,12 +65,16 @@ def plan_film(source: Path, target: Path, scale: float, encoding: Encoding, opti
     info = opened.info
     height, width = output_size(info, scale, options)
     suffix = target.suffix.lower()
+    if target == PIPE:
+        return plan_pipe(opened, height, width, encoding, options, notes)
     encoder = plan_encoder(info, width, height, encoding, suffix)
     notes += encoder.notes
     streams: list[StreamPlan] = []
     if suffix not in ("", ".gif"):
         try_encoder(encoder, CONTAINERS[suffix])
-        if isinstance(opened, FilmSource):
+        if source == PIPE:
+            notes.append("of a film from a pipe only the pictures are kept; give the file itself to keep everything")
+        elif isinstance(opened, FilmSource):
             streams = plan_streams(source, CONTAINERS[suffix])
             try_streams(source, streams, CONTAINERS[suffix])
     elif isinstance(opened, FilmSource):
@@ -74,6 +83,19 @@ def plan_film(source: Path, target: Path, scale: float, encoding: Encoding, opti
         raise OutputError(f"{target}: with --strict nothing may be lost, but {'; '.join(lost)}")
     check_room(info, height, width, target)
     return FilmPlan(opened, target, height, width, encoder, tuple(streams), tuple(notes), options)
+
+
+def plan_pipe(
+    source: Source, height: int, width: int, encoding: Encoding, options: FilmOptions, notes: list[str]
+) -> FilmPlan:
+    """To standard output: lossless unless the user chose a codec, pictures only."""
+    codec = "rawvideo" if options.pipe_format == "y4m" else encoding.codec or "ffv1"
+    encoder = plan_encoder(source.info, width, height, replace(encoding, codec=codec), ".mkv")
+    if options.pipe_format == "y4m":
+        encoder = replace(encoder, time_base=1 / encoder.rate)
+        notes.append("y4m knows a frame rate but no times: a film of varying rate plays at its average")
+    notes += encoder.notes
+    return FilmPlan(source, PIPE, height, width, encoder, (), tuple(notes), options)
 
 
 def output_size(info: VideoInfo, scale: float, options: FilmOptions) -> tuple[int, int]:

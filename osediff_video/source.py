@@ -9,6 +9,7 @@ from osediff_video.folder import FolderSource, gaps
 from osediff_video.media.deinterlace import look_for_fields
 from osediff_video.media.probe import probe
 from osediff_video.media.reader import FilmSource
+from osediff_video.media.replay import PIPE
 from osediff_video.options import FilmOptions
 from osediff_video.types import UPRIGHT, Source
 
@@ -29,7 +30,9 @@ def open_source(path: Path, options: FilmOptions) -> tuple[Source, list[str]]:
     info = probe(path)
     notes = []
     deinterlace = options.deinterlace == "on"
-    if options.deinterlace == "auto" and info.height <= 1088:  # nothing larger was ever interlaced
+    if path == PIPE and (options.start_s or 0) > 0:
+        raise MediaError("standard input: --start needs a file")
+    if options.deinterlace == "auto" and info.height <= 1088 and path != PIPE:  # nothing larger was ever interlaced
         deinterlace, note = look_for_fields(path)
         notes += [note] if note else []
         notes += ["interlaced: deinterlaced with bwdif, one picture for each frame"] if deinterlace else []

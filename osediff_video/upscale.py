@@ -14,6 +14,8 @@ from image_core.upscale import Upscaler
 from osediff_video.encoding import Encoding
 from osediff_video.job import Job, Manifest, identity
 from osediff_video.media.encoder import EncoderPlan
+from osediff_video.media.pipe import write_pipe
+from osediff_video.media.replay import PIPE
 from osediff_video.media.segment import Segment, SegmentWriter
 from osediff_video.media.verify import Verification, verify
 from osediff_video.options import FilmOptions
@@ -89,8 +91,10 @@ def upscale_video(
     started = time.monotonic()
     plan = plan_film(source, target, upscaler.options.scale, encoding, options)
     planned(plan)
+    if plan.is_piped:
+        return pipe_through(plan, upscaler, progress)
     manifest = Manifest(identity(source), settings(plan, upscaler))
-    with Job(target, manifest, restart=restart) as job:
+    with Job(target, manifest, restart=restart or source == PIPE) as job:
         segments = job.segments
         resumed = count(segments)
 
@@ -111,6 +115,20 @@ def upscale_video(
         check = verify(plan.info, target, times, source=source if plan.streams else None, cut=cut)
     elapsed_s = time.monotonic() - started
     return Result(target, count(segments), resumed, elapsed_s, plan.notes, plan.source.faults, check)
+
+
+def pipe_through(plan: FilmPlan, upscaler: Upscaler, progress: Callable[[Progress], None]) -> Result:
+    """Straight to standard output: nothing to resume, nothing to verify."""
+    started = time.monotonic()
+
+    def told(frames: Iterable[Numbered]) -> Iterator[Frame]:
+        for done, (_, frame) in enumerate(frames, 1):
+            yield replace(frame, pts=done - 1, duration=1) if plan.options.pipe_format == "y4m" else frame
+            progress(Progress(done, plan.info.frame_count_estimate, time.monotonic() - started))
+
+    with closing(restored(plan, upscaler, 0, 0)) as results:
+        frames = write_pipe(told(results), plan.encoder, plan.options.pipe_format)
+    return Result(plan.target, frames, 0, time.monotonic() - started, plan.notes, plan.source.faults, None)
 
 
 def count(segments: list[Segment]) -> int:

@@ -125,8 +125,6 @@ def choose_pix_fmt(info: VideoInfo, codec: str, alpha: bool, width: int, height:
         if info.color.matrix == RGB:
             return ("gbrap16le" if alpha else "gbrp16le") if deep else ("bgra" if alpha else "bgr0")
         return f"yuv{'a' * alpha}444p{'' if not deep else '10le' if info.bit_depth <= 10 else '16le'}"
-    if codec == "gif":
-        return "rgb8"
     if info.bit_depth > 10:
         notes.append(f"{info.bit_depth} bits a sample are stored as 10; --codec ffv1 keeps them")
     chroma = "420"

@@ -15,6 +15,7 @@ from av.video.stream import VideoStream
 
 from image_core.errors import MediaError
 from osediff_video.media.color import BT709, RGB, UNSAID, guess_matrix, is_rgb
+from osediff_video.media.replay import PIPE, Replay, standard_input
 from osediff_video.types import UPRIGHT, ColorTags, Light, Orientation, VideoInfo
 
 FALLBACK_RATE = Fraction(25)
@@ -39,21 +40,30 @@ def reason(error: Exception) -> str:
 
 @contextmanager
 def open_film(path: Path) -> Iterator[InputContainer]:
-    """A film opened for reading. Raises MediaError for whatever cannot be opened, in words of ours."""
-    if path.is_dir():
+    """A film opened for reading, `-` is standard input. Raises MediaError for whatever cannot be opened."""
+    if path == PIPE:
+        source: str | Replay = standard_input().rewind()
+    elif path.is_dir():
         raise MediaError(f"{path}: is a folder; expected a film")
-    if not path.exists():
+    elif not path.exists():
         raise MediaError(f"{path}: no such file")
-    if path.is_file() and path.stat().st_size == 0:
+    elif path.is_file() and path.stat().st_size == 0:
         raise MediaError(f"{path}: is empty (0 bytes)")
+    else:
+        source = str(path)
     try:
-        container = av.open(str(path), metadata_errors="replace", timeout=IO_TIMEOUT_S)
+        container = av.open(source, metadata_errors="replace", timeout=IO_TIMEOUT_S)
     except (av.FFmpegError, ValueError, OSError) as error:
         raise MediaError(
-            f"{path}: not a film that FFmpeg can read, or cut off before its index ({reason(error)})"
+            f"{path}: not a film that FFmpeg can read, or cut off before its index ({reason(error)}){pipe_advice(path)}"
         ) from error
+    assert isinstance(container, InputContainer)
     with container:
         yield container
+
+
+def pipe_advice(path: Path) -> str:
+    return "; MP4 and MOV cannot be read from a pipe, send matroska, nut or y4m" if path == PIPE else ""
 
 
 def film_stream(container: InputContainer, path: Path) -> VideoStream:
@@ -122,7 +132,9 @@ def first_frame(container: InputContainer, stream: VideoStream, path: Path) -> V
     if error is None:
         raise MediaError(f"{path}: holds no frame that can be decoded; it is cut off or damaged")
     name = stream.codec_context.name
-    raise MediaError(f"{path}: the first frame cannot be decoded ({name}: {reason(error)})") from error
+    raise MediaError(
+        f"{path}: the first frame cannot be decoded ({name}: {reason(error)}){pipe_advice(path)}"
+    ) from error
 
 
 def is_transparent(frame: VideoFrame) -> bool:

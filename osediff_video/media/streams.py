@@ -116,7 +116,8 @@ class ConvertedSound(Copied):
     """Sound decoded and encoded anew, at a bit rate nobody hears."""
 
     def __init__(self, stream: AudioStream, output: OutputContainer, cut: Cut, codec: str) -> None:
-        source, self.cut = stream.codec_context, cut
+        self.decoder = source = stream.codec_context
+        self.cut = cut
         rate = 48000 if codec == "libopus" else source.sample_rate
         added = output.add_stream(codec, rate=rate, layout=source.layout.name)
         assert isinstance(added, AudioStream)
@@ -134,10 +135,10 @@ class ConvertedSound(Copied):
             if before or (self.cut.end_s is not None and time_s >= self.cut.end_s):
                 return []
         try:
-            frames = packet.decode()
+            frames = self.decoder.decode(packet)
         except av.InvalidDataError:
             return []  # as a player would: silence for one packet
-        return [packet for frame in frames if isinstance(frame, AudioFrame) for packet in self.encode(frame)]
+        return [made for frame in frames for made in self.encode(frame)]
 
     def encode(self, frame: AudioFrame | None) -> list[Packet]:
         packets = []

@@ -5,13 +5,16 @@ from pathlib import Path
 
 from image_core.errors import MediaError, OutputError
 from osediff_video.encoding import CONTAINERS
+from osediff_video.media.replay import PIPE
 
 
 def check_target(source: Path, target: Path, overwrite: bool) -> None:
     """Raise MediaError for a missing source, OutputError for a target that cannot or must not be written."""
-    if not source.exists():
+    if target == PIPE:
+        return
+    if source != PIPE and not source.exists():
         raise MediaError(f"{source}: no such file")
-    if target.exists() and target.samefile(source):
+    if target.exists() and source.exists() and target.samefile(source):
         raise OutputError(f"{target}: is the source itself, which is never touched; choose another output")
     if not target.suffix and not source.is_dir():
         raise OutputError(f"{target}: what kind of file? Give it one of the endings {' '.join(CONTAINERS)}")

@@ -1,0 +1,36 @@
+"""Films that leave through standard output: `-` as the target."""
+
+import sys
+from collections.abc import Iterable
+
+import av
+
+from image_core.errors import OutputError
+from osediff_video.media.encoder import Encoder, EncoderPlan, add_video
+from osediff_video.media.probe import reason
+from osediff_video.types import Frame
+
+MUXER = {"matroska": "matroska", "nut": "nut", "y4m": "yuv4mpegpipe"}
+
+
+class PipeOut:
+    """Standard output as FFmpeg writes to it; everything else that would be printed there goes elsewhere."""
+
+    def write(self, data: bytes) -> int:
+        return sys.stdout.buffer.write(data)
+
+
+def write_pipe(frames: Iterable[Frame], plan: EncoderPlan, pipe_format: str) -> int:
+    """Encode frames into standard output as they come; how many. Raises OutputError when the reader goes away."""
+    count = 0
+    try:
+        with av.open(PipeOut(), "w", format=MUXER[pipe_format]) as container:
+            stream = add_video(container, plan)
+            encoder = Encoder(stream, plan)
+            for count, frame in enumerate(frames, 1):  # noqa: B007 - the last count is the result
+                container.mux(encoder.encode(frame))
+            container.mux(encoder.flush())
+        sys.stdout.buffer.flush()
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise OutputError(f"standard output: writing failed ({reason(error)}) after {count} frames") from error
+    return count

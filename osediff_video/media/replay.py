@@ -1,0 +1,48 @@
+"""Films that come in through standard input: `-` as the source."""
+
+import functools
+import sys
+from pathlib import Path
+from typing import BinaryIO
+
+from image_core.errors import MediaError
+
+PIPE = Path("-")
+REMEMBERED_BYTES = 256 << 20
+
+
+class Replay:
+    """A stream that cannot seek, read from its beginning several times while that is still remembered.
+
+    Looking at the header and the first frames, and then reading the film, are separate openings of the same input.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.stream, self.past, self.position = stream, bytearray(), 0
+        self.overflowed = False
+
+    def read(self, size: int) -> bytes:
+        if self.position < len(self.past):
+            known = bytes(self.past[self.position : self.position + size])
+            self.position += len(known)
+            return known
+        fresh = self.stream.read(size) or b""
+        self.position += len(fresh)
+        if len(self.past) + len(fresh) <= REMEMBERED_BYTES and not self.overflowed:
+            self.past += fresh
+        else:
+            self.overflowed = True
+            self.past.clear()
+        return fresh
+
+    def rewind(self) -> "Replay":
+        """To the beginning. Raises MediaError when that is forgotten."""
+        if self.overflowed:
+            raise MediaError(f"standard input: more than {REMEMBERED_BYTES >> 20} MB had to be read to know what it is")
+        self.position = 0
+        return self
+
+
+@functools.cache
+def standard_input() -> Replay:
+    return Replay(sys.stdin.buffer)
