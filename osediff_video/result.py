@@ -36,6 +36,7 @@ def write_result(plan: FilmPlan, folder: Path, segments: list[Segment], cut: Cut
             time_base=plan.info.time_base,
             source=plan.info.path if plan.streams else None,
             streams=list(plan.streams),
+            alpha=plan.encoder.alpha,
             cut=cut,
             display_matrix=plan.info.display_matrix if plan.options.keep_rotation else None,
         )

@@ -112,7 +112,7 @@ def upscale_video(
     if plan.is_film:
         shift = round(cut.shift_s / plan.info.time_base)
         times = sorted(pts - shift for segment in segments for pts in segment.order)
-        check = verify(plan.info, target, times, source=source if plan.streams else None, cut=cut)
+        check = verify(plan.info, target, times, plan.streams, cut)
     elapsed_s = time.monotonic() - started
     return Result(target, count(segments), resumed, elapsed_s, plan.notes, plan.source.faults, check)
 

@@ -28,7 +28,7 @@ LARGEST_TIMESCALE = 2**31 - 1
 class Assembly:
     """What to put together. source: the film whose other streams come along, None for a folder of frames.
 
-    shift: taken off every pts of the video. display_matrix: written instead of turned pictures.
+    alpha: the segments hold transparency. display_matrix: written instead of turned pictures.
     """
 
     segments: list[Segment]
@@ -36,11 +36,13 @@ class Assembly:
     time_base: Fraction
     source: Path | None
     streams: list[StreamPlan]
+    alpha: bool = False
     cut: Cut = WHOLE
     display_matrix: tuple[int, ...] | None = None
 
     @property
     def shift(self) -> int:
+        """What is taken off every pts of the video."""
         return round(self.cut.shift_s / self.time_base)
 
 
@@ -86,6 +88,8 @@ def open_output(path: Path, container_format: str, time_base: Fraction) -> Outpu
 def add_film(output: OutputContainer, template: VideoStream, assembly: Assembly) -> VideoStream:
     film = output.add_stream_from_template(template, opaque=True)
     film.time_base = assembly.time_base
+    if assembly.alpha:
+        film.metadata["alpha_mode"] = "1"  # VP9 keeps it in a second picture beside the first, which players look for
     if assembly.display_matrix:
         film.set_display_matrix(assembly.display_matrix)
     return film

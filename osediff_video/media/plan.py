@@ -30,7 +30,7 @@ IMAGE_DECODER = {mime: codec for codec, mime in COVER_MIME.items()}
 
 @dataclass(frozen=True)
 class StreamPlan:
-    """One stream of the source and what becomes of it.
+    """One stream of the source and what becomes of it; index -1 is the list of chapters.
 
     action: "upscale", "copy", "convert" (to the codec `to`), "attach" (a cover as an attachment), "rewrite" (its
     content is written from elsewhere) or "drop". reason, remedy: why not a plain copy, and what would keep it.
@@ -50,6 +50,8 @@ class StreamPlan:
 
     def __str__(self) -> str:
         what = f"stream {self.index} ({self.kind}, {self.codec or 'unknown codec'})"
+        if self.index < 0:
+            what = f"the list of {self.kind}"
         done = {"drop": "is left out", "convert": f"becomes {self.to}", "attach": "becomes an attachment"}
         return f"{what} {done.get(self.action, self.action)}: {self.reason}" + (f"; {self.remedy}" * bool(self.remedy))
 
@@ -59,7 +61,9 @@ def plan_streams(path: Path, container_format: str) -> list[StreamPlan]:
     with open_film(path) as container:
         film = film_stream(container, path)
         titles = bool(container.chapters())
-        return [
+        lost = StreamPlan(-1, "chapters", "", "drop", "", f"{container_format} holds none", "write to .mkv or .mp4")
+        chapters = [lost] if titles and container_format in ("mpegts", "gif") else []
+        return chapters + [
             StreamPlan(stream.index, "video", codec_name(stream), "upscale")
             if stream is film
             else plan_stream(stream, container_format, titles)
@@ -80,8 +84,10 @@ def plan_stream(stream: Stream, target: str, has_chapters: bool) -> StreamPlan:
         return planned("rewrite", reason="written anew from the chapters")
     if kind == "cover" and target == "matroska" and codec in COVER_MIME:
         return planned("attach", to=COVER_MIME[codec])
-    if kind == "cover" and target not in ("mp4", "mov"):
+    if kind == "cover" and target != "mp4":
         return planned("drop", reason=f"{target} holds no cover picture", remedy="write to .mkv or .mp4 to keep it")
+    if kind == "attachment" and target != "matroska":  # WebM's muxer takes them and writes none
+        return planned("drop", reason=f"{target} holds no attachments", remedy=remedy)
     if accepts(target, stream):
         return planned("copy")
     if kind == "subtitle" and target in TEXT_SUBTITLE and is_text(stream):

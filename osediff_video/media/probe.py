@@ -83,7 +83,7 @@ def probe(path: Path) -> VideoInfo:
     """Open the film and decode its first frame. Raises MediaError."""
     with open_film(path) as container:
         stream = film_stream(container, path)
-        hidden_alpha = stream.metadata.get("alpha_mode") == "1" and stream.codec_context.name in ALPHA_DECODER
+        hidden_alpha = announces_alpha(stream) and stream.codec_context.name in ALPHA_DECODER
         frame = first_frame(container, stream, path)
         rate = frame_rate(stream)
         duration_s = film_duration(container, stream)
@@ -135,6 +135,11 @@ def first_frame(container: InputContainer, stream: VideoStream, path: Path) -> V
     raise MediaError(
         f"{path}: the first frame cannot be decoded ({name}: {reason(error)}){pipe_advice(path)}"
     ) from error
+
+
+def announces_alpha(stream: VideoStream) -> bool:
+    """Whether VP8 or VP9 hides an alpha plane beside its pictures."""
+    return any(key.lower() == "alpha_mode" and value == "1" for key, value in stream.metadata.items())
 
 
 def is_transparent(frame: VideoFrame) -> bool:

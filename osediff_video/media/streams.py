@@ -25,8 +25,23 @@ STATISTICS = ("BPS", "DURATION", "NUMBER_OF_", "_STATISTICS_", "ENCODER", "ALPHA
 MILLISECOND = Fraction(1, 1000)
 
 
-def kept_tags(tags: dict[str, str]) -> dict[str, str]:
-    return {key: value for key, value in tags.items() if not key.upper().startswith(STATISTICS)}
+OF_MP4 = ("MAJOR_BRAND", "MINOR_VERSION", "COMPATIBLE_BRANDS", "HANDLER_NAME", "VENDOR_ID")
+"""Tags that describe an MP4 as a file; in another container they mean nothing."""
+
+QUICKTIME_LANGUAGE = {"deu": "ger", "nld": "dut", "zho": "chi", "ell": "gre", "ces": "cze", "ron": "rum", "fas": "per"}
+"""QuickTime knows languages by their bibliographic codes only."""
+
+
+def kept_tags(tags: dict[str, str], container_format: str) -> dict[str, str]:
+    """The tags of a file or stream that are still true in the result, in the words of its container."""
+    is_mp4 = container_format in ("mp4", "mov")
+    skipped = STATISTICS + OF_MP4[: 3 if is_mp4 else None]
+    kept = {key: value for key, value in tags.items() if not key.upper().startswith(skipped)}
+    if not is_mp4 and "name" in kept:
+        kept["title"] = kept.pop("name")
+    if container_format == "mov" and kept.get("language") in QUICKTIME_LANGUAGE:
+        kept["language"] = QUICKTIME_LANGUAGE[kept["language"]]
+    return kept
 
 
 @dataclass(frozen=True)
@@ -172,10 +187,11 @@ class OtherStreams:
         self.waiting: Packet | None = None
         self.container = self.files.enter_context(open_film(source))
         for plan in plans:
-            self.add(plan, self.container.streams[plan.index])
+            if plan.index >= 0:
+                self.add(plan, self.container.streams[plan.index])
         wanted = [self.container.streams[i] for i in self.carriers if self.container.streams[i].type != "attachment"]
         self.packets: Iterator[Packet] = self.demux(wanted)
-        output.metadata.update(kept_tags(self.container.metadata))
+        output.metadata.update(kept_tags(self.container.metadata, output.format.name))
         output.set_chapters(self.chapters(self.container))
 
     def add(self, plan: StreamPlan, stream: Stream) -> None:
@@ -198,7 +214,7 @@ class OtherStreams:
             added = self.output.add_attachment(name, plan.to, bytes(picture))
         else:
             return
-        tags = kept_tags(stream.metadata)
+        tags = kept_tags(stream.metadata, self.output.format.name)
         if stream.type == "attachment" or plan.action == "attach":
             tags = {k: v for k, v in tags.items() if k.lower() not in ("filename", "mimetype")}
         added.metadata.update(tags)
@@ -208,7 +224,7 @@ class OtherStreams:
     def tag_film(self, stream: Stream) -> None:
         """Give the upscaled stream what the source's says of itself."""
         original = film_stream(self.container, Path())
-        stream.metadata.update(kept_tags(original.metadata))
+        stream.metadata.update(kept_tags(original.metadata, self.output.format.name))
         stream.disposition = original.disposition
 
     def chapters(self, container: InputContainer) -> list:

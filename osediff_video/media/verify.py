@@ -9,6 +9,7 @@ import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 
+from osediff_video.media.plan import StreamPlan
 from osediff_video.media.probe import film_stream, open_film, ticks
 from osediff_video.media.streams import Cut
 from osediff_video.types import VideoInfo
@@ -23,8 +24,8 @@ WHOLE = Cut()
 @dataclass(frozen=True)
 class Verification:
     """largest_error_s: of any frame's time. shift_s: by which the container moved all streams alike (Matroska does so
-    when sound starts before zero, MPEG-TS always). sound_error_s: change of the first sound's time against the first
-    frame's, as decoded; None without sound that can be compared."""
+    when sound starts before zero, MPEG-TS always). sound_error_s: change of the time of the same sound against the
+    first frame; None without sound that can be compared."""
 
     frames_expected: int
     frames_found: int
@@ -48,12 +49,12 @@ class Verification:
 
 
 def verify(
-    info: VideoInfo, target: Path, expected_pts: Sequence[int], *, source: Path | None = None, cut: Cut = WHOLE
+    info: VideoInfo, target: Path, expected_pts: Sequence[int], streams: Sequence[StreamPlan] = (), cut: Cut = WHOLE
 ) -> Verification:
     """Compare the presentation times in `target` with `expected_pts`, of the frames written, in `info.time_base`.
 
-    source: the film whose sound was carried over. Reads packets, decodes the first sound only. Raises MediaError when
-    a file does not open.
+    streams: what became of those of the source. Reads packets, decodes little. Raises MediaError when a file does not
+    open.
     """
     with open_film(target) as container:
         stream = film_stream(container, target)
@@ -70,8 +71,10 @@ def verify(
     shift = _shift(pairs, tolerance) if moves else Fraction(0)
     error = max((abs(f - e - shift) for f, e in pairs), default=Fraction(0))
     sound_error = None
-    if source is not None and not cut and found and expected:
-        before, after = first_sound(source), first_sound(target)
+    sound = next((s for s in streams if s.kind == "audio" and s.action in ("copy", "convert")), None)
+    if sound is not None and not cut and found and expected:
+        first = copied_sound if sound.action == "copy" else decoded_sound
+        before, after = first(info.path, sound.index), first(target, None)
         if before is not None and after is not None:
             sound_error = (after - found[0]) - (before - expected[0])
             if abs(sound_error) <= tolerance:
@@ -79,25 +82,36 @@ def verify(
     return Verification(len(expected), len(found), error, tolerance, shift, sound_error)
 
 
-def first_sound(path: Path) -> Fraction | None:
-    """Time of the first decoded sound of the first sound track, in seconds; None when there is none to decode."""
+def sound_stream(container: InputContainer, index: int | None) -> AudioStream | None:
+    """The stream of this index, or the first sound."""
+    return next((s for s in container.streams.audio if index in (None, s.index) and s.codec_context is not None), None)
+
+
+def copied_sound(path: Path, index: int | None) -> Fraction | None:
+    """Time of the first packet, in seconds: the same packet in source and copy, whatever players skip of it."""
     with open_film(path) as container:
-        stream = next((s for s in container.streams.audio if s.codec_context is not None), None)
-        return None if stream is None else first_time(container, stream)
+        stream = sound_stream(container, index)
+        if stream is None:
+            return None
+        packet = next((p for p in container.demux(stream) if p.size and p.pts is not None), None)
+        return None if packet is None or packet.pts is None else packet.pts * Fraction(packet.time_base)
 
 
-def first_time(container: InputContainer, stream: AudioStream) -> Fraction | None:
-    packets = container.demux(stream)
-    for _ in range(MOST_PACKETS_TO_SOUND):
-        try:
-            packet = next(packets, None)
-            if packet is None:
-                return None
-            for frame in packet.decode():
-                if frame.pts is not None and frame.time_base:
-                    return frame.pts * Fraction(frame.time_base)
-        except av.FFmpegError:
-            continue
+def decoded_sound(path: Path, index: int | None) -> Fraction | None:
+    """Time of the first sound that is heard, in seconds."""
+    with open_film(path) as container:
+        stream = sound_stream(container, index)
+        packets = iter(()) if stream is None else container.demux(stream)
+        for _ in range(MOST_PACKETS_TO_SOUND):
+            try:
+                packet = next(packets, None)
+                if packet is None:
+                    return None
+                for frame in packet.decode():
+                    if frame.pts is not None and frame.time_base:
+                        return frame.pts * Fraction(frame.time_base)
+            except av.FFmpegError:
+                continue
     return None
 
 
