@@ -12,11 +12,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.plain_resize import PlainResize
 from image_core.errors import OseDiffError
 from osediff_video.encoding import Encoding
 from osediff_video.media.probe import probe
 from osediff_video.options import FilmOptions
+from osediff_video.plain import PlainResize
 from osediff_video.plan import FilmPlan
 from osediff_video.upscale import upscale_video
 

@@ -10,9 +10,12 @@ from image_core.errors import OseDiffError
 COMMANDS = {
     "upscale": "Make films or folders of frames sharper and larger.",
     "image": "Make pictures sharper and larger.",
+    "preview": "Upscale a short sample, show it beside the input, and estimate the time for all.",
+    "compare": "Show two films or pictures in one.",
     "probe": "Say what a film holds and what would become of it.",
     "models": "List, import and verify models.",
     "train": "Train a model from a recipe.",
+    "doctor": "Check this installation and machine.",
 }
 
 

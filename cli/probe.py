@@ -1,27 +1,56 @@
 """`osediff-video probe`"""
 
+import json
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from cli.film import encoding, film_options, reading_options, writing_options
+from cli.sources import target_for
+
+if TYPE_CHECKING:
+    from osediff_video.plan import FilmPlan
 
 
 @click.command()
 @click.argument("source", type=click.Path(path_type=Path))
-def probe(source: Path) -> None:
-    """Say what the film SOURCE holds: size, timing, depth and colour of its video stream."""
-    from osediff_video.media.probe import probe as probe_file
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="The target to plan for.  [default: as upscale]")
+@click.option("--scale", type=float, default=4.0, show_default=True, help="Output size / input size.")
+@reading_options
+@writing_options
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+def probe(source: Path, output: Path | None, scale: float, as_json: bool, **values: Any) -> None:
+    """Say what SOURCE holds and what `upscale` with the same options would make of it. Writes nothing."""
+    options, how = film_options(values), encoding(values)
+    target = target_for(source, output, options.size or f"x{scale:g}", False)
 
-    info = probe_file(source)
-    color = info.color
-    rows = {
+    from cli.telling import plan_facts
+    from osediff_video.plan import plan_film
+
+    plan = plan_film(source, target, scale, how, options)
+    if as_json:
+        click.echo(json.dumps(plan_facts(plan), indent=1))
+    else:
+        for name, value in rows(plan).items():
+            click.echo(f"{name:10} {value}")
+        for stream in plan.streams:
+            where = f"stream {stream.index}" if stream.index >= 0 else "film"
+            click.echo(f"{where:10} {stream.kind} {stream.codec}".rstrip() + f" {stream.fate}")
+        for note in plan.notes:
+            click.echo(f"{'note':10} {note}")
+
+
+def rows(plan: "FilmPlan") -> dict[str, str]:
+    info, color = plan.info, plan.info.color
+    return {
         "size": f"{info.width} x {info.height}, pixel aspect {info.sample_aspect_ratio}",
         "frames": f"about {info.frame_count_estimate}" if info.frame_count_estimate else "unknown before decoding",
         "duration": f"{info.duration_s:.3f} s" if info.duration_s else "unknown",
         "rate": f"{info.frame_rate} per second (a hint; timestamps are kept as they are)",
         "time base": f"{info.time_base} s",
-        "depth": f"{info.bit_depth} bit",
+        "samples": f"{info.codec} {info.pix_fmt}, {info.bit_depth} bit{', with transparency' if info.alpha else ''}",
         "colour": f"matrix {color.matrix}{' (guessed from the size)' if color.guessed else ''}, primaries "
         f"{color.primaries}, transfer {color.transfer}, {'full' if color.full_range else 'limited'} range",
+        "output": f"{plan.target} {plan.width} x {plan.height}, {plan.encoder.codec} {plan.encoder.pix_fmt}",
     }
-    for name, value in rows.items():
-        click.echo(f"{name:10} {value}")

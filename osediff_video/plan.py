@@ -7,27 +7,29 @@ from pathlib import Path
 from image_core.errors import OutputError
 from image_core.images import scaled_size
 from image_core.options import MAX_SCALE, MIN_SCALE
+from osediff_video.animation import AnimationSource
 from osediff_video.encoding import CONTAINERS, Encoding
 from osediff_video.media.encoder import EncoderPlan, plan_encoder, try_encoder
 from osediff_video.media.plan import StreamPlan, plan_streams, try_streams
-from osediff_video.media.reader import FilmSource
 from osediff_video.media.replay import PIPE
 from osediff_video.options import FilmOptions, parse_size
 from osediff_video.source import open_source
 from osediff_video.types import Source, VideoInfo
 
+DEFAULTS = FilmOptions()
 LEAST_BYTES_PER_PIXEL = 0.005
 """What even a still scene takes once encoded: less room than this is refused before work."""
 
 
 @dataclass(frozen=True)
 class FilmPlan:
-    """source: opened, nothing decoded yet. height, width: of the output. streams: every stream of a film and its fate.
+    """source: opened, nothing decoded yet. path: what the user named, whose other streams come along.
 
-    notes: what the user should know before and after.
+    height, width: of the output. streams: every stream of a film and its fate. notes: what the user should know before and after.
     """
 
     source: Source
+    path: Path
     target: Path
     height: int
     width: int
@@ -62,7 +64,20 @@ class FilmPlan:
 def plan_film(source: Path, target: Path, scale: float, encoding: Encoding, options: FilmOptions) -> FilmPlan:
     """Probe, choose and try everything. Raises MediaError or OutputError for what would fail later."""
     opened, notes = open_source(source, options)
-    info = opened.info
+    return plan_opened(opened, source, target, scale, encoding, options, notes)
+
+
+def plan_opened(
+    opened: Source,
+    source: Path,
+    target: Path,
+    scale: float,
+    encoding: Encoding,
+    options: FilmOptions = DEFAULTS,
+    notes: list[str] | None = None,
+) -> FilmPlan:
+    """As `plan_film` for frames from `opened` and all other streams from the film `source`."""
+    info, notes = opened.info, notes or []
     height, width = output_size(info, scale, options)
     suffix = target.suffix.lower()
     if target == PIPE:
@@ -74,15 +89,20 @@ def plan_film(source: Path, target: Path, scale: float, encoding: Encoding, opti
         try_encoder(encoder, CONTAINERS[suffix])
         if source == PIPE:
             notes.append("of a film from a pipe only the pictures are kept; give the file itself to keep everything")
-        elif isinstance(opened, FilmSource):
+        elif is_film(source, opened):
             streams = plan_streams(source, CONTAINERS[suffix])
             try_streams(source, streams, CONTAINERS[suffix])
-    elif isinstance(opened, FilmSource):
+    elif is_film(source, opened):
         streams = plan_streams(source, "gif")
     if options.strict and (lost := [str(stream) for stream in streams if stream.lossy]):
         raise OutputError(f"{target}: with --strict nothing may be lost, but {'; '.join(lost)}")
     check_room(info, height, width, target)
-    return FilmPlan(opened, target, height, width, encoder, tuple(streams), tuple(notes), options)
+    return FilmPlan(opened, source, target, height, width, encoder, tuple(streams), tuple(notes), options)
+
+
+def is_film(path: Path, opened: Source) -> bool:
+    """Whether there are other streams to carry over."""
+    return path.is_file() and not isinstance(opened, AnimationSource)
 
 
 def plan_pipe(
@@ -95,7 +115,7 @@ def plan_pipe(
         encoder = replace(encoder, time_base=1 / encoder.rate)
         notes.append("y4m knows a frame rate but no times: a film of varying rate plays at its average")
     notes += encoder.notes
-    return FilmPlan(source, PIPE, height, width, encoder, (), tuple(notes), options)
+    return FilmPlan(source, source.info.path, PIPE, height, width, encoder, (), tuple(notes), options)
 
 
 def output_size(info: VideoInfo, scale: float, options: FilmOptions) -> tuple[int, int]:

@@ -34,7 +34,7 @@ def write_result(plan: FilmPlan, folder: Path, segments: list[Segment], cut: Cut
             segments=segments,
             folder=folder,
             time_base=plan.info.time_base,
-            source=plan.info.path if plan.streams else None,
+            source=plan.path if plan.streams else None,
             streams=list(plan.streams),
             alpha=plan.encoder.alpha,
             cut=cut,

@@ -88,13 +88,24 @@ def upscale_video(
     the same call goes on from the last finished segment and gives the same result. planned: told what will be done
     before it is. Raises MediaError, OutputError or OutOfMemoryError.
     """
-    started = time.monotonic()
     plan = plan_film(source, target, upscaler.options.scale, encoding, options)
     planned(plan)
+    return carry_out(plan, upscaler, restart=restart, progress=progress)
+
+
+def carry_out(
+    plan: FilmPlan,
+    upscaler: Upscaler,
+    *,
+    restart: bool = False,
+    progress: Callable[[Progress], None] = lambda _: None,
+) -> Result:
+    """Do what is planned. As `upscale_video`."""
     if plan.is_piped:
         return pipe_through(plan, upscaler, progress)
-    manifest = Manifest(identity(source), settings(plan, upscaler))
-    with Job(target, manifest, restart=restart or source == PIPE) as job:
+    started = time.monotonic()
+    manifest = Manifest(identity(plan.path), settings(plan, upscaler))
+    with Job(plan.target, manifest, restart=restart or plan.path == PIPE) as job:
         segments = job.segments
         resumed = count(segments)
 
@@ -112,9 +123,9 @@ def upscale_video(
     if plan.is_film:
         shift = round(cut.shift_s / plan.info.time_base)
         times = sorted(pts - shift for segment in segments for pts in segment.order)
-        check = verify(plan.info, target, times, plan.streams, cut)
+        check = verify(plan.path, plan.info.time_base, plan.target, times, plan.streams, cut)
     elapsed_s = time.monotonic() - started
-    return Result(target, count(segments), resumed, elapsed_s, plan.notes, plan.source.faults, check)
+    return Result(plan.target, count(segments), resumed, elapsed_s, plan.notes, plan.source.faults, check)
 
 
 def pipe_through(plan: FilmPlan, upscaler: Upscaler, progress: Callable[[Progress], None]) -> Result:

@@ -6,11 +6,11 @@ from pathlib import Path
 import av
 import numpy as np
 
-from benchmarks.plain_resize import PlainResize
 from osediff_video.encoding import Encoding
 from osediff_video.media.probe import probe
 from osediff_video.media.reader import FilmSource
 from osediff_video.options import FilmOptions
+from osediff_video.plain import PlainResize
 from osediff_video.types import ColorTags, Frame, VideoInfo
 from osediff_video.upscale import Result, upscale_video
 

@@ -26,7 +26,7 @@ ROOT = Path(__file__).parent.parent
 SLOW_COPY = """
 import sys, time
 from pathlib import Path
-from benchmarks.plain_resize import PlainResize
+from osediff_video.plain import PlainResize
 from osediff_video.encoding import Encoding
 from osediff_video.upscale import upscale_video
 
@@ -101,8 +101,8 @@ class StopAt(BaseException):
 
 def stopped_copy(source, target, frames, **options):
     """Copy and stop after so many frames, as Ctrl-C would."""
-    from benchmarks.plain_resize import PlainResize
     from osediff_video.options import FilmOptions
+    from osediff_video.plain import PlainResize
     from osediff_video.upscale import upscale_video
 
     def progress(state):

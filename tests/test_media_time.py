@@ -47,8 +47,8 @@ def test_a_missing_frame_or_a_moved_one_is_noticed(tmp_path):
     source = write_film(tmp_path / "in.mp4", STEADY)
     facts = probe(source)
     copy(source, tmp_path / "out.mp4")
-    assert not verify(facts, tmp_path / "out.mp4", [*STEADY, 30 * 512]).ok
-    moved = verify(facts, tmp_path / "out.mp4", [*STEADY[:-1], STEADY[-1] + 1])
+    assert not verify(source, facts.time_base, tmp_path / "out.mp4", [*STEADY, 30 * 512]).ok
+    moved = verify(source, facts.time_base, tmp_path / "out.mp4", [*STEADY[:-1], STEADY[-1] + 1])
     assert not moved.ok and "WRONG" in str(moved)
 
 

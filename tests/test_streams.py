@@ -62,7 +62,7 @@ def test_to_mp4_and_back(rich, tmp_path):
         assert b"Hello there" in lines[1][2]
     streams, chapters_back, _ = held(back)
     assert chapters_back == chapters and streams["cover"][0][2][0][2] == cover()
-    assert [(p, d, data) for p, d, data in streams["subtitle"][0][2]][0] == (200, 400, b"Hello <i>there</i>")
+    assert streams["subtitle"][0][2][0] == (200, 400, b"Hello <i>there</i>")
     assert [data for _, data in packets(rich, "audio", 1)] == [data for _, data in packets(back, "audio", 1)]
 
 
@@ -109,7 +109,7 @@ def test_a_cut_takes_sound_subtitles_and_chapters_along(rich, tmp_path):
     assert chapters == [(0, "Part 1"), (Fraction(2, 25), "Part 2"), (Fraction(22, 25), "Part 3")]
     times = [time for time, _ in packets(tmp_path / "out.mkv", "audio")]
     assert 0 <= times[0] < Fraction(22, 1000) and times[-1] < Fraction(99, 100)
-    whole, part = (dict((data, time) for time, data in packets(p, "audio")) for p in (rich, tmp_path / "out.mkv"))
+    whole, part = ({data: time for time, data in packets(p, "audio")} for p in (rich, tmp_path / "out.mkv"))
     assert all(abs(whole[data] - time - Fraction(52, 100)) <= Fraction(1, 1000) for data, time in part.items())
 
 

@@ -52,8 +52,20 @@ class StreamPlan:
         what = f"stream {self.index} ({self.kind}, {self.codec or 'unknown codec'})"
         if self.index < 0:
             what = f"the list of {self.kind}"
-        done = {"drop": "is left out", "convert": f"becomes {self.to}", "attach": "becomes an attachment"}
-        return f"{what} {done.get(self.action, self.action)}: {self.reason}" + (f"; {self.remedy}" * bool(self.remedy))
+        return f"{what} {self.fate}"
+
+    @property
+    def fate(self) -> str:
+        """What becomes of it, and why, in words."""
+        done = {
+            "upscale": "is upscaled",
+            "copy": "is copied",
+            "drop": "is left out",
+            "convert": f"becomes {self.to}",
+            "attach": "becomes an attachment",
+            "rewrite": "is kept",
+        }[self.action]
+        return done + f": {self.reason}" * bool(self.reason) + f"; {self.remedy}" * bool(self.remedy)
 
 
 def plan_streams(path: Path, container_format: str) -> list[StreamPlan]:

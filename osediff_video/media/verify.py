@@ -12,7 +12,6 @@ from av.container import InputContainer
 from osediff_video.media.plan import StreamPlan
 from osediff_video.media.probe import film_stream, open_film, ticks
 from osediff_video.media.streams import Cut
-from osediff_video.types import VideoInfo
 
 MATROSKA_TICK_S = Fraction(1, 1000)
 TRANSPORT_TICK_S = Fraction(1, 90000)
@@ -49,11 +48,16 @@ class Verification:
 
 
 def verify(
-    info: VideoInfo, target: Path, expected_pts: Sequence[int], streams: Sequence[StreamPlan] = (), cut: Cut = WHOLE
+    source: Path,
+    time_base: Fraction,
+    target: Path,
+    expected_pts: Sequence[int],
+    streams: Sequence[StreamPlan] = (),
+    cut: Cut = WHOLE,
 ) -> Verification:
-    """Compare the presentation times in `target` with `expected_pts`, of the frames written, in `info.time_base`.
+    """Compare the presentation times in `target` with `expected_pts`, of the frames written, in `time_base`.
 
-    streams: what became of those of the source. Reads packets, decodes little. Raises MediaError when a file does not
+    streams: what became of those of `source`. Reads packets, decodes little. Raises MediaError when a file does not
     open.
     """
     with open_film(target) as container:
@@ -65,7 +69,7 @@ def verify(
         kind = container.format.name
     moves = "matroska" in kind or "mpegts" in kind
     tolerance = MATROSKA_TICK_S if "matroska" in kind else TRANSPORT_TICK_S if "mpegts" in kind else Fraction(0)
-    expected = [pts * info.time_base for pts in expected_pts]
+    expected = [pts * time_base for pts in expected_pts]
     pairs = list(zip(found, expected, strict=False))
     # Matroska knows no negative times: its muxer moves all streams together, to the millisecond
     shift = _shift(pairs, tolerance) if moves else Fraction(0)
@@ -74,7 +78,7 @@ def verify(
     sound = next((s for s in streams if s.kind == "audio" and s.action in ("copy", "convert")), None)
     if sound is not None and not cut and found and expected:
         first = copied_sound if sound.action == "copy" else decoded_sound
-        before, after = first(info.path, sound.index), first(target, None)
+        before, after = first(source, sound.index), first(target, None)
         if before is not None and after is not None:
             sound_error = (after - found[0]) - (before - expected[0])
             if abs(sound_error) <= tolerance:

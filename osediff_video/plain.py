@@ -1,4 +1,4 @@
-"""A stand-in for the model that only resizes: what is left is the cost and the correctness of everything around it."""
+"""No model: pictures are resized or left as they are. For comparisons, and to measure everything around the model."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ class PlainResize(Upscaler):
         self.options, self.identity, self.load = UpscaleOptions(scale), "plain resize", Load(1, None)
 
     def __call__(self, images: Sequence[Picture], size: tuple[int, int] | None = None) -> list[Picture]:
-        height, width = size or scaled_size(*images[0].shape[:2], self.options.scale)
+        height, width = size or scaled_size(images[0].shape[0], images[0].shape[1], self.options.scale)
         return [
             image
             if image.shape[:2] == (height, width)

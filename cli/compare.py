@@ -1,0 +1,56 @@
+"""`osediff-video compare`"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli.film import encoding, writing_options
+
+if TYPE_CHECKING:
+    from osediff_video.compare import Layout
+
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
+
+
+@click.command()
+@click.argument("first", type=click.Path(path_type=Path))
+@click.argument("second", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write.  [default: beside SECOND]")
+@click.option(
+    "--layout",
+    type=click.Choice(["side", "split", "wipe"]),
+    default="side",
+    show_default=True,
+    help="Side by side, split by a line, or a line that wanders.",
+)
+@writing_options
+@click.option("--overwrite", is_flag=True, help="Replace an existing output.")
+def compare(first: Path, second: Path, output: Path | None, layout: "Layout", overwrite: bool, **values: Any) -> None:
+    """Show FIRST and SECOND, two films or two pictures, in one. Frames are paired in order; sound is SECOND's."""
+    how = encoding(values)
+    is_picture = second.suffix.lower() in PICTURES and second.is_file()
+    target = output or second.with_name(f"{first.stem}_vs_{second.stem}{'.png' if is_picture else '.mp4'}")
+
+    from osediff_video.media.target import check_target
+
+    if is_picture:
+        from cli.image import check_picture_target
+        from osediff_video.compare import compose
+        from osediff_video.picture import PictureFile, read_picture, write_picture
+
+        check_picture_target(second, target, overwrite)
+        write_picture(target, PictureFile(compose(read_picture(first).image, read_picture(second).image, layout)))
+        click.echo(target)
+        return
+
+    from cli.telling import Teller
+    from osediff_video.compare import open_comparison
+    from osediff_video.plain import PlainResize
+    from osediff_video.plan import plan_opened
+    from osediff_video.upscale import carry_out
+
+    check_target(second, target, overwrite)
+    teller = Teller(second)
+    plan = plan_opened(open_comparison(first, second, layout), second, target, 1.0, how)
+    teller.done(carry_out(plan, PlainResize(), progress=teller.progress))

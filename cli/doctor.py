@@ -1,0 +1,79 @@
+"""`osediff-video doctor`"""
+
+from fractions import Fraction
+
+import click
+
+
+@click.command()
+def doctor() -> None:
+    """Check this installation and machine: libraries, devices, encoders, models."""
+    import importlib.metadata as metadata
+    import platform
+    import shutil
+    import sys
+
+    import av
+    import psutil
+    import torch
+
+    from image_core.bundle import read_bundle, verify_bundle
+    from image_core.catalogue import find_model, installed
+    from image_core.errors import OseDiffError
+
+    problems = []
+    for name in ("osediff-video", "torch", "torchvision", "diffusers", "av", "opencv-python-headless"):
+        click.echo(f"{name:24} {metadata.version(name)}")
+    click.echo(f"{'python':24} {platform.python_version()} on {platform.platform()}")
+    click.echo(f"{'ffmpeg':24} libavcodec {'.'.join(map(str, av.library_versions['libavcodec']))}")
+    if not (18,) <= tuple(int(part) for part in metadata.version("av").split(".")[:1]) < (19,):
+        problems.append("av must be 18.x")
+    memory = psutil.virtual_memory()
+    click.echo(f"{'memory':24} {memory.available / 1e9:.1f} of {memory.total / 1e9:.1f} GB free")
+    click.echo(f"{'disk here':24} {shutil.disk_usage('.').free / 1e9:.1f} GB free")
+    features = [name for name in ("avx2", "avx512_f", "avx512_bf16") if torch.cpu.get_capabilities().get(name)]
+    click.echo(f"{'cpu':24} {torch.get_num_threads()} threads, {' '.join(features) or platform.machine()}")
+    if torch.cuda.is_available():
+        for number in range(torch.cuda.device_count()):
+            facts = torch.cuda.get_device_properties(number)
+            click.echo(f"{f'cuda:{number}':24} {facts.name}, {facts.total_memory / 1e9:.0f} GB")
+    else:
+        click.echo(f"{'gpu':24} none that torch can use")
+    encoders = [name for name in ENCODERS if is_encoder(name)]
+    click.echo(f"{'encoders':24} {' '.join(encoders)}")
+    if "libx264" not in encoders:
+        problems.append("libx264 is missing from this build of av")
+    for name, folder in installed().items():
+        try:
+            verify_bundle(read_bundle(folder))
+            click.echo(f"{'model ' + name:24} whole, {folder}")
+        except OseDiffError as error:
+            problems.append(str(error))
+    click.echo(f"{'--model auto':24} {find_model('auto').config.name}")
+    for problem in problems:
+        click.echo(f"PROBLEM: {problem}", err=True)
+    sys.exit(1 if problems else 0)
+
+
+ENCODERS = (
+    "libx264", "libx265", "libsvtav1", "libvpx-vp9", "prores_ks", "ffv1", "qtrle", "png", "h264_nvenc", "hevc_nvenc",
+    "av1_nvenc", "h264_qsv", "hevc_qsv", "av1_qsv", "h264_videotoolbox", "hevc_videotoolbox", "h264_vaapi",
+)  # fmt: skip
+HARDWARE = ("nvenc", "qsv", "videotoolbox", "vaapi")
+
+
+def is_encoder(name: str) -> bool:
+    """Whether it can be used here. Hardware encoders are built in everywhere and open on few machines."""
+    import av
+
+    if not name.endswith(HARDWARE):
+        return name in av.codecs_available
+    try:
+        context = av.CodecContext.create(name, "w")
+        context.width, context.height, context.time_base = 640, 480, Fraction(1, 25)  # type: ignore[attr-defined]
+        formats = context.codec.video_formats or []
+        context.pix_fmt = formats[0].name if formats else "yuv420p"  # type: ignore[attr-defined]
+        context.open()
+    except (av.FFmpegError, ValueError):
+        return False
+    return True

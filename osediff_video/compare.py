@@ -1,0 +1,89 @@
+"""Two versions of the same pictures in one: side by side, split by a line, or wiped."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal, cast, get_args
+
+import cv2
+import numpy as np
+
+from image_core.errors import MediaError
+from osediff_video.options import FilmOptions
+from osediff_video.source import open_source
+from osediff_video.types import Frame, Picture, Source, VideoInfo
+
+Layout = Literal["side", "split", "wipe"]
+LAYOUTS: tuple[str, ...] = get_args(Layout)
+WIDEST_PX = 3840
+WIPE_S = 4.0
+LINE_PX = 2
+
+
+def common_size(first: tuple[int, int], second: tuple[int, int], layout: Layout) -> tuple[int, int]:
+    """Height and width at which both are shown: the larger's, even, shrunk so that the whole is not too wide."""
+    height, width = max(first, second)
+    shown = width * (2 if layout == "side" else 1)
+    factor = min(1.0, WIDEST_PX / shown)
+    return max(2, round(height * factor / 2) * 2), max(2, round(width * factor / 2) * 2)
+
+
+def compose(first: Picture, second: Picture, layout: Layout, time_s: float = 0.0) -> Picture:
+    """One picture of two: (H, 2 W, 3) side by side, else (H, W, 3); uint8 unless both are deeper.
+
+    time_s: moves the line of a wipe.
+    """
+    height, width = common_size(first.shape[:2], second.shape[:2], layout)
+    left, right = (fitted(image, height, width, first.dtype == second.dtype == np.uint16) for image in (first, second))
+    if layout == "side":
+        return cast(Picture, np.concatenate([left, right], axis=1))
+    share = 0.5 if layout == "split" else 0.5 - 0.5 * math.cos(2 * math.pi * time_s / WIPE_S)
+    edge = round(share * width)
+    result = right.copy()
+    result[:, :edge] = left[:, :edge]
+    result[:, max(0, edge - LINE_PX // 2) : edge + LINE_PX // 2] = np.iinfo(result.dtype).max
+    return result
+
+
+def fitted(image: Picture, height: int, width: int, deep: bool) -> Picture:
+    if image.dtype == np.uint16 and not deep:
+        image = cast(Picture, np.rint(image / 257).astype(np.uint8))
+    if image.shape[:2] == (height, width):
+        return image
+    smaller = image.shape[0] > height
+    return cast(
+        Picture, cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_CUBIC)
+    )
+
+
+class Comparison:
+    """Two sources as one, paired frame by frame; the times are the second's. Ends with the shorter one."""
+
+    last_sign = math.inf
+
+    def __init__(self, first: Source, second: Source, layout: Layout) -> None:
+        self.first, self.second, self.layout = first, second, layout
+        self.faults = second.faults
+        a, b = first.info, second.info
+        height, width = common_size((a.height, a.width), (b.height, b.width), layout)
+        self.info: VideoInfo = replace(
+            b,
+            height=height,
+            width=width * (2 if layout == "side" else 1),
+            bit_depth=min(a.bit_depth, b.bit_depth),
+            alpha=False,
+        )
+
+    def frames(self, skip: int = 0) -> Iterator[Frame]:
+        for a, b in zip(self.first.frames(skip), self.second.frames(skip), strict=False):
+            picture = compose(a.image, b.image, self.layout, float(b.pts * self.info.time_base))
+            yield Frame(picture, b.pts, b.duration)
+
+
+def open_comparison(first: Path, second: Path, layout: Layout, first_part: FilmOptions | None = None) -> Comparison:
+    """Open both. first_part: what of the first film is shown. Raises MediaError."""
+    if first == second:
+        raise MediaError(f"{first}: compared with itself; name two files")
+    sources = [open_source(path, part or FilmOptions())[0] for path, part in ((first, first_part), (second, None))]
+    return Comparison(sources[0], sources[1], layout)
