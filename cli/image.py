@@ -9,7 +9,7 @@ import click
 from cli.model import build_upscaler, model_options, say
 from image_core.errors import OseDiffError, OutputError
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".avif")
 
 
 @click.command()
@@ -36,7 +36,10 @@ def image(sources: tuple[str, ...], output: Path | None, overwrite: bool, **mode
     for path, target in zip(paths, targets, strict=True):
         try:
             picture = read_picture(path)
-            write_picture(target, picture.enlarged(upscaler([picture.image])[0]))
+            result, lost = picture.enlarged(upscaler([picture.image])[0]).fitted(target.suffix)
+            for note in lost:
+                say(f"note: {path}: {note}")
+            write_picture(target, result)
             say(f"{path} -> {target}")
         except OseDiffError as error:
             if len(paths) == 1:

@@ -55,5 +55,6 @@ def cli(debug: bool) -> None:
 
         warnings.simplefilter("ignore")
         logging.disable(logging.WARNING)
+        os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
         os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")

@@ -10,11 +10,22 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from image_core.errors import ImageError, OutputError
-from osediff_video.types import Picture
+from osediff_video.types import UPRIGHT, Orientation, Picture
 
 LOSSY_QUALITY = 95
 SIXTEEN_BIT = {".png", ".tif", ".tiff"}
 ORIENTATION = 0x0112  # EXIF tag; the pixels are turned upright instead
+ORIENTATIONS = {
+    2: Orientation(False, True, False),
+    3: Orientation(False, True, True),
+    4: Orientation(False, False, True),
+    5: Orientation(True, False, False),
+    6: Orientation(True, True, False),
+    7: Orientation(True, True, True),
+    8: Orientation(True, False, True),
+}
+"""What the values of that tag ask for."""
+EXIF_HEAD = len(b"Exif\0\0")
 
 
 @dataclass(frozen=True)
@@ -33,12 +44,31 @@ class PictureFile:
             alpha = cv2.resize(alpha, (image.shape[1], image.shape[0]), interpolation=cv2.INTER_CUBIC)
         return replace(self, image=image, alpha=alpha)
 
+    def fitted(self, suffix: str) -> tuple["PictureFile", list[str]]:
+        """What a file with this ending can hold, and what is lost, in words."""
+        suffix, result, lost = suffix.lower(), self, list[str]()
+        if self.image.dtype == np.uint16 and suffix not in SIXTEEN_BIT:
+            image, alpha = (None if plane is None else eight_bit(plane) for plane in (self.image, self.alpha))
+            assert image is not None
+            result = replace(result, image=image, alpha=alpha)
+            lost.append(f"16 bits become 8, {suffix} holds no more; write .png or .tif to keep them")
+        if self.alpha is not None and suffix in (".jpg", ".jpeg"):
+            result = replace(result, alpha=None)
+            lost.append("transparency is lost, JPEG holds none; write .png to keep it")
+        return result, lost
+
+
+def eight_bit(plane: NDArray[Any]) -> NDArray[np.uint8]:
+    """0..65535 to 0..255, rounded."""
+    return np.rint(plane / 257).astype(np.uint8)
+
 
 def read_picture(path: Path) -> PictureFile:
     """Read any picture PIL knows; 16-bit PNG and TIFF keep their depth. Raises ImageError."""
     try:
         with Image.open(path) as opened:
             opened.load()
+            turn = opened.getexif().get(ORIENTATION, 1)
             upright = ImageOps.exif_transpose(opened)
             deep = opened.mode.startswith("I;16") or _is_deep(path)
     except FileNotFoundError as error:
@@ -49,7 +79,7 @@ def read_picture(path: Path) -> PictureFile:
     exif.pop(ORIENTATION, None)
     facts = PictureFile(np.empty((0, 0, 3), np.uint8), None, upright.info.get("icc_profile"), exif.tobytes() or None)
     if deep:
-        return _read_deep(path, facts)
+        return _read_deep(path, facts, ORIENTATIONS.get(turn, UPRIGHT))
     has_alpha = "A" in upright.getbands() or "transparency" in upright.info
     pixels = np.asarray(upright.convert("RGBA" if has_alpha else "RGB"))
     return replace(facts, image=pixels[..., :3], alpha=pixels[..., 3] if has_alpha else None)
@@ -63,10 +93,11 @@ def _is_deep(path: Path) -> bool:
     return pixels is not None and pixels.dtype == np.uint16
 
 
-def _read_deep(path: Path, facts: PictureFile) -> PictureFile:
+def _read_deep(path: Path, facts: PictureFile, upright: Orientation) -> PictureFile:
     pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
         raise ImageError(f"{path}: not a readable 16-bit picture")
+    pixels = upright(pixels)
     if pixels.ndim == 2:
         return replace(facts, image=np.repeat(pixels[..., None], 3, axis=-1))
     alpha = np.ascontiguousarray(pixels[..., 3]) if pixels.shape[2] == 4 else None
@@ -74,15 +105,13 @@ def _read_deep(path: Path, facts: PictureFile) -> PictureFile:
 
 
 def write_picture(path: Path, picture: PictureFile) -> None:
-    """Write by suffix, beside and renamed when whole. Raises OutputError."""
+    """Write by suffix, beside and renamed when whole. Raises OutputError, also for what `fitted` would have changed."""
     part = path.with_name(f".{path.name}.part{path.suffix}")
     try:
         if picture.image.dtype == np.uint16:
             _write_deep(part, picture)
         else:
             pixels = picture.image if picture.alpha is None else np.dstack([picture.image, picture.alpha])
-            if path.suffix.lower() in (".jpg", ".jpeg"):
-                pixels = picture.image  # JPEG holds no alpha
             Image.fromarray(pixels).save(part, quality=LOSSY_QUALITY, **_profiles(picture))
         part.replace(path)
     except (OSError, ValueError, cv2.error) as error:
@@ -97,7 +126,13 @@ def _write_deep(path: Path, picture: PictureFile) -> None:
     planes = (
         [picture.image[..., ::-1]] if picture.alpha is None else [picture.image[..., ::-1], picture.alpha[..., None]]
     )
-    path.write_bytes(cv2.imencode(path.suffix, np.concatenate(planes, axis=-1))[1].tobytes())
+    pixels = np.concatenate(planes, axis=-1)
+    if path.suffix.lower() != ".png" and (picture.icc or picture.exif):
+        raise ValueError("a TIFF of 16 bits cannot carry the colour profile and EXIF of the source here; write .png")
+    carried = {cv2.IMAGE_METADATA_EXIF: (picture.exif or b"")[EXIF_HEAD:], cv2.IMAGE_METADATA_ICCP: picture.icc or b""}
+    carried = {kind: data for kind, data in carried.items() if data}
+    data = [np.frombuffer(value, np.uint8) for value in carried.values()]
+    path.write_bytes(cv2.imencodeWithMetadata(path.suffix, pixels, list(carried), data)[1].tobytes())
 
 
 def _profiles(picture: PictureFile) -> dict[str, Any]:

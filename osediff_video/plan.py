@@ -25,7 +25,8 @@ LEAST_BYTES_PER_PIXEL = 0.005
 class FilmPlan:
     """source: opened, nothing decoded yet. path: what the user named, whose other streams come along.
 
-    height, width: of the output. streams: every stream of a film and its fate. notes: what the user should know before and after.
+    height, width: of the output. streams: every stream of a film and its fate. notes: what the user should know before
+    and after.
     """
 
     source: Source
