@@ -1,7 +1,9 @@
 """What the user types, in a real second process or through click, and what comes of it."""
 
+import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -16,6 +18,7 @@ from PIL import Image
 from cli.main import COMMANDS, cli
 from osediff_video.media.probe import probe
 from tests.media_files import packets, picture, read, read_times, write_film
+from tests.rich_film import write_rich
 
 ROOT = Path(__file__).parent.parent
 
@@ -176,3 +179,96 @@ def test_a_folder_without_permission_is_refused(film, tmp_path):
     locked = tmp_path / "locked"
     locked.mkdir(mode=0o500)
     assert "not writable" in run("upscale", film, "-o", locked / "out.mp4", code=1)
+
+
+def test_json_events_tell_the_whole_story(film):
+    from osediff_video.media.plan import plan_streams
+
+    lines = [json.loads(line) for line in run("upscale", film, "--json").splitlines() if line.startswith("{")]
+    assert next(line["event"] for line in lines) == "plan" and lines[-1]["event"] == "done"
+    assert [stream["action"] for stream in lines[0]["streams"]] == [s.action for s in plan_streams(film, "mp4")]
+    assert lines[-1]["verified"] and lines[-1]["frames"] == 7 and lines[-1]["largest_time_error_ms"] == 0
+    bad = run("upscale", film, "--json", "-o", "out.mp4", "--codec", "nothing", code=1)
+    assert json.loads(bad.splitlines()[-1])["event"] == "error"
+
+
+def test_what_is_lost_is_said_before_work(tmp_path):
+    rich = write_rich(tmp_path / "rich.mkv", frames=3)
+    said = run("probe", rich, "-o", tmp_path / "out.mp4")
+    assert "font.ttf is left out" in said and ".mkv" in said and "becomes mov_text" in said
+    assert "attachment" in run("upscale", rich, "-o", tmp_path / "out.mp4", "--strict", code=1)
+    facts = json.loads(run("probe", rich, "--json", "--size", "96"))
+    assert facts["output"]["height"] == 96 and len(facts["streams"]) == 7
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["rich.mkv"]
+
+
+def test_a_tree_of_films_is_mirrored(film, tmp_path):
+    tree = tmp_path / "tree"
+    for name in ("a.mp4", "deep/b.mp4"):
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_bytes(film.read_bytes())
+    (tree / "deep" / "notes.txt").write_text("no film")
+    run("upscale", tree, "-o", tmp_path / "out", "--scale", "1")
+    found = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.*"))
+    assert found == ["a_x1.mp4", "deep/b_x1.mp4"]
+    run("upscale", str(tmp_path / "tree" / "*.mp4"), "-o", tmp_path / "out2.mp4", "--scale", "1")
+    assert (tmp_path / "out2.mp4").exists()
+
+
+def test_preview_and_compare(film, tmp_path):
+    said = run("preview", film, "--at", "0.1", "--seconds", "0.1", "--scale", "2")
+    assert "measured" in said and probe(tmp_path / "film_preview.mp4").width == 2 * 48
+    run("upscale", film, "--scale", "2")
+    for layout, width in (("side", 96), ("split", 48), ("wipe", 48)):
+        target = tmp_path / f"{layout}.mp4"
+        run("compare", film, tmp_path / "film_x2.mp4", "-o", target, "--layout", layout)
+        assert probe(target).width == width and len(read(target)) == 7
+    Image.fromarray(picture(0)).save(tmp_path / "a.png")
+    Image.fromarray(picture(1, 96, 128)).save(tmp_path / "b.png")
+    run("compare", tmp_path / "a.png", tmp_path / "b.png")
+    assert Image.open(tmp_path / "a_vs_b.png").size == (256, 96)
+    assert "itself" in run("compare", film, film, "-o", tmp_path / "x.mp4", code=1)
+
+
+def test_doctor_finds_this_installation_well():
+    said = run("doctor")
+    assert "libx264" in said and "model lite" in said and "PROBLEM" not in said
+
+
+def test_pipes_in_and_out(tmp_path):
+    source = write_film(tmp_path / "in.mkv", [0, 40, 90, 100], time_base=Fraction(1, 1000), codec="ffv1", size=(16, 24))
+    command = [sys.executable, "-m", "cli", "upscale", "-", "-o", "-", "--scale", "2"]
+    for pipe_format in ("matroska", "nut", "y4m"):
+        with source.open("rb") as file:
+            done = subprocess.run(
+                [*command, "--pipe-format", pipe_format], cwd=ROOT, stdin=file, capture_output=True, check=True
+            )
+        (tmp_path / f"out.{pipe_format}").write_bytes(done.stdout)
+        facts = probe(tmp_path / f"out.{pipe_format}")
+        assert (facts.width, facts.height) == (48, 32) and len(read(tmp_path / f"out.{pipe_format}")) == 4
+    assert read_times(tmp_path / "out.matroska") == read_times(source)
+    with source.open("rb") as file:
+        subprocess.run(
+            [*command[:5], "-o", str(tmp_path / "out.mp4")], cwd=ROOT, stdin=file, capture_output=True, check=True
+        )
+    assert read_times(tmp_path / "out.mp4") == read_times(source)
+
+
+def test_control_c_keeps_the_work_and_says_how_to_go_on(tmp_path):
+    source = write_film(tmp_path / "in.mp4", [512 * n for n in range(300)], size=(64, 96))
+    with subprocess.Popen(
+        [sys.executable, "-m", "cli", "upscale", str(source), "--json"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        for line in process.stdout:
+            if '"progress"' in line and json.loads(line)["frames"] > 110:
+                break
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 1 and "run the same command again" in errors and "Traceback" not in errors
+    assert not (tmp_path / "in_x4.mp4").exists()
+    said = run("upscale", source)
+    assert "from an earlier run" in said and "verified: 300 of 300" in said
