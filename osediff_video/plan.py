@@ -91,7 +91,7 @@ def plan_opened(
         if source == PIPE:
             notes.append("of a film from a pipe only the pictures are kept; give the file itself to keep everything")
         elif is_film(source, opened):
-            streams = plan_streams(source, CONTAINERS[suffix])
+            streams = [cut_timecode(stream, options) for stream in plan_streams(source, CONTAINERS[suffix])]
             try_streams(source, streams, CONTAINERS[suffix])
     elif is_film(source, opened):
         streams = plan_streams(source, "gif")
@@ -99,6 +99,12 @@ def plan_opened(
         raise OutputError(f"{target}: with --strict nothing may be lost, but {'; '.join(lost)}")
     check_room(info, height, width, target)
     return FilmPlan(opened, source, target, height, width, encoder, tuple(streams), tuple(notes), options)
+
+
+def cut_timecode(stream: StreamPlan, options: FilmOptions) -> StreamPlan:
+    if stream.kind != "timecode" or options.start_s is None:
+        return stream
+    return replace(stream, action="drop", reason="the cut begins at another time code than the film")
 
 
 def is_film(path: Path, opened: Source) -> bool:

@@ -21,9 +21,13 @@ def cut_of(plan: FilmPlan, segments: list[Segment]) -> Cut:
     return Cut(first, options.end_s)
 
 
-def write_result(plan: FilmPlan, folder: Path, segments: list[Segment], cut: Cut) -> None:
-    """Make the target from the segments in `folder`. Raises OutputError or MediaError; the segments stay."""
+def write_result(plan: FilmPlan, folder: Path, segments: list[Segment], cut: Cut) -> list[str]:
+    """Make the target from the segments in `folder`; what the user should know of it.
+
+    Raises OutputError or MediaError; the segments stay.
+    """
     target = plan.target
+    notes: list[str] = []
     part = folder / f"result{target.suffix}"
     if plan.suffix == ".gif":
         export_gif(folder, segments, plan.encoder, part)
@@ -34,16 +38,18 @@ def write_result(plan: FilmPlan, folder: Path, segments: list[Segment], cut: Cut
             segments=segments,
             folder=folder,
             time_base=plan.info.time_base,
+            rate=plan.info.frame_rate,
             source=plan.path if plan.streams else None,
             streams=list(plan.streams),
             alpha=plan.encoder.alpha,
             cut=cut,
             display_matrix=plan.info.display_matrix if plan.options.keep_rotation else None,
         )
-        assemble(assembly, part, plan.suffix)
+        notes = assemble(assembly, part, plan.suffix)
     try:
         if part.is_dir() and target.exists():
             shutil.rmtree(target)  # only reached when the user asked to overwrite it
         part.replace(target)
     except OSError as error:
         raise OutputError(f"{target}: cannot be put in place ({error}); the work is kept in {folder}") from error
+    return notes

@@ -117,7 +117,7 @@ def carry_out(
             for segment in write_segments(results, job, plan.encoder, written):
                 segments.append(segment)
         cut = cut_of(plan, segments)
-        write_result(plan, job.folder, segments, cut)
+        notes = write_result(plan, job.folder, segments, cut)
         job.remove()
     check = None
     if plan.is_film:
@@ -125,7 +125,7 @@ def carry_out(
         times = sorted(pts - shift for segment in segments for pts in segment.order)
         check = verify(plan.path, plan.info.time_base, plan.target, times, plan.streams, cut)
     elapsed_s = time.monotonic() - started
-    return Result(plan.target, count(segments), resumed, elapsed_s, plan.notes, plan.source.faults, check)
+    return Result(plan.target, count(segments), resumed, elapsed_s, (*plan.notes, *notes), plan.source.faults, check)
 
 
 def pipe_through(plan: FilmPlan, upscaler: Upscaler, progress: Callable[[Progress], None]) -> Result:

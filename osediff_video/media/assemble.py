@@ -28,12 +28,14 @@ LARGEST_TIMESCALE = 2**31 - 1
 class Assembly:
     """What to put together. source: the film whose other streams come along, None for a folder of frames.
 
-    alpha: the segments hold transparency. display_matrix: written instead of turned pictures.
+    rate: of the frames, a hint that only time code tracks need. alpha: the segments hold transparency.
+    display_matrix: written instead of turned pictures.
     """
 
     segments: list[Segment]
     folder: Path
     time_base: Fraction
+    rate: Fraction
     source: Path | None
     streams: list[StreamPlan]
     alpha: bool = False
@@ -46,8 +48,11 @@ class Assembly:
         return round(self.cut.shift_s / self.time_base)
 
 
-def assemble(assembly: Assembly, part: Path, suffix: str) -> None:
-    """Write the file `part` in the format of `suffix`. Raises OutputError or MediaError; `part` is the caller's."""
+def assemble(assembly: Assembly, part: Path, suffix: str) -> list[str]:
+    """Write the file `part` in the format of `suffix`; what the user should know of it.
+
+    Raises OutputError or MediaError; `part` is the caller's.
+    """
     try:
         with ExitStack() as files:
             output = files.enter_context(open_output(part, CONTAINERS[suffix.lower()], assembly.time_base))
@@ -66,6 +71,7 @@ def assemble(assembly: Assembly, part: Path, suffix: str) -> None:
                     output.mux_one(packet)
                 if others is not None:
                     others.mux_until(None)
+        return others.notes if others is not None else []
     except (av.FFmpegError, ValueError, OSError) as error:
         raise OutputError(
             f"{part}: putting the film together failed ({reason(error)}); all finished frames are kept: make room or "
@@ -87,7 +93,7 @@ def open_output(path: Path, container_format: str, time_base: Fraction) -> Outpu
 
 def add_film(output: OutputContainer, template: VideoStream, assembly: Assembly) -> VideoStream:
     film = output.add_stream_from_template(template, opaque=True)
-    film.time_base = assembly.time_base
+    film.time_base, film.codec_context.framerate = assembly.time_base, assembly.rate
     if assembly.alpha:
         film.metadata["alpha_mode"] = "1"  # VP9 keeps it in a second picture beside the first, which players look for
     if assembly.display_matrix:

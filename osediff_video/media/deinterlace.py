@@ -9,7 +9,7 @@ from av.filter import Graph
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from osediff_video.media.probe import film_stream, open_film
+from osediff_video.media.probe import UnreadableError, film_stream, open_film, readable_packets
 
 Timed = tuple[VideoFrame, int | None]
 SAMPLE_FRAMES = 200
@@ -56,14 +56,14 @@ def look_for_fields(path: Path) -> tuple[bool, str | None]:
     with open_film(path) as container:
         stream = film_stream(container, path)
         try:
-            for frame in container.decode(stream):
+            for frame in (frame for packet in readable_packets(container, [stream]) for frame in stream.decode(packet)):
                 graph = graph or chain("idet", "", stream)
                 flagged, count = flagged + frame.interlaced_frame, count + 1
                 graph.vpush(frame)
                 last = next(iter(deque(pulled(graph), maxlen=1)), last)
                 if count == SAMPLE_FRAMES:
                     break
-        except av.FFmpegError:
+        except (av.FFmpegError, UnreadableError):
             pass  # damage is the reader's to report
     seen = {} if last is None else last.metadata
     combed, whole, repeated = (

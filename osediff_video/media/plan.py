@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import av
+from av.audio.codeccontext import AudioCodecContext
 from av.container import OutputContainer
 from av.stream import Disposition, Stream
 
@@ -94,6 +95,8 @@ def plan_stream(stream: Stream, target: str, has_chapters: bool) -> StreamPlan:
         return planned("drop", reason="GIF holds pictures only", remedy="write to .mkv or .mp4")
     if kind == "chapter titles" and has_chapters and target != "mpegts":
         return planned("rewrite", reason="written anew from the chapters")
+    if kind == "timecode" and target in ("mp4", "mov", "matroska"):
+        return planned("rewrite", reason="as a tag" if target == "matroska" else "written anew from the film's tag")
     if kind == "cover" and target == "matroska" and codec in COVER_MIME:
         return planned("attach", to=COVER_MIME[codec])
     if kind == "cover" and target != "mp4":
@@ -104,11 +107,18 @@ def plan_stream(stream: Stream, target: str, has_chapters: bool) -> StreamPlan:
         return planned("copy")
     if kind == "subtitle" and target in TEXT_SUBTITLE and is_text(stream):
         return planned("convert", TEXT_SUBTITLE[target], f"{target} does not hold {codec}; styles may be lost", remedy)
-    if kind == "audio" and target in SOUND and stream.codec_context is not None:
+    if kind == "audio" and not has_parameters(stream):
+        return planned("drop", reason="its sample rate or channels cannot be known; is it damaged?")
+    if kind == "audio" and target in SOUND:
         return planned("convert", SOUND[target], f"{target} does not hold {codec}", remedy)
     if stream.codec_context is None and kind in ("audio", "video", "subtitle"):
         return planned("drop", reason="FFmpeg does not know what it is")
     return planned("drop", reason=f"{target} does not hold it", remedy=remedy)
+
+
+def has_parameters(stream: Stream) -> bool:
+    context = stream.codec_context
+    return isinstance(context, AudioCodecContext) and bool(context.sample_rate and context.channels)
 
 
 def kind_of(stream: Stream) -> str:
@@ -116,6 +126,8 @@ def kind_of(stream: Stream) -> str:
         return "cover"
     if stream.type == "data" and codec_name(stream) == "bin_data" and stream.container.format.name.startswith("mov"):
         return "chapter titles"  # QuickTime keeps them as a text track of its own
+    if stream.type == "data" and "timecode" in stream.metadata:
+        return "timecode"
     return stream.type
 
 
@@ -135,11 +147,21 @@ def accepts(container_format: str, stream: Stream) -> bool:
         return False
     try:
         with av.open(io.BytesIO(), "w", format=container_format) as trial:
-            add_copy(trial, stream)
+            added = add_copy(trial, stream)
             trial.start_encoding()
+            if stream.type in ("audio", "data"):  # some headers are taken that no packet, or no end, may follow
+                mux_first_packet(trial, added, stream)
     except (av.FFmpegError, ValueError, TypeError):
         return False
     return True
+
+
+def mux_first_packet(output: OutputContainer, target: Stream, stream: Stream) -> None:
+    with open_film(Path(stream.container.name)) as source:
+        packet = next((p for p in source.demux(source.streams[stream.index]) if p.size), None)
+        if packet is not None:
+            packet.stream = target
+            output.mux_one(packet)
 
 
 def add_copy(output: OutputContainer, stream: Stream) -> Stream:

@@ -1,6 +1,6 @@
 """Facts about a film, from its header and its first frame."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -8,8 +8,9 @@ from pathlib import Path
 import av
 import numpy as np
 from av.container import InputContainer
+from av.packet import Packet
 from av.sidedata.sidedata import Type as SideData
-from av.stream import Disposition
+from av.stream import Disposition, Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -21,6 +22,7 @@ from osediff_video.types import UPRIGHT, ColorTags, Light, Orientation, VideoInf
 FALLBACK_RATE = Fraction(25)
 DECODER_THREADS = 4
 IO_TIMEOUT_S = 60.0
+MOST_UNREADABLE = 100
 ONE = 1 << 16
 QUARTER_TURNS = {
     90: (0, -ONE, 0, ONE, 0, 0, 0, 0, 1 << 30),
@@ -113,16 +115,39 @@ def probe(path: Path) -> VideoInfo:
         )
 
 
-def first_frame(container: InputContainer, stream: VideoStream, path: Path) -> VideoFrame:
-    """The first frame that decodes; damaged packets before it are passed over."""
-    error: av.FFmpegError | None = None
-    packets = container.demux(stream)
+class UnreadableError(MediaError):
+    """So much of a file cannot be read that reading on is pointless."""
+
+
+def readable_packets(container: InputContainer, streams: Sequence[Stream]) -> Iterator[Packet]:
+    """Packets of `streams` in the order of the file and the flushing ones, over whatever cannot be read.
+
+    Raises UnreadableError after many failures, MediaError when the file itself is gone.
+    """
+    packets, failures = container.demux(streams), 0
     while True:
         try:
             packet = next(packets, None)
-            if packet is None:
-                break
-            for frame in packet.decode():
+        except (av.InvalidDataError, av.EOFError, IndexError) as error:
+            # an IndexError is PyAV's when a damaged file seems to begin a new stream
+            failures += 1
+            if failures > MOST_UNREADABLE:
+                raise UnreadableError(f"{container.name}: unreadable data ({reason(error)})") from error
+            packets = container.demux(streams)
+            continue
+        except av.FFmpegError as error:
+            raise MediaError(f"{container.name}: reading failed ({reason(error)}); is the file still there?") from error
+        if packet is None:
+            return
+        yield packet
+
+
+def first_frame(container: InputContainer, stream: VideoStream, path: Path) -> VideoFrame:
+    """The first frame that decodes; damaged packets before it are passed over."""
+    error: av.FFmpegError | None = None
+    for packet in readable_packets(container, [stream]):
+        try:
+            for frame in stream.decode(packet):
                 return frame
         except av.InvalidDataError as caught:
             error = caught

@@ -14,7 +14,7 @@ from av.video.stream import VideoStream
 from image_core.errors import MediaError
 from osediff_video.media.color import ColorConverter
 from osediff_video.media.deinterlace import deinterlaced
-from osediff_video.media.probe import ALPHA_DECODER, film_stream, open_film, reason
+from osediff_video.media.probe import ALPHA_DECODER, UnreadableError, film_stream, open_film, readable_packets, reason
 from osediff_video.types import Faults, Frame, VideoInfo
 
 MOST_DAMAGED_IN_A_ROW = 100
@@ -138,6 +138,8 @@ class FilmSource:
                 if in_a_row > MOST_DAMAGED_IN_A_ROW:
                     self.faults.cut_short = f"{in_a_row} damaged packets in a row ({reason(error)})"
                     break
+            except av.EOFError:  # flushed before: a damaged file ended more than once
+                break
             except av.FFmpegError as error:
                 raise MediaError(f"{self.info.path}: decoding failed ({reason(error)})") from error
             for frame in frames:
@@ -167,29 +169,16 @@ class FilmSource:
     def packets(self, container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
         """The film's packets and the flushing one. Reads all streams to see whether the file stops too early."""
         streams = [s for s in container.streams if s is stream or s.type in ("audio", "video")]
-        reached, failures = Fraction(0), 0
-        demuxed = container.demux(streams)
-        while True:
-            try:
-                packet = next(demuxed, None)
-            except (av.InvalidDataError, av.EOFError) as error:
-                failures += 1
-                if failures > MOST_DAMAGED_IN_A_ROW:
-                    self.faults.cut_short = f"unreadable data ({reason(error)})"
-                    break
-                demuxed = container.demux(streams)
-                continue
-            except av.FFmpegError as error:
-                raise MediaError(
-                    f"{self.info.path}: reading failed ({reason(error)}); is the file still there?"
-                ) from error
-            self.last_sign = time.monotonic()
-            if packet is None:
-                break
-            if packet.pts is not None and packet.time_base:
-                reached = max(reached, (packet.pts + (packet.duration or 0)) * Fraction(packet.time_base))
-            if packet.stream.index == stream.index:  # a flushing packet has no stream_index of its own
-                yield packet
+        reached = Fraction(0)
+        try:
+            for packet in readable_packets(container, streams):
+                self.last_sign = time.monotonic()
+                if packet.pts is not None and packet.time_base:
+                    reached = max(reached, (packet.pts + (packet.duration or 0)) * Fraction(packet.time_base))
+                if packet.stream.index == stream.index:  # a flushing packet has no stream_index of its own
+                    yield packet
+        except UnreadableError as error:
+            self.faults.cut_short = str(error)
         self.check_end(container, reached)
 
     def check_end(self, container: InputContainer, reached: Fraction) -> None:

@@ -1,7 +1,7 @@
 """Everything of a film beside its pictures, carried over: packets as they are, or converted where they must be."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -17,7 +17,7 @@ from av.subtitles.stream import SubtitleStream
 from av.subtitles.subtitle import AssSubtitle, SubtitleSet
 
 from osediff_video.media.plan import StreamPlan, add_copy
-from osediff_video.media.probe import film_stream, open_film
+from osediff_video.media.probe import UnreadableError, film_stream, open_film, readable_packets
 
 STATISTICS = ("BPS", "DURATION", "NUMBER_OF_", "_STATISTICS_", "ENCODER", "ALPHA_MODE")
 """Tags that describe the encoding of the source and would lie about the result."""
@@ -183,7 +183,8 @@ class OtherStreams:
     def __init__(self, source: Path, plans: list[StreamPlan], output: OutputContainer, cut: Cut) -> None:
         self.output, self.cut, self.files = output, cut, ExitStack()
         self.carriers: dict[int, Copied] = {}
-        self.covers: list[Packet] = []
+        self.last_dts: dict[int, int] = {}
+        self.moved = self.lost = 0
         self.waiting: Packet | None = None
         self.container = self.files.enter_context(open_film(source))
         for plan in plans:
@@ -224,7 +225,10 @@ class OtherStreams:
     def tag_film(self, stream: Stream) -> None:
         """Give the upscaled stream what the source's says of itself."""
         original = film_stream(self.container, Path())
-        stream.metadata.update(kept_tags(original.metadata, self.output.format.name))
+        tags = kept_tags(original.metadata, self.output.format.name)
+        if self.cut.start_s is not None:
+            tags.pop("timecode", None)  # of another first frame
+        stream.metadata.update(tags)
         stream.disposition = original.disposition
 
     def chapters(self, container: InputContainer) -> list:
@@ -243,20 +247,10 @@ class OtherStreams:
 
     def demux(self, wanted: list[Stream]) -> Iterator[Packet]:
         """Packets to write, in the order of the source; damage between them is stepped over."""
-        if not wanted:
-            return
-        packets, failures = self.container.demux(wanted), 0
-        while failures < 100:
-            try:
-                packet = next(packets, None)
-            except (av.InvalidDataError, av.EOFError):
-                failures += 1
-                packets = self.container.demux(wanted)
-                continue
-            if packet is None:
-                break
-            if packet.size:  # the demuxer ends with an empty packet for each stream: a signal to decoders
-                yield from self.carriers[packet.stream.index].convert(packet)
+        with suppress(UnreadableError):  # the reader of the film tells of it
+            for packet in readable_packets(self.container, wanted) if wanted else ():
+                if packet.size:  # the demuxer ends with an empty packet for each stream: a signal to decoders
+                    yield from self.carriers[packet.stream.index].convert(packet)
         for carrier in self.carriers.values():
             yield from carrier.flush()
 
@@ -270,7 +264,32 @@ class OtherStreams:
             if time is not None and packet.dts is not None and packet.dts * Fraction(packet.time_base) > time:
                 self.waiting = packet
                 return
-            self.output.mux_one(packet)
+            self.put_in_order(packet)
+            try:
+                self.output.mux_one(packet)
+            except (av.ArgumentError, av.InvalidDataError):
+                self.lost += 1
+
+    def put_in_order(self, packet: Packet) -> None:
+        """Decoding times of a stream must grow; where a damaged source goes back, its packet is moved forward."""
+        index, last = packet.stream.index, self.last_dts.get(packet.stream.index)
+        if packet.dts is None:
+            return
+        if last is not None and packet.dts < last:
+            packet.dts = last
+            packet.pts = None if packet.pts is None else max(packet.pts, last)
+            self.moved += 1
+        self.last_dts[index] = packet.dts
+
+    @property
+    def notes(self) -> list[str]:
+        """What could not be carried over as it was, known at the end."""
+        found = []
+        if self.moved:
+            found.append(f"{self.moved} packets of other streams had times out of order and were moved")
+        if self.lost:
+            found.append(f"{self.lost} damaged packets of other streams could not be written")
+        return found
 
     def __enter__(self) -> "OtherStreams":
         return self
