@@ -17,6 +17,7 @@ import av
 import cv2
 
 from osediff_video.encoding import Encoding
+from osediff_video.options import FilmOptions
 from osediff_video.plain import PlainResize
 from osediff_video.upscale import upscale_video
 
@@ -60,6 +61,7 @@ def main() -> None:
                 Path(folder) / f"job{number}.mp4",
                 PlainResize(arguments.scale),
                 Encoding("libx264", crf=16, preset=arguments.preset, pix_fmt="yuv420p"),
+                FilmOptions(temporal="off"),
             )
             rates["upscale"].append(result.frames / result.elapsed_s)
     best = {name: max(values) for name, values in rates.items()}

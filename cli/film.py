@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from osediff_video.encoding import Encoding
-from osediff_video.options import DEINTERLACE, PIPE_FORMATS, FilmOptions, parse_time
+from osediff_video.options import DEINTERLACE, PIPE_FORMATS, TEMPORALS, FilmOptions, parse_time
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -56,6 +56,17 @@ READING = (
         help="auto: when the film says and looks so.",
     ),
     click.option("--keep-rotation", is_flag=True, help="Keep pictures as coded, and the rotation tag."),
+    click.option(
+        "--temporal", type=click.Choice(TEMPORALS), default=FilmOptions.temporal, show_default=True,
+        help="How flicker is removed: pixel blends along the motion; off leaves frames as the model made them.",
+    ),
+    click.option(
+        "--strength", type=float, default=FilmOptions.strength, show_default=True, help="Of that blend, 0 to 1."
+    ),
+    click.option(
+        "--cuts", default=FilmOptions.cuts, show_default=True, metavar="auto|off|FILE",
+        help="Where shots begin; FILE lists times, one a line.",
+    ),
     click.option(
         "--pipe-format", type=click.Choice(PIPE_FORMATS), default=FilmOptions.pipe_format, show_default=True,
         help="What goes to standard output.",

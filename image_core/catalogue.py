@@ -89,5 +89,6 @@ def load_upscaler(
         bytes_per_pixel=BYTES_PER_PIXEL[bundle.config.autoencoder] * dtype.itemsize // 4,
         color_fix=bundle.config.color_fix,
         identity=f"{bundle.config.name} {sha256(bundle.path / 'bundle.json')[:16]} {str(dtype).removeprefix('torch.')}",
+        generative=bundle.config.autoencoder == "kl",
         report=report,
     )

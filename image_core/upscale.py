@@ -45,7 +45,7 @@ class Upscaler:
 
     generator, text: on one device, in one dtype; text (1, L, D). bytes_per_pixel: peak memory of the model for each
     output pixel. color_fix: what "auto" stands for. identity: tells one model and precision from
-    another. report: told in a sentence when memory forces a lighter load.
+    another. generative: it invents texture. report: told in a sentence when memory forces a lighter load.
     """
 
     def __init__(
@@ -57,12 +57,13 @@ class Upscaler:
         bytes_per_pixel: int,
         color_fix: str = "none",
         identity: str = "",
+        generative: bool = False,
         report: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.generator, self.text, self.options, self.report = generator, text, options, report
         self.bytes_per_pixel = bytes_per_pixel
         self.color_fix = color_fix if options.color_fix == "auto" else options.color_fix
-        self.identity = identity
+        self.identity, self.generative = identity, generative
         self.load: Load | None = None
 
     def plan(self, height: int, width: int) -> Load:

@@ -12,6 +12,7 @@ from image_core.errors import MediaError
 from osediff_video.folder import SRGB
 from osediff_video.types import Faults, Frame, VideoInfo
 
+UNREADABLE = (OSError, ValueError, EOFError, UnidentifiedImageError, Image.DecompressionBombError)
 MILLISECOND = Fraction(1, 1000)
 SHORTEST_MS = 100
 """What browsers show a frame for whose duration is next to nothing."""
@@ -38,7 +39,7 @@ class AnimationSource:
             with Image.open(path) as image:
                 durations = [self.duration(frame) for frame in ImageSequence.Iterator(image)]
                 size, alpha = image.size, image.has_transparency_data
-        except (OSError, ValueError, UnidentifiedImageError) as error:
+        except UNREADABLE as error:
             raise MediaError(f"{path}: not a readable animation ({error})") from error
         total_s = sum(durations) / 1000
         self.info = VideoInfo(
@@ -73,5 +74,5 @@ class AnimationSource:
                         alpha = np.ascontiguousarray(pixels[..., 3]) if self.info.alpha else None
                         yield Frame(np.ascontiguousarray(pixels[..., :3]), pts, duration, alpha)
                     pts += duration
-        except (OSError, ValueError, EOFError) as error:
+        except UNREADABLE as error:
             self.faults.cut_short = f"at {pts / 1000:.2f} s: {error}"

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal, get_args
 
+Temporal = Literal["pixel", "off"]
+TEMPORALS: tuple[str, ...] = get_args(Temporal)
 Deinterlace = Literal["auto", "on", "off"]
 PipeFormat = Literal["matroska", "nut", "y4m"]
 PIPE_FORMATS: tuple[str, ...] = get_args(PipeFormat)
@@ -29,6 +31,9 @@ class FilmOptions:
     start_s, end_s: the part of the film to keep, in seconds of its clock; None is its beginning and end.
     deinterlace: "auto" is when the film says and looks so. keep_rotation: leave pictures as coded and write the display
     matrix, instead of turning them upright. fps: the clock of a folder of frames. pipe_format: of standard output.
+    temporal: "pixel" blends each output with the last one along the motion, "off" leaves frames as the model made them.
+    strength: of that blend, the weight of the last picture where motion is certain. cuts: where nothing is carried
+    over: "auto" finds the cuts, "off" knows none, else a file that lists their times.
     strict: whatever cannot be kept is an error. allow_damaged: a film that ends early is no failure.
     """
 
@@ -37,6 +42,9 @@ class FilmOptions:
     end_s: Fraction | None = None
     deinterlace: Deinterlace = "auto"
     keep_rotation: bool = False
+    temporal: Temporal = "pixel"
+    strength: float = 0.7
+    cuts: str = "auto"
     fps: Fraction = Fraction(25)
     pipe_format: PipeFormat = "matroska"
     strict: bool = False
@@ -45,6 +53,10 @@ class FilmOptions:
     def __post_init__(self) -> None:
         if self.deinterlace not in DEINTERLACE:
             raise ValueError(f"deinterlace must be one of {', '.join(DEINTERLACE)}, got {self.deinterlace!r}")
+        if self.temporal not in TEMPORALS:
+            raise ValueError(f"temporal must be one of {', '.join(TEMPORALS)}, got {self.temporal!r}")
+        if not 0 < self.strength < 1:
+            raise ValueError(f"strength must be between 0 and 1, got {self.strength:g}")
         if (self.start_s or 0) < 0:
             raise ValueError(f"start must not be negative, got {float(self.start_s or 0):g} s")
         if self.end_s is not None and self.end_s <= (self.start_s or 0):

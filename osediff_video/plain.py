@@ -14,6 +14,7 @@ class PlainResize(Upscaler):
 
     def __init__(self, scale: float = 1.0) -> None:
         self.options, self.identity, self.load = UpscaleOptions(scale), "plain resize", Load(1, None)
+        self.generative = False
 
     def __call__(self, images: Sequence[Picture], size: tuple[int, int] | None = None) -> list[Picture]:
         height, width = size or scaled_size(images[0].shape[0], images[0].shape[1], self.options.scale)

@@ -96,13 +96,14 @@ class Frame:
     """A decoded picture and its exact time.
 
     image: (H, W, 3) RGB, uint8 or uint16. pts, duration: in the time base of its VideoInfo; duration 0 is unknown.
-    alpha: (H, W) of the same dtype, or None.
+    alpha: (H, W) of the same dtype, or None. cut: it begins a shot.
     """
 
     image: Picture
     pts: int
     duration: int = 0
     alpha: Plane | None = None
+    cut: bool = False
 
 
 @dataclass

@@ -102,6 +102,7 @@ def copy(
     source: Path, target: Path, encoding: Encoding = FAST, scale: float = 1.0, restart: bool = False, **options: object
 ) -> Result:
     """The whole chain from file to file, with a plain resize for the model: at scale 1 no pixel changes on purpose."""
+    options = {"temporal": "off", **options}
     return upscale_video(source, target, PlainResize(scale), encoding, FilmOptions(**options), restart=restart)
 
 

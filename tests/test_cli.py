@@ -262,6 +262,7 @@ def test_control_c_keeps_the_work_and_says_how_to_go_on(tmp_path):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         for line in process.stdout:
             if '"progress"' in line and json.loads(line)["frames"] > 110:

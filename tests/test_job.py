@@ -110,7 +110,9 @@ def stopped_copy(source, target, frames, **options):
             raise StopAt
 
     with pytest.raises(StopAt):
-        upscale_video(source, target, PlainResize(), FAST, FilmOptions(**options), progress=progress)
+        upscale_video(
+            source, target, PlainResize(), FAST, FilmOptions(**{"temporal": "off", **options}), progress=progress
+        )
 
 
 def test_what_is_finished_is_not_done_again(film, tmp_path):

@@ -50,6 +50,7 @@ class FilmSource:
         """
         self.faults = Faults()
         info, count = self.info, 0
+        self.last_sign = time.monotonic()
         usual = max(1, round(1 / (info.frame_rate * info.time_base)))
         convert = ColorConverter(info.color)
         held: tuple[VideoFrame, int] | None = None  # until its successor's time says how long it lasts

@@ -1,0 +1,72 @@
+"""Where one shot ends and the next begins, found while the frames go by."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+from scenedetect import FrameTimecode
+from scenedetect.detectors import AdaptiveDetector
+
+from image_core.errors import MediaError
+from osediff_video.options import parse_time
+from osediff_video.types import Frame, Picture
+
+LOOKAHEAD = 2
+"""A frame is judged against so many on either side."""
+
+SETTLED = 2 * LOOKAHEAD + 2
+"""Frames after which the judgement no longer depends on where reading began."""
+
+SMALL_PX = 256
+
+
+def mark_cuts(frames: Iterable[Frame]) -> Iterator[Frame]:
+    """The same frames with `cut` set on those that begin a shot; two frames are held back.
+
+    PySceneDetect's adaptive detector: content change against that of the neighbouring frames, so that neither fast
+    motion nor a flash of one frame is a cut. A frame's judgement depends on its neighbours alone, so reading may begin
+    anywhere.
+    """
+    detector = AdaptiveDetector(min_scene_len=0, window_width=LOOKAHEAD)
+    held: deque[tuple[int, Frame]] = deque()
+    for number, frame in enumerate(frames):
+        held.append((number, frame))
+        found = {cut.frame_num for cut in detector.process_frame(FrameTimecode(number, 25.0), thumbnail(frame.image))}
+        if number >= LOOKAHEAD:
+            judged, kept = held.popleft()
+            yield replace(kept, cut=judged in found or judged == 0)
+    for number, frame in held:
+        yield replace(frame, cut=number == 0)
+
+
+def thumbnail(image: Picture) -> np.ndarray:
+    """(h, w, 3) BGR uint8 with no side over 256."""
+    if image.dtype == np.uint16:
+        image = (image >> 8).astype(np.uint8)
+    factor = min(1.0, SMALL_PX / max(image.shape[:2]))
+    if factor < 1:
+        size = (max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor)))
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return np.ascontiguousarray(image[..., ::-1])
+
+
+def mark_listed_cuts(frames: Iterable[Frame], times: list[Fraction], time_base: Fraction) -> Iterator[Frame]:
+    """The same, at the first frame at or after each of `times` (seconds, sorted)."""
+    last: Fraction | None = None
+    for frame in frames:
+        now = frame.pts * time_base
+        yield replace(frame, cut=last is None or any(last < time <= now for time in times))
+        last = now
+
+
+def read_cut_list(path: Path) -> list[Fraction]:
+    """One time a line, in seconds or h:mm:ss. Raises MediaError for a file that is none."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        return sorted(parse_time(line) for line in lines if line.strip() and not line.startswith("#"))
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        raise MediaError(f"{path}: not a list of cuts, one time a line ({error})") from error
