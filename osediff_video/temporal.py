@@ -91,17 +91,14 @@ def blended(state: State | None, step: Step, blend: Blend) -> State:
     current = output.astype(np.float32)
     if state is None or step.motion is None:
         return current
-    height, width = output.shape[:2]
-    large = enlarged(step.motion, height, width)
-    difference = warp(state, large.flow)
-    difference -= current
-    confidence = large.confidence[..., None]
+    large = enlarged(step.motion, *output.shape[:2])
+    moved = warp(state, large.flow)
     if blend.low == blend.high:
-        difference *= blend.low * confidence
-        current += difference
-        return current
+        share = blend.low * large.confidence
+        return cast(State, cv2.blendLinear(current, moved, 1 - share, share))
+    difference = moved - current
     low = cv2.GaussianBlur(difference, (0, 0), BANDS_SIGMA_PX)
-    return current + confidence * (blend.high * difference + (blend.low - blend.high) * low)
+    return current + large.confidence[..., None] * (blend.high * difference + (blend.low - blend.high) * low)
 
 
 def rounded(state: State, like: Picture) -> Picture:
