@@ -3,11 +3,13 @@
 python -m benchmarks.steadiness CLIP... [--frames 16] [--model lite] [--slices FOLDER]
 
 Each clip, a film of good frames, is made small (blur 1.6, x4, noise of sigma 6 fresh in every frame; with and without
-H.264 crf 28) and upscaled frame by frame, then blended. E: warping error against the flow of the good frames (Lai et
-al. 2018, that paper's occlusion mask). excess: (E_on - E_clean) / (E_off - E_clean), E_clean being the same model on
-small frames without noise or H.264; it means nothing where E_off is already below E_clean. G: gradient kept against the
-good frames relative to no blend; edges: gradient on the strongest tenth of their edges, likewise. Slices: one row of pixels
-over time, of no blend | blend | good frames.
+H.264 crf 28) and upscaled frame by frame, then blended.
+
+E: warping error against the flow of the good frames, with the occlusion mask of Lai et al. 2018.
+excess: (E_on - E_clean) / (E_off - E_clean), E_clean being the same model on small frames without noise or H.264; it
+means nothing where E_off is already below E_clean.
+G: gradient kept against the good frames, relative to no blend. edges: gradient on the strongest tenth of their edges,
+likewise. Slices: one row of pixels over time, of no blend | blend | good frames.
 """
 
 import argparse
