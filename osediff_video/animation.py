@@ -1,4 +1,4 @@
-"""Animated WebP as a source: FFmpeg's decoder knows only the still kind."""
+"""Animated WebP and AVIF as a source: FFmpeg decodes only the first picture of either."""
 
 import math
 from collections.abc import Iterator
@@ -18,13 +18,14 @@ SHORTEST_MS = 100
 """What browsers show a frame for whose duration is next to nothing."""
 
 
-def is_animated_webp(path: Path) -> bool:
-    """Whether the file is a WebP with an animation chunk."""
+def is_animation(path: Path) -> bool:
+    """Whether the file is a WebP with an animation chunk, or an AVIF sequence."""
     if not path.is_file():
         return False
     with path.open("rb") as file:
         head = file.read(64)
-    return head[:4] == b"RIFF" and head[8:12] == b"WEBP" and b"VP8X" in head and bool(head[20] & 2)
+    webp = head[:4] == b"RIFF" and head[8:12] == b"WEBP" and b"VP8X" in head and bool(head[20] & 2)
+    return webp or head[4:12] == b"ftypavis"
 
 
 class AnimationSource:
@@ -38,7 +39,7 @@ class AnimationSource:
         try:
             with Image.open(path) as image:
                 durations = [self.duration(frame) for frame in ImageSequence.Iterator(image)]
-                size, alpha = image.size, image.has_transparency_data
+                size, alpha, kind = image.size, image.has_transparency_data, image.format
         except UNREADABLE as error:
             raise MediaError(f"{path}: not a readable animation ({error})") from error
         total_s = sum(durations) / 1000
@@ -52,8 +53,8 @@ class AnimationSource:
             duration_s=total_s,
             bit_depth=8,
             color=SRGB,
-            codec="webp",
-            container="webp",
+            codec=str(kind).lower(),
+            container=str(kind).lower(),
             alpha=alpha,
         )
 

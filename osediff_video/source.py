@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from image_core.errors import MediaError
-from osediff_video.animation import AnimationSource, is_animated_webp
+from osediff_video.animation import AnimationSource, is_animation
 from osediff_video.folder import FolderSource, gaps
 from osediff_video.media.deinterlace import look_for_fields
 from osediff_video.media.probe import probe
@@ -23,7 +23,7 @@ def open_source(path: Path, options: FilmOptions) -> tuple[Source, list[str]]:
         source = FolderSource(path, options.fps)
         missing = gaps(source.paths)
         return source, [missing] if missing else []
-    if is_animated_webp(path):
+    if is_animation(path):
         if not whole:
             raise MediaError(f"{path}: --start and --end are for films, not for animated pictures")
         return AnimationSource(path), []

@@ -52,6 +52,7 @@ def write_film(
     size: tuple[int, int] = (HEIGHT, WIDTH),
     last_duration: int = 512,
     aspect: Fraction | None = None,
+    timecode: str | None = None,
 ) -> Path:
     """Encode pictures with PyAV alone. tags: matrix, range, primaries, transfer. sound_from: where the sound starts."""
     height, width = size
@@ -61,6 +62,8 @@ def write_film(
         context = stream.codec_context
         context.width, context.height, context.pix_fmt, context.time_base = width, height, pix_fmt, time_base
         context.flags |= av.codec.context.Flags.frame_duration
+        if timecode:
+            stream.metadata["timecode"] = timecode
         if aspect:
             context.sample_aspect_ratio = aspect
         if tags:

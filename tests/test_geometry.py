@@ -9,11 +9,11 @@ from PIL import Image
 
 from image_core.errors import MediaError, OutputError
 from osediff_video.encoding import Encoding
-from osediff_video.media.deinterlace import look_for_fields
+from osediff_video.media.deinterlace import look_for_fields, pulled
 from osediff_video.media.probe import orientation_of, probe
 from osediff_video.media.reader import FilmSource
 from osediff_video.options import FilmOptions, parse_size, parse_time
-from tests.media_files import copy, picture, read, write_film
+from tests.media_files import copy, picture, read, read_times, write_film
 
 TIMES = [512 * n for n in range(12)]
 
@@ -208,16 +208,40 @@ def test_gif_in_and_out(tmp_path):
     assert durations[:4] == [100, 50, 200, 100]
 
 
-def test_animated_webp(tmp_path):
+@pytest.mark.parametrize("suffix", [".webp", ".avif", ".png"])
+def test_animated_pictures(tmp_path, suffix):
+    source = tmp_path / f"in{suffix}"
     frames = [Image.fromarray(picture(n)) for n in range(4)]
-    frames[0].save(
-        tmp_path / "in.webp", save_all=True, append_images=frames[1:], duration=[100, 50, 200, 80], lossless=True
-    )
-    result = copy(tmp_path / "in.webp", tmp_path / "out.mp4")
+    frames[0].save(source, save_all=True, append_images=frames[1:], duration=[100, 50, 200, 80], lossless=True)
+    result = copy(source, tmp_path / "out.mp4")
     assert result.frames == 4 and result.verification.ok
-    assert [frame.pts / 1000 for frame in read(tmp_path / "out.mp4")] == [0, 0.1, 0.15, 0.35]
-    with pytest.raises(MediaError, match="--start"):
-        copy(tmp_path / "in.webp", tmp_path / "cut.mp4", start_s=Fraction(1))
+    assert [float(time) for time in read_times(tmp_path / "out.mp4")] == [0, 0.1, 0.15, 0.35]
+    if suffix != ".png":
+        with pytest.raises(MediaError, match="--start"):
+            copy(source, tmp_path / "cut.mp4", start_s=Fraction(1))
+
+
+def test_telecined_film_is_said_not_deinterlaced(tmp_path):
+    graph = av.filter.Graph()
+    source = graph.add("buffer", "video_size=128x96:pix_fmt=yuv420p:time_base=1/24:frame_rate=24")
+    graph.link_nodes(source, graph.add("telecine", "pattern=23"), graph.add("buffersink")).configure()
+    with av.open(str(tmp_path / "in.mkv"), "w") as output:
+        stream = output.add_stream("mpeg2video", rate=Fraction(30000, 1001), options={"flags": "+ilme+ildct"})
+        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
+        stream.codec_context.time_base = Fraction(1001, 30000)
+        stream.codec_context.qmin = stream.codec_context.qmax = 2
+        count = 0
+        for n in range(80):
+            frame = av.VideoFrame.from_ndarray(picture(n, 96, 128), "rgb24").reformat(format="yuv420p")
+            frame.pts, frame.time_base = n, Fraction(1, 24)
+            graph.vpush(frame)
+            for woven in pulled(graph):
+                woven.pts, woven.time_base, woven.pict_type = count, Fraction(1001, 30000), 0
+                output.mux(stream.encode(woven))
+                count += 1
+        output.mux(stream.encode(None))
+    interlaced_found, note = look_for_fields(tmp_path / "in.mkv")
+    assert not interlaced_found and "telecined" in note
 
 
 def test_frames_out_of_a_deep_film_are_sixteen_bit(tmp_path):

@@ -120,3 +120,21 @@ def test_a_source_of_all_frames_but_none_decodable(film, tmp_path):
     broken.write_bytes(data[:start] + bytes(len(data[start:-3000])) + data[-3000:])
     with pytest.raises(MediaError, match=r"broken\.mp4"):
         read(broken)
+
+
+def test_a_decoder_that_hangs_is_given_up(film, tmp_path, monkeypatch):
+    import time
+
+    from osediff_video import upscale
+    from osediff_video.media.reader import FilmSource
+
+    def stuck(*_):
+        time.sleep(30)
+        yield from ()
+
+    monkeypatch.setattr(upscale, "DECODER_PATIENCE_S", 0.5)
+    monkeypatch.setattr(FilmSource, "frames", stuck)
+    started = time.monotonic()
+    with pytest.raises(MediaError, match="silent"):
+        copy(film, tmp_path / "out.mp4")
+    assert time.monotonic() - started < 15 and not (tmp_path / "out.mp4").exists()

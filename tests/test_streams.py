@@ -123,3 +123,18 @@ def test_sound_that_a_container_refuses_is_converted_and_stays_in_sync(tmp_path)
     source = write_film(tmp_path / "in.mp4", [512 * n for n in range(40)], sound_from=Fraction(1, 5))
     result = copy(source, tmp_path / "out.webm", Encoding(options={"deadline": "realtime", "cpu-used": "8"}))
     assert result.verification.ok and abs(result.verification.sound_error_s) <= Fraction(1, 1000)
+
+
+@pytest.mark.parametrize(("suffix", "action"), [(".mov", "rewrite"), (".mp4", "rewrite"), (".mkv", "rewrite")])
+def test_time_code_stays(tmp_path, suffix, action):
+    from osediff_video.encoding import CONTAINERS
+
+    source = write_film(tmp_path / "in.mov", [512 * n for n in range(10)], timecode="01:02:03:04")
+    assert [p.action for p in plan_streams(source, CONTAINERS[suffix])] == ["upscale", action]
+    copy(source, tmp_path / f"out{suffix}")
+    with av.open(str(tmp_path / f"out{suffix}")) as container:
+        tags = {key.lower(): value for key, value in container.streams.video[0].metadata.items()}
+        assert tags["timecode"] == "01:02:03:04" and len(container.streams) == (1 if suffix == ".mkv" else 2)
+    copy(source, tmp_path / f"cut{suffix}", start_s=Fraction(1, 5))
+    with av.open(str(tmp_path / f"cut{suffix}")) as container:
+        assert not any("timecode" in key.lower() for key in container.streams.video[0].metadata)
