@@ -3,7 +3,7 @@
 python -m benchmarks.lite_quality --model lite --kodak FOLDER --realsr FOLDER [--out pictures/]
 
 kodak: PNG pictures, made small by a light and by a heavy degradation with fixed seeds. realsr: folders LR and HR.
-PSNR-Y, SSIM-Y: luma of BT.601 in [16, 235] / 255, no border cut (the definitions of the OSEDiff tables).
+PSNR-Y, SSIM-Y: as in osediff_video/metrics.py, the definitions of the OSEDiff tables.
 gradient: mean gradient magnitude of the luma relative to the reference. grid: spread over mean of the second
 difference by column phase modulo 8; pictures without a grid are near 0.
 """
@@ -20,40 +20,8 @@ from numpy.typing import NDArray
 from image_core.catalogue import choose_device, choose_dtype, find_model, load_upscaler
 from image_core.images import enlarge
 from image_core.options import UpscaleOptions
+from osediff_video.metrics import Luma, gradient, luma, psnr, ssim
 from train.degrade import PRESETS, degrade
-
-Luma = NDArray[np.float64]
-
-
-def luma(image: NDArray[np.uint8]) -> Luma:
-    """BT.601 luma of (H, W, 3) RGB, (H, W), 16 to 235."""
-    return 16 + image.astype(np.float64) @ (np.array((65.481, 128.553, 24.966)) / 255)
-
-
-def psnr(a: Luma, b: Luma) -> float:
-    return float(10 * np.log10(1 / (np.mean((a - b) ** 2) / 255**2 + 1e-8)))
-
-
-def ssim(a: Luma, b: Luma) -> float:
-    """Wang et al. 2004: 11 x 11 Gaussian of sigma 1.5, valid region, on rounded luma."""
-    a, b = np.rint(a), np.rint(b)
-    window = cv2.getGaussianKernel(11, 1.5)
-
-    def mean(x: Luma) -> Luma:
-        return cv2.sepFilter2D(x, cv2.CV_64F, window, window)[5:-5, 5:-5]
-
-    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-    mean_a, mean_b = mean(a), mean(b)
-    variance_a, variance_b = mean(a * a) - mean_a**2, mean(b * b) - mean_b**2
-    covariance = mean(a * b) - mean_a * mean_b
-    score = ((2 * mean_a * mean_b + c1) * (2 * covariance + c2)) / (
-        (mean_a**2 + mean_b**2 + c1) * (variance_a + variance_b + c2)
-    )
-    return float(score.mean())
-
-
-def gradient(a: Luma) -> float:
-    return float(np.hypot(np.diff(a, axis=0)[:, :-1], np.diff(a, axis=1)[:-1]).mean())
 
 
 def grid(a: Luma) -> float:

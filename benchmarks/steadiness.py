@@ -24,16 +24,14 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from benchmarks.lite_quality import luma, psnr
 from image_core.catalogue import choose_device, choose_dtype, find_model, load_upscaler
 from image_core.images import Picture
 from image_core.options import UpscaleOptions
 from image_core.upscale import Upscaler
-from osediff_video.flow import dis, warp
 from osediff_video.media.probe import probe
 from osediff_video.media.reader import FilmSource
+from osediff_video.metrics import gradients, luma, psnr, warping_error
 from osediff_video.temporal import Blend, steadied, steps
 from osediff_video.types import Frame
 
@@ -75,28 +73,9 @@ def through_h264(frames: Pictures) -> Pictures:
         return [frame.image for frame in FilmSource(probe(path)).frames()]
 
 
-def warping_error(outputs: Pictures, good: Pictures) -> float:
-    """Lai et al.: mean squared difference along the good frames' motion where nothing is occluded, in [0, 1]."""
-    total = weight = 0.0
-    for n in range(1, len(good)):
-        now, before = (cv2.cvtColor(good[i], cv2.COLOR_RGB2GRAY) for i in (n, n - 1))
-        backward, forward = dis(now, before), dis(before, now)
-        returned = warp(forward, backward)
-        lengths = (backward**2).sum(-1) + (returned**2).sum(-1)
-        seen = ((backward + returned) ** 2).sum(-1) <= 0.01 * lengths + 0.5
-        gradient = sum(
-            (np.gradient(backward[..., c], axis=a) ** 2 for c in (0, 1) for a in (0, 1)), np.zeros(now.shape)
-        )
-        seen &= gradient <= 0.01 * (backward**2).sum(-1) + 0.002
-        moved = warp(outputs[n - 1].astype(np.float32) / 255, backward)
-        error = ((moved - outputs[n].astype(np.float32) / 255) ** 2).mean(-1)
-        total, weight = total + float(error[seen].sum()), weight + float(seen.sum())
-    return total / weight
-
-
-def gradients(image: Picture) -> NDArray[np.float64]:
-    y = luma(image.astype(np.uint8))
-    return np.stack(np.gradient(y), -1)
+def film_warping_error(outputs: Pictures, good: Pictures) -> float:
+    parts = [warping_error(outputs[n - 1], outputs[n], good[n - 1], good[n]) for n in range(1, len(good))]
+    return sum(error for error, _ in parts) / sum(weight for _, weight in parts)
 
 
 def sharpness(outputs: Pictures, good: Pictures) -> tuple[float, float]:
@@ -129,7 +108,9 @@ def row(good: Pictures, h264: bool, upscaler: Upscaler, strength: float, slices:
     model_s = (time.perf_counter() - started) / len(small)
     clean = [upscaler([image])[0] for image in small_frames(good, 0, h264=False)]
     on, blend_s = blend_all(small, off, strength)
-    errors = {name: warping_error(pictures, good) for name, pictures in (("off", off), ("on", on), ("clean", clean))}
+    errors = {
+        name: film_warping_error(pictures, good) for name, pictures in (("off", off), ("on", on), ("clean", clean))
+    }
     (kept_off, edges_off), (kept_on, edges_on) = sharpness(off, good), sharpness(on, good)
     scores = {
         name: float(np.mean([psnr(luma(a), luma(b)) for a, b in zip(pictures, good, strict=True)]))

@@ -12,6 +12,7 @@ COMMANDS = {
     "image": "Make pictures sharper and larger.",
     "preview": "Upscale a short sample, show it beside the input, and estimate the time for all.",
     "compare": "Show two films or pictures in one.",
+    "eval": "Score films or pictures against good ones.",
     "probe": "Say what a film holds and what would become of it.",
     "models": "List, import and verify models.",
     "train": "Train a model from a recipe.",

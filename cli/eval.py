@@ -1,0 +1,76 @@
+"""`osediff-video eval`"""
+
+import json
+from pathlib import Path
+
+import click
+
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".avif")
+
+
+@click.command(name="eval")
+@click.argument("result", type=click.Path(path_type=Path))
+@click.argument("reference", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+def eval(result: Path, reference: Path, as_json: bool) -> None:
+    """Score RESULT against REFERENCE: two films, two pictures, or two folders of pictures with equal names."""
+    from osediff_video.metrics import DEFINITIONS, mean_scores
+
+    if result.suffix.lower() in PICTURES and result.is_file():
+        rows = {result.name: score_pictures(result, reference)}
+        means = rows[result.name]
+    elif result.is_dir() and reference.is_dir():
+        rows = score_folders(result, reference)
+        means = mean_scores(list(rows.values()))
+    else:
+        rows, means = {}, score_films(result, reference)
+    if as_json:
+        click.echo(json.dumps({"mean": means, "pictures": rows, "definitions": {n: DEFINITIONS[n] for n in means}}))
+        return
+    for name, value in means.items():
+        click.echo(f"{name:14} {value:10.4f}  {DEFINITIONS[name]}")
+
+
+def score_pictures(result: Path, reference: Path) -> dict[str, float]:
+    from image_core.errors import ImageError
+    from osediff_video.metrics import picture_scores
+    from osediff_video.picture import eight_bit, read_picture
+
+    a, b = (read_picture(path).image for path in (result, reference))
+    if a.shape != b.shape:
+        raise ImageError(
+            f"{result}: {a.shape[1]} x {a.shape[0]}, but {reference} is {b.shape[1]} x {b.shape[0]}; expected one size"
+        )
+    a, b = (image if image.dtype == "uint8" else eight_bit(image) for image in (a, b))
+    return picture_scores(a, b)
+
+
+def score_folders(result: Path, reference: Path) -> dict[str, dict[str, float]]:
+    from image_core.errors import ImageError
+
+    names = {path.stem: path for path in reference.iterdir() if path.suffix.lower() in PICTURES}
+    found = sorted(path for path in result.iterdir() if path.suffix.lower() in PICTURES and path.stem in names)
+    if not found:
+        raise ImageError(f"{result}: holds no picture with the name of one in {reference}")
+    return {path.name: score_pictures(path, names[path.stem]) for path in found}
+
+
+def score_films(result: Path, reference: Path) -> dict[str, float]:
+    from image_core.errors import MediaError
+    from osediff_video.metrics import FilmScores
+    from osediff_video.options import FilmOptions
+    from osediff_video.picture import eight_bit
+    from osediff_video.shots import mark_cuts
+    from osediff_video.source import open_source
+
+    sources = [open_source(path, FilmOptions())[0] for path in (result, reference)]
+    a, b = (source.info for source in sources)
+    if (a.width, a.height) != (b.width, b.height):
+        raise MediaError(
+            f"{result}: {a.width} x {a.height}, but {reference} is {b.width} x {b.height}; expected one size"
+        )
+    scores = FilmScores()
+    for ours, theirs in zip(sources[0].frames(), mark_cuts(sources[1].frames()), strict=False):
+        good, bad = (f.image if f.image.dtype == "uint8" else eight_bit(f.image) for f in (theirs, ours))
+        scores.add(bad, good, theirs.cut)
+    return scores.means()
