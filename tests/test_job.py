@@ -182,6 +182,29 @@ def test_a_full_disk_is_said_and_the_work_is_kept(film, tmp_path):
         subprocess.run(["umount", small], check=True)
 
 
+def test_a_disk_that_takes_no_more_is_said_and_the_work_is_kept(film, tmp_path):
+    """A file-size limit stands for the full disk: the same failed write, in any environment."""
+    target = tmp_path / "out.mkv"
+    code = """
+import resource, sys
+from pathlib import Path
+from image_core.errors import OutputError
+from osediff_video.encoding import Encoding
+from osediff_video.plain import PlainResize
+from osediff_video.upscale import upscale_video
+resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
+try:
+    upscale_video(Path(sys.argv[1]), Path(sys.argv[2]), PlainResize(), Encoding("ffv1"))
+except OutputError as error:
+    print(error)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code, str(film), str(target)]
+    said = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
+    assert "failed" in said and "again" in said and not target.exists()
+    assert copy(film, target, Encoding("ffv1"), temporal="pixel").verification.ok
+
+
 def test_an_input_that_vanishes_is_said(film, tmp_path):
     source, target = tmp_path / "film.mp4", tmp_path / "out.mp4"
     source.write_bytes(film.read_bytes())
