@@ -21,12 +21,13 @@ import sys
 from pathlib import Path
 from image_core.errors import OseDiffError
 from osediff_video.encoding import Encoding
+from osediff_video.options import FilmOptions
 from osediff_video.plain import PlainResize
 from osediff_video.upscale import upscale_video
 for line in sys.stdin:
     source, target = map(Path, line.rstrip("\\n").split("\\t"))
     try:
-        result = upscale_video(source, target, PlainResize(), Encoding(preset="ultrafast"))
+        result = upscale_video(source, target, PlainResize(), Encoding(preset="ultrafast"), FilmOptions(temporal="off"))
         check = result.verification
         word = "done" if result.complete and (check is None or check.ok) else "incomplete"
         if check is not None and not check.ok:
