@@ -13,14 +13,12 @@ import time
 from pathlib import Path
 
 from image_core.errors import OseDiffError
-from osediff_video.encoding import Encoding
+from osediff_video.encoding import CONTAINERS, Encoding
 from osediff_video.media.probe import probe
 from osediff_video.options import FilmOptions
 from osediff_video.plain import PlainResize
 from osediff_video.plan import FilmPlan
 from osediff_video.upscale import upscale_video
-
-KEPT = {".mp4", ".mov", ".mkv", ".webm", ".ts", ".gif"}
 
 
 def row(source: Path, target: Path, scale: float) -> dict[str, object]:
@@ -69,7 +67,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         for source in sorted(path for root in arguments.folders for path in root.iterdir()):
-            own = source.suffix.lower() if source.suffix.lower() in KEPT else ".mkv"
+            own = source.suffix.lower() if source.suffix.lower() in CONTAINERS else ".mkv"
             target = Path(folder) / f"result{arguments.suffix or own}"
             line = {"file": source.name, **row(source, target, arguments.scale)}
             sys.stdout.write(json.dumps(line) + "\n")

@@ -31,7 +31,7 @@ from image_core.options import UpscaleOptions
 from image_core.upscale import Upscaler
 from osediff_video.media.probe import probe
 from osediff_video.media.reader import FilmSource
-from osediff_video.metrics import gradients, luma, psnr, warping_error
+from osediff_video.metrics import gradient_kept, gradients, luma, psnr, warping_error
 from osediff_video.temporal import Blend, steadied, steps
 from osediff_video.types import Frame
 
@@ -83,7 +83,7 @@ def sharpness(outputs: Pictures, good: Pictures) -> tuple[float, float]:
     kept, edges = [], []
     for output, truth in zip(outputs, good, strict=True):
         a, b = gradients(output), gradients(truth)
-        kept.append((a * b).sum() / (b * b).sum())
+        kept.append(gradient_kept(output, truth))
         size = np.hypot(b[..., 0], b[..., 1])
         strong = size >= np.quantile(size, 0.9)
         edges.append(np.hypot(a[..., 0], a[..., 1])[strong].mean())

@@ -1,16 +1,12 @@
 """`osediff-video compare`"""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from cli.film import encoding, writing_options
-
-if TYPE_CHECKING:
-    from osediff_video.compare import Layout
-
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
+from osediff_video.options import LAYOUTS, Layout
 
 
 @click.command()
@@ -19,17 +15,20 @@ PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write.  [default: beside SECOND]")
 @click.option(
     "--layout",
-    type=click.Choice(["side", "split", "wipe"]),
+    type=click.Choice(LAYOUTS),
     default="side",
     show_default=True,
     help="Side by side, split by a line, or a line that wanders.",
 )
 @writing_options
 @click.option("--overwrite", is_flag=True, help="Replace an existing output.")
-def compare(first: Path, second: Path, output: Path | None, layout: "Layout", overwrite: bool, **values: Any) -> None:
+def compare(first: Path, second: Path, output: Path | None, layout: Layout, overwrite: bool, **values: Any) -> None:
     """Show FIRST and SECOND, two films or two pictures, in one. Frames are paired in order; sound is SECOND's."""
     how = encoding(values)
-    is_picture = second.suffix.lower() in PICTURES and second.is_file()
+
+    from osediff_video.folder import SUFFIXES
+
+    is_picture = second.suffix.lower() in SUFFIXES and second.is_file()
     target = output or second.with_name(f"{first.stem}_vs_{second.stem}{'.png' if is_picture else '.mp4'}")
 
     from osediff_video.media.target import check_target

@@ -26,7 +26,7 @@ def doctor() -> None:
         click.echo(f"{name:24} {metadata.version(name)}")
     click.echo(f"{'python':24} {platform.python_version()} on {platform.platform()}")
     click.echo(f"{'ffmpeg':24} libavcodec {'.'.join(map(str, av.library_versions['libavcodec']))}")
-    if not (18,) <= tuple(int(part) for part in metadata.version("av").split(".")[:1]) < (19,):
+    if metadata.version("av").split(".")[0] != "18":
         problems.append("av must be 18.x")
     memory = psutil.virtual_memory()
     click.echo(f"{'memory':24} {memory.available / 1e9:.1f} of {memory.total / 1e9:.1f} GB free")

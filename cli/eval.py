@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".avif")
+from cli.image import SUFFIXES
 
 
 @click.command(name="eval")
@@ -16,7 +16,7 @@ def eval(result: Path, reference: Path, as_json: bool) -> None:
     """Score RESULT against REFERENCE: two films, two pictures, or two folders of pictures with equal names."""
     from osediff_video.metrics import DEFINITIONS, mean_scores
 
-    if result.suffix.lower() in PICTURES and result.is_file():
+    if result.suffix.lower() in SUFFIXES and result.is_file():
         rows = {result.name: score_pictures(result, reference)}
         means = rows[result.name]
     elif result.is_dir() and reference.is_dir():
@@ -41,15 +41,14 @@ def score_pictures(result: Path, reference: Path) -> dict[str, float]:
         raise ImageError(
             f"{result}: {a.shape[1]} x {a.shape[0]}, but {reference} is {b.shape[1]} x {b.shape[0]}; expected one size"
         )
-    a, b = (image if image.dtype == "uint8" else eight_bit(image) for image in (a, b))
-    return picture_scores(a, b)
+    return picture_scores(eight_bit(a), eight_bit(b))
 
 
 def score_folders(result: Path, reference: Path) -> dict[str, dict[str, float]]:
     from image_core.errors import ImageError
 
-    names = {path.stem: path for path in reference.iterdir() if path.suffix.lower() in PICTURES}
-    found = sorted(path for path in result.iterdir() if path.suffix.lower() in PICTURES and path.stem in names)
+    names = {path.stem: path for path in reference.iterdir() if path.suffix.lower() in SUFFIXES}
+    found = sorted(path for path in result.iterdir() if path.suffix.lower() in SUFFIXES and path.stem in names)
     if not found:
         raise ImageError(f"{result}: holds no picture with the name of one in {reference}")
     return {path.name: score_pictures(path, names[path.stem]) for path in found}
@@ -71,6 +70,5 @@ def score_films(result: Path, reference: Path) -> dict[str, float]:
         )
     scores = FilmScores()
     for ours, theirs in zip(sources[0].frames(), mark_cuts(sources[1].frames()), strict=False):
-        good, bad = (f.image if f.image.dtype == "uint8" else eight_bit(f.image) for f in (theirs, ours))
-        scores.add(bad, good, theirs.cut)
+        scores.add(eight_bit(ours.image), eight_bit(theirs.image), theirs.cut)
     return scores.means()

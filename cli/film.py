@@ -1,16 +1,14 @@
 """The options that say how a film is read and encoded. Shared by every command that handles one."""
 
-from collections.abc import Callable
 from dataclasses import fields
 from fractions import Fraction
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
+from cli.model import together
 from osediff_video.encoding import Encoding
 from osediff_video.options import DEINTERLACE, PIPE_FORMATS, TEMPORALS, FilmOptions, parse_time
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class FrameRate(click.ParamType):
@@ -46,8 +44,10 @@ class EncoderOption(click.ParamType):
         return key, setting
 
 
+size_option = click.option("--size", help="Output size instead of --scale: 1080p, 4k, a short side, or WIDTHxHEIGHT.")
+
 READING = (
-    click.option("--size", help="Output size instead of --scale: 1080p, 4k, a short side, or WIDTHxHEIGHT."),
+    size_option,
     click.option("--start", "start_s", type=Time(), help="Begin here: seconds, or h:mm:ss."),
     click.option("--end", "end_s", type=Time(), help="Stop before this time."),
     click.option("--fps", type=FrameRate(), default="25", show_default=True, help="Frame rate of a folder of frames."),
@@ -90,16 +90,7 @@ WRITING = (
 )  # fmt: skip
 
 
-def reading_options(command: Command) -> Command:
-    for option in reversed(READING):
-        command = option(command)
-    return command
-
-
-def writing_options(command: Command) -> Command:
-    for option in reversed(WRITING):
-        command = option(command)
-    return command
+reading_options, writing_options = together(READING), together(WRITING)
 
 
 def film_options(values: dict[str, Any]) -> FilmOptions:

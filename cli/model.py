@@ -1,6 +1,6 @@
 """The options that choose and steer a model, and what they become. Shared by every command that runs one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -30,10 +30,18 @@ OPTIONS = (
 )  # fmt: skip
 
 
-def model_options(command: Command) -> Command:
-    for option in reversed(OPTIONS):
-        command = option(command)
-    return command
+def together(options: Sequence[Callable[[Command], Command]]) -> Callable[[Command], Command]:
+    """One decorator of several, in the order in which help shows them."""
+
+    def add(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+model_options = together(OPTIONS)
 
 
 def build_upscaler(

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from cli.film import Time, encoding, writing_options
+from cli.film import Time, encoding, size_option, writing_options
 from cli.model import build_upscaler, model_options, say
 
 
@@ -16,7 +16,7 @@ from cli.model import build_upscaler, model_options, say
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write.  [default: beside SOURCE]")
 @click.option("--at", "at_s", type=Time(), help="Where the sample begins.  [default: after a third]")
 @click.option("--seconds", type=click.FloatRange(0.1, 60), default=3.0, show_default=True, help="Its length.")
-@click.option("--size", help="Output size instead of --scale: 1080p, 4k, a short side, or WIDTHxHEIGHT.")
+@size_option
 @model_options
 @writing_options
 @click.option("--overwrite", is_flag=True, help="Replace an existing output.")

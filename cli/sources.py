@@ -5,7 +5,10 @@ from pathlib import Path
 
 import click
 
-WRITABLE = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".ts", ".gif"}
+from osediff_video.encoding import CONTAINERS
+from osediff_video.media.replay import PIPE
+
+WRITABLE = set(CONTAINERS)
 """Endings that a result keeps; any other film becomes .mkv, which holds everything."""
 
 FILMS = WRITABLE | {
@@ -13,8 +16,6 @@ FILMS = WRITABLE | {
     ".webp", ".apng", ".avif",
 }  # fmt: skip
 """What counts as a film when a folder is searched."""
-
-PIPE = Path("-")
 
 
 def jobs(named: tuple[Path, ...], output: Path | None, scale: str) -> list[tuple[Path, Path]]:

@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -151,18 +152,7 @@ def plan_facts(plan: "FilmPlan") -> dict[str, Any]:
             "options": dict(encoder.options),
             "alpha": encoder.alpha,
         },
-        "streams": [
-            {
-                "index": s.index,
-                "kind": s.kind,
-                "codec": s.codec,
-                "action": s.action,
-                "to": s.to,
-                "reason": s.reason,
-                "remedy": s.remedy,
-            }
-            for s in plan.streams
-        ],
+        "streams": [asdict(stream) for stream in plan.streams],
         "notes": list(plan.notes),
     }
 

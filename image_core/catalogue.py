@@ -15,7 +15,7 @@ EMBEDDED = Path(__file__).parent / "weights"
 BEST_FIRST = ("sd21", "lite")
 """What `--model auto` tries, in this order."""
 
-# Peak memory for each output pixel in float32, measured with benchmarks/model_memory.py; half precision needs half
+# Peak memory for each output pixel in float32, estimated with room to spare; half precision needs half
 BYTES_PER_PIXEL = {"lite": 600, "kl": 7000}
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}

@@ -4,18 +4,17 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import cast
 
 import cv2
 import numpy as np
 
 from image_core.errors import MediaError
-from osediff_video.options import FilmOptions
+from osediff_video.options import FilmOptions, Layout
+from osediff_video.picture import eight_bit
 from osediff_video.source import open_source
 from osediff_video.types import Frame, Picture, Source, VideoInfo
 
-Layout = Literal["side", "split", "wipe"]
-LAYOUTS: tuple[str, ...] = get_args(Layout)
 WIDEST_PX = 3840
 WIPE_S = 4.0
 LINE_PX = 2
@@ -47,8 +46,7 @@ def compose(first: Picture, second: Picture, layout: Layout, time_s: float = 0.0
 
 
 def fitted(image: Picture, height: int, width: int, deep: bool) -> Picture:
-    if image.dtype == np.uint16 and not deep:
-        image = cast(Picture, np.rint(image / 257).astype(np.uint8))
+    image = image if deep else eight_bit(image)
     if image.shape[:2] == (height, width):
         return image
     smaller = image.shape[0] > height

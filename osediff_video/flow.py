@@ -63,14 +63,14 @@ def prepared(image: Picture) -> NDArray[np.uint8]:
     return cv2.GaussianBlur(luma, (0, 0), SMOOTHING_PX)
 
 
-def dis(source: NDArray[np.uint8], target: NDArray[np.uint8]) -> Flow:
+def dis(source: NDArray[np.uint8], target: NDArray[np.uint8], preset: int = cv2.DISOPTICAL_FLOW_PRESET_FAST) -> Flow:
     """Dense inverse search (Kroeger et al. 2016); zero for pictures smaller than its window.
 
     The fast preset on the enlarged picture steadied as well as the medium one at half the time (benchmarks/results).
     """
     if min(source.shape) < LEAST_SIDE_PX:
         return np.zeros((*source.shape, 2), np.float32)
-    estimator = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    estimator = cv2.DISOpticalFlow.create(preset)
     return estimator.calc(source, target, None)
 
 

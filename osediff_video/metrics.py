@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from osediff_video.flow import Flow, warp
+from osediff_video.flow import Flow, dis, warp
 from osediff_video.types import Picture
 
 Luma = NDArray[np.float64]
@@ -77,9 +77,7 @@ def still_or_seen(backward: Flow, forward: Flow) -> NDArray[np.bool_]:
 def dense_flow(source: Picture, target: Picture) -> Flow:
     """From every pixel of `source` to where it is in `target`: DIS, medium."""
     a, b = (cv2.cvtColor(image.astype(np.uint8), cv2.COLOR_RGB2GRAY) for image in (source, target))
-    if min(a.shape) < 16:
-        return np.zeros((*a.shape, 2), np.float32)
-    return cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(a, b, None)
+    return dis(a, b, cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
 
 
 def warping_error(before: Picture, now: Picture, flow_before: Picture, flow_now: Picture) -> tuple[float, float]:
@@ -141,8 +139,7 @@ class FilmScores:
 
     def means(self) -> dict[str, float]:
         """Every score that could be computed."""
-        names = dict.fromkeys(name for row in self.pictures for name in row)
-        found = {name: float(np.mean([row[name] for row in self.pictures if name in row])) for name in names}
+        found = mean_scores(self.pictures) if self.pictures else {}
         units = {"e_warp": 1e4, "e_star_warp": 1e3, "flicker": 1.0}
         for name, (value, weight) in self.warping.items():
             if weight:

@@ -7,6 +7,8 @@ from typing import Literal, get_args
 
 Temporal = Literal["pixel", "off"]
 TEMPORALS: tuple[str, ...] = get_args(Temporal)
+Layout = Literal["side", "split", "wipe"]
+LAYOUTS: tuple[str, ...] = get_args(Layout)
 Deinterlace = Literal["auto", "on", "off"]
 PipeFormat = Literal["matroska", "nut", "y4m"]
 PIPE_FORMATS: tuple[str, ...] = get_args(PipeFormat)

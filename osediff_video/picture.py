@@ -59,7 +59,9 @@ class PictureFile:
 
 
 def eight_bit(plane: NDArray[Any]) -> NDArray[np.uint8]:
-    """0..65535 to 0..255, rounded."""
+    """0..65535 to 0..255, rounded; 8 bit as they are."""
+    if plane.dtype == np.uint8:
+        return plane
     return np.rint(plane / 257).astype(np.uint8)
 
 

@@ -56,11 +56,9 @@ def steps(frames: Iterable[Frame], first: int, with_motion: bool) -> Iterator[St
     """Number frames from `first` on and relate each to its predecessor within the shot."""
     previous: Frame | None = None
     for position, frame in enumerate(frames, first):
-        linked = previous is not None and not frame.cut
-        same = linked and previous is not None and np.array_equal(frame.image, previous.image)
-        found = None
-        if with_motion and linked and not same and previous is not None:
-            found = motion(previous.image, frame.image)
+        before = None if previous is None or frame.cut else previous.image
+        same = before is not None and np.array_equal(frame.image, before)
+        found = motion(before, frame.image) if with_motion and before is not None and not same else None
         yield Step(position, frame, found, same)
         previous = frame
 

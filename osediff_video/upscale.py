@@ -20,7 +20,7 @@ from osediff_video.media.segment import Segment, SegmentWriter
 from osediff_video.media.verify import Verification, verify
 from osediff_video.options import FilmOptions
 from osediff_video.overlap import StageHangsError, ahead
-from osediff_video.plan import FilmPlan, plan_film
+from osediff_video.plan import DEFAULTS, FilmPlan, plan_film
 from osediff_video.result import cut_of, write_result
 from osediff_video.shots import SETTLED, mark_cuts, mark_listed_cuts, read_cut_list
 from osediff_video.temporal import WARMUP_FRAMES, Blend, Step, steadied, steps
@@ -28,7 +28,6 @@ from osediff_video.types import Faults, Frame, Picture, Plane
 
 QUEUE_BYTES, MOST_QUEUED = 256 << 20, 8
 DECODER_PATIENCE_S = 120.0
-DEFAULTS = FilmOptions()
 Numbered = tuple[int, Frame]
 """A frame and the number of its segment."""
 
@@ -123,7 +122,7 @@ def carry_out(
         job.remove()
     check = None
     if plan.is_film:
-        shift = round(cut.shift_s / plan.info.time_base)
+        shift = cut.shift(plan.info.time_base)
         times = sorted(pts - shift for segment in segments for pts in segment.order)
         check = verify(plan.path, plan.info.time_base, plan.target, times, plan.streams, cut)
     elapsed_s = time.monotonic() - started

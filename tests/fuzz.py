@@ -9,6 +9,7 @@ that can go on. Prints one JSON line with the count of each outcome; exit code 1
 import argparse
 import json
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -141,8 +142,6 @@ def fuzz(films: list[Path], count: int, seed: int, folder: Path) -> tuple[Counte
             child = Child()
         for path in folder.iterdir():
             if path.is_dir():
-                import shutil
-
                 shutil.rmtree(path)
             else:
                 path.unlink()
@@ -175,8 +174,6 @@ def main() -> None:
             sys.stdout.write(line + "\n")
         misbehaved = root / "misbehaved"
         if misbehaved.exists():
-            import shutil
-
             shutil.copytree(misbehaved, Path("fuzz_misbehaved"), dirs_exist_ok=True)
     sys.exit(1 if wrong else 0)
 

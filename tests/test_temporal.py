@@ -209,19 +209,18 @@ class Counting(PlainResize):
         return super().__call__(images, size)
 
 
+def lossless_film(path, images):
+    """The pictures as a film, bit for bit."""
+    times = [40 * n for n in range(len(images))]
+    base = Fraction(1, 1000)
+    size = images[0].shape[:2]
+    return write_film(path, times, time_base=base, codec="ffv1", pix_fmt="bgr0", images=images, tags=None, size=size)
+
+
 def test_repeated_frames_cost_no_model_run_and_come_out_equal(tmp_path):
     moving = pan(5, 5, noise=4)[1]
     images = [image for image in moving for _ in range(4)]
-    source = write_film(
-        tmp_path / "in.mkv",
-        [40 * n for n in range(20)],
-        time_base=Fraction(1, 1000),
-        codec="ffv1",
-        pix_fmt="bgr0",
-        images=images,
-        tags=None,
-        size=(96, 128),
-    )
+    source = lossless_film(tmp_path / "in.mkv", images)
     for temporal in ("pixel", "off"):
         counting = Counting()
         upscale_video(source, tmp_path / f"{temporal}.mkv", counting, Encoding("ffv1"), FilmOptions(temporal=temporal))
@@ -232,16 +231,7 @@ def test_repeated_frames_cost_no_model_run_and_come_out_equal(tmp_path):
 
 def test_off_is_what_pictures_alone_would_give(tmp_path):
     images = pan(5, 6, noise=4)[1]
-    source = write_film(
-        tmp_path / "in.mkv",
-        [40 * n for n in range(6)],
-        time_base=Fraction(1, 1000),
-        codec="ffv1",
-        pix_fmt="bgr0",
-        images=images,
-        tags=None,
-        size=(96, 128),
-    )
+    source = lossless_film(tmp_path / "in.mkv", images)
     copy(source, tmp_path / "out.mkv", Encoding("ffv1"), scale=2)
     alone = [PlainResize(2)([image])[0] for image in images]
     assert all(

@@ -18,9 +18,8 @@ from osediff_video.encoding import CONTAINERS
 from osediff_video.media.plan import StreamPlan
 from osediff_video.media.probe import open_film, reason
 from osediff_video.media.segment import Segment
-from osediff_video.media.streams import Cut, OtherStreams
+from osediff_video.media.streams import WHOLE, Cut, OtherStreams
 
-WHOLE = Cut()
 LARGEST_TIMESCALE = 2**31 - 1
 
 
@@ -42,11 +41,6 @@ class Assembly:
     cut: Cut = WHOLE
     display_matrix: tuple[int, ...] | None = None
 
-    @property
-    def shift(self) -> int:
-        """What is taken off every pts of the video."""
-        return round(self.cut.shift_s / self.time_base)
-
 
 def assemble(assembly: Assembly, part: Path, suffix: str) -> list[str]:
     """Write the file `part` in the format of `suffix`; what the user should know of it.
@@ -57,20 +51,18 @@ def assemble(assembly: Assembly, part: Path, suffix: str) -> list[str]:
         with ExitStack() as files:
             output = files.enter_context(open_output(part, CONTAINERS[suffix.lower()], assembly.time_base))
             first = files.enter_context(open_film(assembly.folder / "00000.mkv"))
-            others = None
-            with ExitStack() as copied:
-                film = add_film(output, first.streams.video[0], assembly)
-                if assembly.source is not None:
-                    others = copied.enter_context(OtherStreams(assembly.source, assembly.streams, output, assembly.cut))
-                    others.tag_film(film)
-                output.start_encoding()
-                for packet in film_packets(assembly):
-                    if others is not None and packet.dts is not None:
-                        others.mux_until(packet.dts * assembly.time_base)
-                    packet.stream = film
-                    output.mux_one(packet)
-                if others is not None:
-                    others.mux_until(None)
+            film, others = add_film(output, first.streams.video[0], assembly), None
+            if assembly.source is not None:
+                others = files.enter_context(OtherStreams(assembly.source, assembly.streams, output, assembly.cut))
+                others.tag_film(film)
+            output.start_encoding()
+            for packet in film_packets(assembly):
+                if others is not None and packet.dts is not None:
+                    others.mux_until(packet.dts * assembly.time_base)
+                packet.stream = film
+                output.mux_one(packet)
+            if others is not None:
+                others.mux_until(None)
         return others.notes if others is not None else []
     except (av.FFmpegError, ValueError, OSError) as error:
         raise OutputError(
@@ -108,7 +100,7 @@ def film_packets(assembly: Assembly) -> Iterator[Packet]:
     would begin before those of the first end. Decoding time i is the presentation time of frame i - delay, so that it
     grows and is never after the packet's own presentation.
     """
-    segments, shift = assembly.segments, assembly.shift
+    segments, shift = assembly.segments, assembly.cut.shift(assembly.time_base)
     delay = max(segment.delay for segment in segments)
     times = sorted(pts - shift for segment in segments for pts in segment.order)
     step = times[1] - times[0] if len(times) > 1 else 1

@@ -44,6 +44,11 @@ def is_rgb(pix_fmt: str) -> bool:
     return any(mark in pix_fmt for mark in ("rgb", "bgr", "gbr", "pal8", "monow", "monob"))
 
 
+def rgb_layout(deep: bool, alpha: bool) -> str:
+    """FFmpeg's name of our pictures: packed RGB of 8 or 16 bit, with or without alpha."""
+    return ("rgba64le" if deep else "rgba") if alpha else ("rgb48le" if deep else "rgb24")
+
+
 class ColorConverter:
     """Converts frames of one stream. Holds one scaler: FFmpeg's leak when many are made."""
 
@@ -57,12 +62,11 @@ class ColorConverter:
     ) -> tuple[Picture, Plane | None]:
         """(height, width, 3) RGB and (height, width) alpha if wanted; uint16 if `deep` else uint8. Copies."""
         rgb = is_rgb(frame.format.name)
-        layout = ("rgba64le" if deep else "rgba") if alpha else ("rgb48le" if deep else "rgb24")
         converted = self.reformatter.reformat(
             frame,
             width,
             height,
-            layout,
+            rgb_layout(deep, alpha),
             src_colorspace=self.matrix,
             dst_colorspace=self.matrix,
             src_color_range=ColorRange.JPEG if rgb else self.range,
@@ -77,10 +81,8 @@ class ColorConverter:
 
     def from_rgb(self, image: Picture, pix_fmt: str, alpha: Plane | None = None) -> VideoFrame:
         """image: (H, W, 3) RGB, alpha: (H, W) or None. Returns a frame in the encoder's pixel format."""
-        deep = image.dtype == np.uint16
-        layout = ("rgba64le" if deep else "rgba") if alpha is not None else ("rgb48le" if deep else "rgb24")
         pixels = image if alpha is None else cast(Picture, np.dstack([image, alpha]))
-        frame = VideoFrame.from_ndarray(pixels, layout)
+        frame = VideoFrame.from_ndarray(pixels, rgb_layout(image.dtype == np.uint16, alpha is not None))
         rgb = is_rgb(pix_fmt)
         return self.reformatter.reformat(
             frame,

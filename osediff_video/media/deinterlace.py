@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import av
@@ -12,6 +13,8 @@ from av.video.stream import VideoStream
 from osediff_video.media.probe import UnreadableError, film_stream, open_film, readable_packets
 
 Timed = tuple[VideoFrame, int | None]
+"""A decoded frame and its presentation time."""
+
 SAMPLE_FRAMES = 200
 
 
@@ -55,7 +58,7 @@ def look_for_fields(path: Path) -> tuple[bool, str | None]:
     last: VideoFrame | None = None
     with open_film(path) as container:
         stream = film_stream(container, path)
-        try:
+        with suppress(av.FFmpegError, UnreadableError):  # damage is reported by the reader
             for frame in (frame for packet in readable_packets(container, [stream]) for frame in stream.decode(packet)):
                 graph = graph or chain("idet", "", stream)
                 flagged, count = flagged + frame.interlaced_frame, count + 1
@@ -63,8 +66,6 @@ def look_for_fields(path: Path) -> tuple[bool, str | None]:
                 last = next(iter(deque(pulled(graph), maxlen=1)), last)
                 if count == SAMPLE_FRAMES:
                     break
-        except (av.FFmpegError, UnreadableError):
-            pass  # damage is the reader's to report
     seen = {} if last is None else last.metadata
     combed, whole, repeated = (
         sum(float(seen.get(f"lavfi.idet.{key}", 0)) for key in keys)

@@ -15,6 +15,7 @@ from av.video.stream import VideoStream
 from image_core.errors import OutputError
 from osediff_video.encoding import Encoding
 from osediff_video.media.color import BT709, RGB, ColorConverter, is_rgb
+from osediff_video.media.probe import reason
 from osediff_video.types import ColorTags, Frame, VideoInfo
 
 NEEDS_EVEN_SIZES = {"libx264", "libx265"}
@@ -219,6 +220,6 @@ def try_encoder(plan: EncoderPlan, container_format: str) -> None:
     except (av.FFmpegError, ValueError, OSError) as error:
         raise OutputError(
             f"{plan.codec} with {plan.pix_fmt} at {plan.width} x {plan.height} cannot be written to "
-            f"{container_format} ({getattr(error, 'strerror', None) or error}); try another --codec, --pix-fmt or a "
+            f"{container_format} ({reason(error)}); try another --codec, --pix-fmt or a "
             ".mkv file"
         ) from error

@@ -8,10 +8,12 @@ from typing import cast
 import av
 from av.container import OutputContainer
 from av.filter import Graph
+from av.filter.context import FilterContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from image_core.errors import OutputError
+from osediff_video.media.color import rgb_layout
 from osediff_video.media.deinterlace import pulled
 from osediff_video.media.encoder import EncoderPlan
 from osediff_video.media.probe import open_film, reason
@@ -29,8 +31,7 @@ def stored_frames(folder: Path, segments: list[Segment]) -> Iterator[tuple[Video
 
 def export_folder(folder: Path, segments: list[Segment], plan: EncoderPlan, target: Path) -> None:
     """Write frame_00000001.png, ... into `target`, which must not exist. Raises OutputError."""
-    deep = "16" in plan.pix_fmt
-    layout = ("rgba64le" if deep else "rgba") if plan.alpha else ("rgb48le" if deep else "rgb24")
+    layout = rgb_layout("16" in plan.pix_fmt, plan.alpha)
     shutil.rmtree(target, ignore_errors=True)
     try:
         target.mkdir()
@@ -73,14 +74,16 @@ def mux_pulled(graph: Graph, stream: VideoStream, output: OutputContainer, times
         output.mux(stream.encode(picture))
 
 
+def film_buffer(graph: Graph, plan: EncoderPlan) -> FilterContext:
+    return graph.add_buffer(
+        width=plan.width, height=plan.height, format=av.VideoFormat(plan.pix_fmt), time_base=plan.time_base, name="film"
+    )
+
+
 def film_palette(folder: Path, segments: list[Segment], plan: EncoderPlan) -> VideoFrame:
     graph = Graph()
-    source = graph.add_buffer(
-        width=plan.width, height=plan.height, format=av.VideoFormat(plan.pix_fmt), time_base=plan.time_base
-    )
-    graph.link_nodes(
-        source, graph.add("palettegen", f"reserve_transparent={int(plan.alpha)}"), graph.add("buffersink")
-    ).configure()
+    maker = graph.add("palettegen", f"reserve_transparent={int(plan.alpha)}")
+    graph.link_nodes(film_buffer(graph, plan), maker, graph.add("buffersink")).configure()
     for number, (frame, _) in enumerate(stored_frames(folder, segments)):
         frame.pts, frame.time_base = number, plan.time_base
         graph.vpush(frame)
@@ -90,9 +93,7 @@ def film_palette(folder: Path, segments: list[Segment], plan: EncoderPlan) -> Vi
 
 def palette_graph(plan: EncoderPlan) -> tuple[Graph, list]:
     graph = Graph()
-    film = graph.add_buffer(
-        width=plan.width, height=plan.height, format=av.VideoFormat(plan.pix_fmt), time_base=plan.time_base, name="film"
-    )
+    film = film_buffer(graph, plan)
     colors = graph.add_buffer(
         width=16, height=16, format=av.VideoFormat("bgra"), time_base=plan.time_base, name="colors"
     )

@@ -26,7 +26,6 @@ TRANSPORT_STREAM = {
 """Decoders of what a transport stream can hold. FFmpeg's muxer takes anything, as private data nobody can read."""
 
 COVER_MIME = {"mjpeg": "image/jpeg", "png": "image/png", "bmp": "image/bmp", "gif": "image/gif", "webp": "image/webp"}
-IMAGE_DECODER = {mime: codec for codec, mime in COVER_MIME.items()}
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,12 @@ from av.video.stream import VideoStream
 
 from image_core.errors import MediaError
 from osediff_video.media.color import ColorConverter
-from osediff_video.media.deinterlace import deinterlaced
+from osediff_video.media.deinterlace import Timed, deinterlaced
 from osediff_video.media.probe import ALPHA_DECODER, UnreadableError, film_stream, open_film, readable_packets, reason
 from osediff_video.types import Faults, Frame, VideoInfo
 
 MOST_DAMAGED_IN_A_ROW = 100
 SEEK_MARGIN_S = 5
-Timed = tuple[VideoFrame, int | None]
-"""A decoded frame and its presentation time."""
 
 
 class FilmSource:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -115,8 +116,7 @@ class SegmentWriter:
     def discard(self) -> None:
         """Close without a result."""
         try:
-            self.container.close()
-        except (av.FFmpegError, OSError, ValueError):
-            pass  # a half-written file need not close well
+            with suppress(av.FFmpegError, OSError, ValueError):  # a half-written file need not close well
+                self.container.close()
         finally:
             self.part.unlink(missing_ok=True)

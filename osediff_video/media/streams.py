@@ -24,7 +24,6 @@ STATISTICS = ("BPS", "DURATION", "NUMBER_OF_", "_STATISTICS_", "ENCODER", "ALPHA
 
 MILLISECOND = Fraction(1, 1000)
 
-
 OF_MP4 = ("MAJOR_BRAND", "MINOR_VERSION", "COMPATIBLE_BRANDS", "HANDLER_NAME", "VENDOR_ID")
 """Tags that describe an MP4 as a file; in another container they mean nothing."""
 
@@ -57,6 +56,13 @@ class Cut:
     @property
     def shift_s(self) -> Fraction:
         return self.start_s or Fraction(0)
+
+    def shift(self, time_base: Fraction) -> int:
+        """What is taken off every time, in units of `time_base`."""
+        return round(self.shift_s / time_base)
+
+
+WHOLE = Cut()
 
 
 class Copied:
@@ -190,8 +196,7 @@ class OtherStreams:
         for plan in plans:
             if plan.index >= 0:
                 self.add(plan, self.container.streams[plan.index])
-        wanted = [self.container.streams[i] for i in self.carriers if self.container.streams[i].type != "attachment"]
-        self.packets: Iterator[Packet] = self.demux(wanted)
+        self.packets: Iterator[Packet] = self.demux([self.container.streams[index] for index in self.carriers])
         output.metadata.update(kept_tags(self.container.metadata, output.format.name))
         output.set_chapters(self.chapters(self.container))
 

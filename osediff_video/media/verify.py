@@ -1,6 +1,8 @@
 """Look at a finished film again: are all frames there, each at its time, and is sound where it was?"""
 
+import itertools
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -10,14 +12,13 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 
 from osediff_video.media.plan import StreamPlan
-from osediff_video.media.probe import film_stream, open_film, ticks
-from osediff_video.media.streams import Cut
+from osediff_video.media.probe import film_stream, open_film, readable_packets, ticks
+from osediff_video.media.streams import WHOLE, Cut
 
 MATROSKA_TICK_S = Fraction(1, 1000)
 TRANSPORT_TICK_S = Fraction(1, 90000)
 SOUND_TOLERANCE_S = Fraction(1, 1000)
 MOST_PACKETS_TO_SOUND = 200
-WHOLE = Cut()
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def copied_sound(path: Path, index: int | None) -> Fraction | None:
         stream = sound_stream(container, index)
         if stream is None:
             return None
-        packet = next((p for p in container.demux(stream) if p.size and p.pts is not None), None)
+        packet = next((p for p in readable_packets(container, [stream]) if p.size and p.pts is not None), None)
         return None if packet is None or packet.pts is None else packet.pts * Fraction(packet.time_base)
 
 
@@ -105,17 +106,12 @@ def decoded_sound(path: Path, index: int | None) -> Fraction | None:
     """Time of the first sound that is heard, in seconds."""
     with open_film(path) as container:
         stream = sound_stream(container, index)
-        packets = iter(()) if stream is None else container.demux(stream)
-        for _ in range(MOST_PACKETS_TO_SOUND):
-            try:
-                packet = next(packets, None)
-                if packet is None:
-                    return None
+        packets = iter(()) if stream is None else readable_packets(container, [stream])
+        for packet in itertools.islice(packets, MOST_PACKETS_TO_SOUND):
+            with suppress(av.FFmpegError):
                 for frame in packet.decode():
                     if frame.pts is not None and frame.time_base:
                         return frame.pts * Fraction(frame.time_base)
-            except av.FFmpegError:
-                continue
     return None
 
 
