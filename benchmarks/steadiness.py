@@ -32,7 +32,8 @@ from image_core.upscale import Upscaler
 from osediff_video.media.probe import probe
 from osediff_video.media.reader import FilmSource
 from osediff_video.metrics import gradient_kept, gradients, luma, psnr, warping_error
-from osediff_video.temporal import Blend, steadied, steps
+from osediff_video.flow import dis_flow
+from osediff_video.temporal import PixelBlend, steadied, steps
 from osediff_video.types import Frame
 
 SCALE, BLUR, NOISE = 4, 1.6, 6.0

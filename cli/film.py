@@ -58,10 +58,15 @@ READING = (
     click.option("--keep-rotation", is_flag=True, help="Keep pictures as coded, and the rotation tag."),
     click.option(
         "--temporal", type=click.Choice(TEMPORALS), default=FilmOptions.temporal, show_default=True,
-        help="How flicker is removed: pixel blends along the motion; off leaves frames as the model made them.",
+        help="How flicker is removed: pixel blends along the motion, latent does so inside the model (slower), "
+        "off leaves frames as the model made them.",
     ),
     click.option(
         "--strength", type=float, default=FilmOptions.strength, show_default=True, help="Of that blend, 0 to 1."
+    ),
+    click.option(
+        "--flow", default=FilmOptions.flow, show_default=True, metavar="dis|FILE",
+        help="What finds the motion; FILE holds weights of RAFT.",
     ),
     click.option(
         "--cuts", default=FilmOptions.cuts, show_default=True, metavar="auto|off|FILE",

@@ -43,6 +43,8 @@ class LiteAutoencoder(nn.Module):
     frequencies pass untouched.
     """
 
+    decoder_sees_image = encodes_noisy = True
+
     def __init__(self, config: LiteConfig) -> None:
         super().__init__()
         self.config = config

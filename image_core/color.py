@@ -4,6 +4,7 @@ Pictures are (B, 3, H, W) in [-1, 1], on any device. As in the published OSEDiff
 https://arxiv.org/abs/2305.07015, section 3.4. Both act the same on [0, 1] and [-1, 1], but for AdaIN's epsilon.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -22,6 +23,13 @@ class Statistics(NamedTuple):
     std: Tensor
 
 
+class Tone(NamedTuple):
+    """How statistics change before a picture is given them, by channel. shift: in parts of white. gain: a factor."""
+
+    shift: tuple[float, ...]
+    gain: tuple[float, ...]
+
+
 def channel_statistics(picture: Tensor) -> Statistics:
     variance, mean = torch.var_mean(picture, dim=(2, 3), keepdim=True)
     return Statistics(mean, (variance + EPSILON).sqrt())
@@ -32,9 +40,18 @@ def match_statistics(picture: Tensor, own: Statistics, target: Statistics) -> Te
     return (picture - own.mean) / own.std * target.std + target.mean
 
 
-def adain(picture: Tensor, reference: Tensor) -> Tensor:
-    """Give `picture` the channel means and deviations of `reference`, which may have another size."""
-    return match_statistics(picture, channel_statistics(picture), channel_statistics(reference))
+def adain(picture: Tensor, reference: Tensor, tones: Sequence[Tone] | None = None) -> Tensor:
+    """Give `picture` the channel means and deviations of `reference`, which may have another size.
+
+    tones: one for each picture, how those are changed first.
+    """
+    target = channel_statistics(reference)
+    if tones is not None:
+        shift, gain = (
+            target.mean.new_tensor([tone[part] for tone in tones])[..., None, None] for part in range(len(Tone._fields))
+        )
+        target = Statistics(target.mean + 2 * shift, target.std * gain)  # white is two above black here
+    return match_statistics(picture, channel_statistics(picture), target)
 
 
 def wavelet(picture: Tensor, reference: Tensor) -> Tensor:

@@ -11,7 +11,14 @@ from torch import Tensor, nn
 
 
 class Autoencoder(Protocol):
-    """Pictures to latents of an eighth of their size and back. The decoder may look at the enlarged picture too."""
+    """Pictures to latents of an eighth of their size and back.
+
+    decoder_sees_image: the decoder looks at the enlarged picture too. encodes_noisy: its latents are scaled as if noise
+    were to be removed, by sqrt(alpha_bar).
+    """
+
+    decoder_sees_image: bool
+    encodes_noisy: bool
 
     def encode(self, image: Tensor) -> Tensor: ...
 
@@ -20,6 +27,8 @@ class Autoencoder(Protocol):
 
 class KLAutoencoder(nn.Module):
     """The VAE of Stable Diffusion. latent_scale: brings its latents to about unit variance, 0.18215."""
+
+    decoder_sees_image = encodes_noisy = False
 
     def __init__(self, vae: AutoencoderKL, latent_scale: float) -> None:
         super().__init__()
@@ -73,6 +82,11 @@ class Generator(nn.Module):
     def encode(self, image: Tensor) -> Tensor:
         """image: (B, 3, H, W) in [-1, 1]. Returns the latent of the input, (B, C, H/8, W/8)."""
         return self.autoencoder.encode(image)
+
+    def encode_clean(self, picture: Tensor) -> Tensor:
+        """picture: a good one, (B, 3, H, W) in [-1, 1]. Returns its latent where `denoise` would leave it, float32."""
+        latent = self.encode(picture).float()
+        return latent / self.alpha_bar**0.5 if self.autoencoder.encodes_noisy else latent
 
     def denoise(self, latent: Tensor, text: Tensor) -> Tensor:
         """latent: (B, C, h, w). text: (B or 1, L, D). Returns the clean latent in float32, (B, C, h, w)."""

@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 Picture = NDArray[np.uint8] | NDArray[np.uint16]
+Values = NDArray[np.float32]
+"""A picture between two roundings: (H, W, 3), in the levels of the depth it will have."""
 
 
 def peak(image: Picture) -> int:
@@ -55,6 +57,17 @@ def to_pictures(tensor: Tensor, dtype: np.dtype | type) -> list[Picture]:
     white = int(np.iinfo(dtype).max)
     values = ((tensor.detach().float().clamp(-1, 1) + 1) * (white / 2)).round()
     return list(values.permute(0, 2, 3, 1).contiguous().cpu().numpy().astype(dtype))
+
+
+def values_to_tensor(values: Values, white: int) -> Tensor:
+    """As `to_tensor` for one picture: (1, 3, H, W)."""
+    return (torch.from_numpy(values)[None] * (2 / white) - 1).permute(0, 3, 1, 2)
+
+
+def tensor_to_values(tensor: Tensor, white: int) -> Values:
+    """The inverse, clamped: (1, 3, H, W) to (H, W, 3)."""
+    values = (tensor[0].detach().float().clamp(-1, 1) + 1) * (white / 2)
+    return values.permute(1, 2, 0).contiguous().cpu().numpy()
 
 
 def pad_to_multiple(tensor: Tensor, multiple: int, least: int = 0) -> Tensor:

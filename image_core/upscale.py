@@ -2,21 +2,39 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
+import numpy as np
 import psutil
 import torch
 from torch import Tensor
 
 from image_core import color
 from image_core.autoencoder import LATENT_PX
+from image_core.color import Tone
 from image_core.errors import OutOfMemoryError
 from image_core.generator import Generator
-from image_core.images import Picture, crop, enlarge, pad_to_multiple, scaled_size, to_pictures, to_tensor
+from image_core.images import (
+    Picture,
+    Values,
+    crop,
+    enlarge,
+    pad_to_multiple,
+    scaled_size,
+    tensor_to_values,
+    to_pictures,
+    to_tensor,
+    values_to_tensor,
+)
 from image_core.options import UpscaleOptions
 from image_core.tiling import run_tiled
 
 SMALLEST_PICTURE_PX = 64  # less is padded: a network that halves its grid thrice needs 8 positions a side
 SMALLEST_TILE_PX = 256
+T = TypeVar("T")
+Size = tuple[int, int]
+"""Height and width."""
+
 MAX_BATCH, MAX_BATCH_CPU = 8, 1  # on a CPU one picture keeps every core busy; eight took 1.8 times as long each
 
 
@@ -40,6 +58,19 @@ class Load:
         return replace(self, tile_px=max(SMALLEST_TILE_PX, current // 2 // LATENT_PX * LATENT_PX))
 
 
+@dataclass(frozen=True)
+class Draft:
+    """A picture the model made and, where it may be revised, its clean latent and that of the picture encoded again.
+
+    picture: (H, W, 3). latent, echo: (1, C, h, w), float32, where the model is. They differ by the error of the round
+    trip through the latent.
+    """
+
+    picture: Picture
+    latent: Tensor | None = None
+    echo: Tensor | None = None
+
+
 class Upscaler:
     """Makes pictures larger and better with one generator. Knows nothing of files or time.
 
@@ -61,6 +92,7 @@ class Upscaler:
         report: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.generator, self.text, self.options, self.report = generator, text, options, report
+        self.device = text.device
         self.bytes_per_pixel = bytes_per_pixel
         self.color_fix = color_fix if options.color_fix == "auto" else options.color_fix
         self.identity, self.generative = identity, generative
@@ -69,54 +101,114 @@ class Upscaler:
     def plan(self, height: int, width: int) -> Load:
         """Choose batch and tile for output pictures of this size from the memory that is free now."""
         options = self.options
-        room_px = int(free_bytes(self.text.device) * 0.6) // self.bytes_per_pixel
+        room_px = int(free_bytes(self.device) * 0.6) // self.bytes_per_pixel
         fitting = room_px // (height * width)
         if options.tile_px or fitting:
-            most = MAX_BATCH_CPU if self.text.device.type == "cpu" else MAX_BATCH
+            most = MAX_BATCH_CPU if self.device.type == "cpu" else MAX_BATCH
             return Load(options.batch or min(most, max(1, fitting)), options.tile_px)
         tile_px = max(SMALLEST_TILE_PX, int(room_px**0.5) // LATENT_PX * LATENT_PX)
         self.report(f"{width} x {height} is more than fits in memory: working in tiles of {tile_px} px")
         return Load(options.batch or 1, tile_px)
 
-    def __call__(self, images: Sequence[Picture], size: tuple[int, int] | None = None) -> list[Picture]:
+    def __call__(self, images: Sequence[Picture], size: Size | None = None) -> list[Picture]:
         """images: (H, W, 3) RGB of one size and dtype. Returns as many, exactly scale times larger, same dtype.
 
         size: height and width of the results, instead of the scale.
         Raises OutOfMemoryError when not even the smallest tile fits.
         """
+        return [draft.picture for draft in self.drafts(images, size)]
+
+    def drafts(
+        self,
+        images: Sequence[Picture],
+        size: Size | None = None,
+        tones: Sequence[Tone] | None = None,
+        revisable: bool = False,
+    ) -> list[Draft]:
+        """As a call, with tones for the colour fix, one for each image, and with what it takes to revise a picture."""
         if not images:
             return []
-        height, width = images[0].shape[:2]
-        size = size or scaled_size(height, width, self.options.scale)
-        self.load = self.load or self.plan(*size)
-        results: list[Picture] = []
+        size = size or scaled_size(images[0].shape[0], images[0].shape[1], self.options.scale)
+        results: list[Draft] = []
+
+        def next_batch(load: Load) -> list[Draft]:
+            part = slice(len(results), len(results) + load.batch)
+            enlarged = [enlarge(image, *size) for image in images[part]]
+            return self.restore(enlarged, tones[part] if tones else None, revisable)
+
         while len(results) < len(images):
-            part = images[len(results) : len(results) + self.load.batch]
+            results += self.within_memory(next_batch, size)
+        return results
+
+    def within_memory(self, work: Callable[[Load], T], size: Size) -> T:
+        """Do `work`, with less at once whenever memory does not suffice. Raises OutOfMemoryError."""
+        while True:
+            self.load = self.load or self.plan(*size)
             try:
-                results += self.restore([enlarge(image, *size) for image in part])
+                return work(self.load)
             except torch.OutOfMemoryError:
                 torch.cuda.empty_cache()
                 self.load = self.load.lighter(*size)
                 self.report(f"out of memory: going on with batches of {self.load.batch}, tiles {self.load.tile_px} px")
-        return results
 
     @torch.inference_mode()
-    def restore(self, enlarged: Sequence[Picture]) -> list[Picture]:
+    def restore(self, enlarged: Sequence[Picture], tones: Sequence[Tone] | None, revisable: bool) -> list[Draft]:
         """One model call on pictures that already have the output size."""
-        height, width = enlarged[0].shape[:2]
-        parameter = next(self.generator.parameters())
-        image = pad_to_multiple(to_tensor(enlarged), LATENT_PX, SMALLEST_PICTURE_PX).to(parameter.device)
-        latent = self.clean_latent(image, parameter.dtype)
-        picture = crop(self.picture(latent, image), height, width)
-        return to_pictures(self.fix_color(picture, crop(image, height, width)), enlarged[0].dtype)
+        image = to_tensor(enlarged)
+        padded = self.padded(image)
+        latent = self.clean_latent(padded)
+        pictures = to_pictures(self.finished(latent, padded, image, tones), enlarged[0].dtype)
+        if not revisable:
+            return [Draft(picture) for picture in pictures]
+        echo = self.latent_of(self.padded(to_tensor(pictures)))
+        return [Draft(*parts) for parts in zip(pictures, latent.split(1), echo.split(1), strict=True)]
 
-    def clean_latent(self, image: Tensor, dtype: torch.dtype) -> Tensor:
-        """image: (B, 3, H, W) in [-1, 1], padded. Returns (B, C, H/8, W/8)."""
+    def revise(self, draft: Draft, wanted: Values, guide: Values, tone: Tone | None = None) -> Values:
+        """What the model would say if its picture had come out as `wanted`: decode the latent moved by the difference.
+
+        wanted, guide (the enlarged input): (H, W, 3) in the levels of the draft's picture, as is the result.
+        Raises OutOfMemoryError.
+        """
+        white, tones = int(np.iinfo(draft.picture.dtype).max), None if tone is None else [tone]
+
+        @torch.inference_mode()
+        def work(_: Load) -> Values:
+            assert draft.latent is not None and draft.echo is not None
+            image = values_to_tensor(guide, white)
+            latent = draft.latent + self.latent_of(self.padded(values_to_tensor(wanted, white))) - draft.echo
+            return tensor_to_values(self.finished(latent, self.padded(image), image, tones), white)
+
+        return self.within_memory(work, draft.picture.shape[:2])
+
+    def padded(self, image: Tensor) -> Tensor:
+        """Where the model is, with sides that it can take."""
+        return pad_to_multiple(image, LATENT_PX, SMALLEST_PICTURE_PX).to(self.device)
+
+    def finished(self, latent: Tensor, padded: Tensor, image: Tensor, tones: Sequence[Tone] | None) -> Tensor:
+        """Decode and give the colours of the input. image: as `padded`, but of the output's size."""
+        picture = crop(self.picture(latent, padded), *image.shape[-2:])
+        if self.color_fix == "none":
+            return picture
+        reference = image.to(picture.device)
+        return (
+            color.adain(picture, reference, tones) if self.color_fix == "adain" else color.wavelet(picture, reference)
+        )
+
+    def clean_latent(self, image: Tensor) -> Tensor:
+        """image: enlarged, (B, 3, H, W) in [-1, 1], padded. Returns (B, C, H/8, W/8), float32."""
 
         def encode_and_denoise(tile: Tensor) -> Tensor:
-            return self.generator.denoise(self.generator.encode(tile.to(dtype)), self.text)
+            return self.generator.denoise(self.generator.encode(tile.to(self.text.dtype)), self.text)
 
         return self.tiled(encode_and_denoise, [(image, LATENT_PX)], output_px=1)
+
+    def latent_of(self, picture: Tensor) -> Tensor:
+        """picture: as it should come out, (B, 3, H, W), padded. Returns its clean latent, float32."""
+
+        def encode(tile: Tensor) -> Tensor:
+            return self.generator.encode_clean(tile.to(self.text.dtype))
+
+        return self.tiled(encode, [(picture, LATENT_PX)], output_px=1)
 
     def picture(self, latent: Tensor, image: Tensor) -> Tensor:
         """latent: (B, C, h, w), clean. image: the enlarged picture, (B, 3, 8h, 8w). Returns like image, float32."""
@@ -131,11 +223,6 @@ class Upscaler:
         if tile_px is None:
             return function(*(tensor for tensor, _ in inputs))
         return run_tiled(function, inputs, output_px, tile_px // LATENT_PX, self.options.tile_overlap_px // LATENT_PX)
-
-    def fix_color(self, picture: Tensor, reference: Tensor) -> Tensor:
-        if self.color_fix == "adain":
-            return color.adain(picture, reference)
-        return color.wavelet(picture, reference) if self.color_fix == "wavelet" else picture
 
 
 def free_bytes(device: torch.device) -> int:

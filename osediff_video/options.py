@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal, get_args
 
-Temporal = Literal["pixel", "off"]
+Temporal = Literal["pixel", "latent", "off"]
 TEMPORALS: tuple[str, ...] = get_args(Temporal)
 Layout = Literal["side", "split", "wipe"]
 LAYOUTS: tuple[str, ...] = get_args(Layout)
@@ -33,9 +33,10 @@ class FilmOptions:
     start_s, end_s: the part of the film to keep, in seconds of its clock; None is its beginning and end.
     deinterlace: "auto" is when the film says and looks so. keep_rotation: leave pictures as coded and write the display
     matrix, instead of turning them upright. fps: the clock of a folder of frames. pipe_format: of standard output.
-    temporal: "pixel" blends each output with the last one along the motion, "off" leaves frames as the model made them.
-    strength: of that blend, the weight of the last picture where motion is certain. cuts: where nothing is carried
-    over: "auto" finds the cuts, "off" knows none, else a file that lists their times.
+    temporal: "pixel" blends each output with the last one along the motion, "latent" does so in the model's latent,
+    "off" leaves frames as the model made them. strength: of the blend, the weight of the last picture where motion is
+    certain. flow: what finds the motion, "dis" or a file with the weights of RAFT. cuts: where nothing is carried over:
+    "auto" finds the cuts, "off" knows none, else a file that lists their times.
     strict: whatever cannot be kept is an error. allow_damaged: a film that ends early is no failure.
     """
 
@@ -46,6 +47,7 @@ class FilmOptions:
     keep_rotation: bool = False
     temporal: Temporal = "pixel"
     strength: float = 0.7
+    flow: str = "dis"
     cuts: str = "auto"
     fps: Fraction = Fraction(25)
     pipe_format: PipeFormat = "matroska"

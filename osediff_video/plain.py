@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 
 import cv2
+import torch
 
+from image_core.color import Tone
 from image_core.images import Picture, scaled_size
 from image_core.options import UpscaleOptions
-from image_core.upscale import Load, Upscaler
+from image_core.upscale import Draft, Load, Size, Upscaler
 
 
 class PlainResize(Upscaler):
@@ -14,13 +16,24 @@ class PlainResize(Upscaler):
 
     def __init__(self, scale: float = 1.0) -> None:
         self.options, self.identity, self.load = UpscaleOptions(scale), "plain resize", Load(1, None)
-        self.generative = False
+        self.generative, self.color_fix, self.device = False, "none", torch.device("cpu")
 
-    def __call__(self, images: Sequence[Picture], size: tuple[int, int] | None = None) -> list[Picture]:
+    def drafts(
+        self,
+        images: Sequence[Picture],
+        size: Size | None = None,
+        tones: Sequence[Tone] | None = None,
+        revisable: bool = False,
+    ) -> list[Draft]:
+        """As every upscaler, but that there is no latent to revise. Raises ValueError when one is asked for."""
+        if tones or revisable:
+            raise ValueError("a plain resize has neither a colour fix nor a latent; use temporal pixel or off")
         height, width = size or scaled_size(images[0].shape[0], images[0].shape[1], self.options.scale)
         return [
-            image
-            if image.shape[:2] == (height, width)
-            else cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC)
+            Draft(
+                image
+                if image.shape[:2] == (height, width)
+                else cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC)
+            )
             for image in images
         ]

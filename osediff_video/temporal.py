@@ -3,13 +3,16 @@
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Protocol, cast
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from osediff_video.flow import Motion, enlarged, motion, warp
+from image_core.color import Tone
+from image_core.images import Values, enlarge
+from image_core.upscale import Draft, Upscaler
+from osediff_video.flow import Estimator, Motion, enlarged, motion, warp
+from osediff_video.options import FilmOptions
 from osediff_video.types import Frame, Picture
 
 WARMUP_FRAMES = 8
@@ -19,48 +22,136 @@ BANDS_SIGMA_PX = 1.5
 
 
 @dataclass(frozen=True)
-class Blend:
-    """Weights of the previous picture, where motion is certain, for low and high spatial frequencies.
-
-    Equal weights are one blend. A generative model invents texture that is not coherent in time and would be averaged
-    away: it gets less in the high band.
-    """
-
-    low: float
-    high: float
-
-    @staticmethod
-    def of(strength: float, generative: bool) -> "Blend":
-        """0.7 gives what measured best: 0.7 throughout, or 0.85 and 0.3 for a generative model."""
-        return Blend(strength + (1 - strength) / 2, strength * 3 / 7) if generative else Blend(strength, strength)
-
-
-State = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
 class Step:
     """An input frame on its way: what it has to do with the one before. motion: None where there is nothing to carry.
 
-    same: the input equals its predecessor, pixel for pixel. output: the model's picture, None before the model.
+    same: the input equals its predecessor, pixel for pixel. tone: how its colours differ from those of its neighbours,
+    None where nobody asks. draft: the model's picture, None before the model. output: the picture as it is now.
     """
 
     position: int
     frame: Frame
     motion: Motion | None
     same: bool = False
+    tone: Tone | None = None
+    draft: Draft | None = None
     output: Picture | None = None
 
 
-def steps(frames: Iterable[Frame], first: int, with_motion: bool) -> Iterator[Step]:
-    """Number frames from `first` on and relate each to its predecessor within the shot."""
+def steps(frames: Iterable[Frame], first: int, estimate: Estimator | None) -> Iterator[Step]:
+    """Number frames from `first` on and relate each to its predecessor within the shot; None finds no motion."""
     previous: Frame | None = None
     for position, frame in enumerate(frames, first):
         before = None if previous is None or frame.cut else previous.image
         same = before is not None and np.array_equal(frame.image, before)
-        found = motion(before, frame.image) if with_motion and before is not None and not same else None
+        found = motion(before, frame.image, estimate) if estimate and before is not None and not same else None
         yield Step(position, frame, found, same)
         previous = frame
+
+
+@dataclass(frozen=True)
+class State:
+    """What is carried from frame to frame, in the units of the output, (H, W, 3).
+
+    picture: the last output, before it was rounded. guide: the enlarged input that its decoder looked at.
+    """
+
+    picture: Values
+    guide: Values | None = None
+
+
+class Blend(Protocol):
+    """One way of carrying the last picture into the next."""
+
+    def begin(self, step: Step) -> State:
+        """The state at a frame that has nothing to do with the one before."""
+        ...
+
+    def carry(self, state: State, step: Step) -> State:
+        """The state after `step`, whose motion is known."""
+        ...
+
+
+@dataclass(frozen=True)
+class PixelBlend:
+    """The last output, moved, is mixed into the next one.
+
+    low, high: weights of the last picture, where motion is certain, for low and high spatial frequencies. Equal weights
+    are one blend. A generative model invents texture that is not coherent in time and would be averaged away: it gets
+    less in the high band.
+    """
+
+    low: float
+    high: float
+
+    @staticmethod
+    def of(strength: float, generative: bool) -> "PixelBlend":
+        """0.7 gives what measured best: 0.7 throughout, or 0.85 and 0.3 for a generative model."""
+        if generative:
+            return PixelBlend(strength + (1 - strength) / 2, strength * 3 / 7)
+        return PixelBlend(strength, strength)
+
+    def begin(self, step: Step) -> State:
+        return State(output_of(step).astype(np.float32))
+
+    def carry(self, state: State, step: Step) -> State:
+        current = output_of(step).astype(np.float32)
+        return State(self.mixed(current, state.picture, motion_at(step)))
+
+    def mixed(self, current: Values, previous: Values, large: Motion) -> Values:
+        """`current` with what `previous` says about it. large: from current to previous, at their size."""
+        moved = warp(previous, large.flow)
+        if self.low == self.high:
+            share = self.low * large.confidence
+            return cast(Values, cv2.blendLinear(current, moved, 1 - share, share))
+        difference = moved - current
+        low = cv2.GaussianBlur(difference, (0, 0), BANDS_SIGMA_PX)
+        return current + large.confidence[..., None] * (self.high * difference + (self.low - self.high) * low)
+
+
+@dataclass(frozen=True)
+class LatentBlend:
+    """What the pixel blend would make is brought into the clean latent and decoded from there.
+
+    z + E(blend) - E(D(z)): the difference takes the error of the round trip through the latent out of the sum, or it
+    would grow from frame to frame. Warping the latent itself blurs, since a latent position is eight pixels wide.
+    The idea is that of Upscale-A-Video, https://arxiv.org/abs/2312.06640, section 3.3, at the accuracy of pixels.
+    """
+
+    pixel: PixelBlend
+    upscaler: Upscaler
+
+    def begin(self, step: Step) -> State:
+        return State(output_of(step).astype(np.float32), guide_of(step))
+
+    def carry(self, state: State, step: Step) -> State:
+        draft, large = step.draft, motion_at(step)
+        assert draft is not None and state.guide is not None
+        wanted = self.pixel.mixed(output_of(step).astype(np.float32), state.picture, large)
+        guide = guide_of(step)
+        if self.upscaler.generator.autoencoder.decoder_sees_image:
+            guide = self.pixel.mixed(guide, state.guide, large)  # or what flickers in it comes back
+        return State(self.upscaler.revise(draft, wanted, guide, step.tone), guide)
+
+
+def choose_blend(options: FilmOptions, upscaler: Upscaler) -> Blend:
+    pixel = PixelBlend.of(options.strength, upscaler.generative)
+    return LatentBlend(pixel, upscaler) if options.temporal == "latent" else pixel
+
+
+def output_of(step: Step) -> Picture:
+    assert step.draft is not None
+    return step.draft.picture
+
+
+def motion_at(step: Step) -> Motion:
+    """The motion at the size of the output."""
+    assert step.motion is not None
+    return enlarged(step.motion, *output_of(step).shape[:2])
+
+
+def guide_of(step: Step) -> Values:
+    return enlarge(step.frame.image, *output_of(step).shape[:2]).astype(np.float32)
 
 
 def steadied(upscaled: Iterable[Step], blend: Blend, segment_frames: int) -> Iterator[Step]:
@@ -74,31 +165,22 @@ def steadied(upscaled: Iterable[Step], blend: Blend, segment_frames: int) -> Ite
         if step.position % segment_frames == 0:
             state = None
             for earlier in recent:
-                state = blended(state, earlier, blend)
-        state = blended(state, step, blend)
+                state = advanced(state, earlier, blend)
+        state = advanced(state, step, blend)
         recent.append(step)
-        assert step.output is not None
-        yield replace(step, output=rounded(state, step.output))
+        yield replace(step, output=rounded(state.picture, output_of(step)))
 
 
-def blended(state: State | None, step: Step, blend: Blend) -> State:
-    """The next state, (H, W, 3) float32 in the units of the output. Raises nothing; a cut begins anew."""
-    output = cast(Picture, step.output)
+def advanced(state: State | None, step: Step, blend: Blend) -> State:
+    """The next state. The same input keeps it bit for bit; a cut begins anew."""
     if state is not None and step.same:
         return state
-    current = output.astype(np.float32)
     if state is None or step.motion is None:
-        return current
-    large = enlarged(step.motion, *output.shape[:2])
-    moved = warp(state, large.flow)
-    if blend.low == blend.high:
-        share = blend.low * large.confidence
-        return cast(State, cv2.blendLinear(current, moved, 1 - share, share))
-    difference = moved - current
-    low = cv2.GaussianBlur(difference, (0, 0), BANDS_SIGMA_PX)
-    return current + large.confidence[..., None] * (blend.high * difference + (blend.low - blend.high) * low)
+        return blend.begin(step)
+    return blend.carry(state, step)
 
 
-def rounded(state: State, like: Picture) -> Picture:
-    white = np.iinfo(like.dtype).max
-    return cast(Picture, np.clip(np.rint(state), 0, white).astype(like.dtype))
+def rounded(values: Values, like: Picture) -> Picture:
+    """To the nearest level of `like`, clamped."""
+    depth = cv2.CV_8U if like.dtype == np.uint8 else cv2.CV_16U
+    return cast(Picture, cv2.addWeighted(values, 1, values, 0, 0, dtype=depth))

@@ -31,9 +31,9 @@ from osediff_video.encoding import Encoding
 from osediff_video.upscale import upscale_video
 
 class Slow(PlainResize):
-    def __call__(self, images, size=None):
+    def drafts(self, images, *rest):
         time.sleep(0.004)
-        return super().__call__(images, size)
+        return super().drafts(images, *rest)
 
 print("ready", flush=True)
 upscale_video(Path(sys.argv[1]), Path(sys.argv[2]), Slow(2.0), Encoding(preset="ultrafast", options={"bf": "2"}))

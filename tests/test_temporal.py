@@ -9,17 +9,18 @@ import numpy as np
 import pytest
 
 from image_core.errors import MediaError
+from image_core.upscale import Draft
 from osediff_video.encoding import Encoding
-from osediff_video.flow import enlarged, motion, warp
+from osediff_video.flow import dis_flow, enlarged, motion, warp
 from osediff_video.options import FilmOptions
 from osediff_video.plain import PlainResize
 from osediff_video.shots import SETTLED, mark_cuts, mark_listed_cuts, read_cut_list
-from osediff_video.temporal import WARMUP_FRAMES, Blend, blended, steadied, steps
+from osediff_video.temporal import WARMUP_FRAMES, PixelBlend, advanced, steadied, steps
 from osediff_video.types import Frame
 from osediff_video.upscale import upscale_video
 from tests.media_files import copy, read, write_film
 
-HALF = Blend.of(0.7, generative=False)
+HALF = PixelBlend.of(0.7, generative=False)
 
 
 def scene(seed, height=96, width=128):
@@ -111,7 +112,7 @@ def spread(images, clean):
 
 def unchanged(marked, first=0):
     """Steps whose model is the identity."""
-    return (replace(step, output=step.frame.image) for step in steps(marked, first, True))
+    return (replace(step, draft=Draft(step.frame.image)) for step in steps(marked, first, dis_flow))
 
 
 def run(images, blend=HALF, segment=1000, first=0):
@@ -121,7 +122,7 @@ def run(images, blend=HALF, segment=1000, first=0):
 @pytest.mark.parametrize("generative", [False, True])
 def test_noise_on_a_pan_is_calmed_and_the_picture_stays_sharp(generative):
     clean, noisy = pan(5, 16, noise=6)
-    calm = run(noisy, Blend.of(0.7, generative))
+    calm = run(noisy, PixelBlend.of(0.7, generative))
     inner = np.s_[16:-16, 32:-16]
     before, after = (spread([i[inner] for i in s], [i[inner] for i in clean]) for s in (noisy, calm))
     assert after < (0.8 if generative else 0.55) * before
@@ -195,8 +196,8 @@ def test_depth_of_the_state_is_more_than_that_of_the_output():
     image = np.full((32, 32, 3), 100, np.uint8)
     state = None
     for step in unchanged(frames([image, image + 1, image])):
-        state = blended(state, step, HALF)
-    assert state.dtype == np.float32 and 100 < state.mean() < 101
+        state = advanced(state, step, HALF)
+    assert state.picture.dtype == np.float32 and 100 < state.picture.mean() < 101
 
 
 class Counting(PlainResize):
@@ -204,9 +205,9 @@ class Counting(PlainResize):
         super().__init__(scale)
         self.seen = 0
 
-    def __call__(self, images, size=None):
+    def drafts(self, images, *rest):
         self.seen += len(images)
-        return super().__call__(images, size)
+        return super().drafts(images, *rest)
 
 
 def lossless_film(path, images):
@@ -242,3 +243,35 @@ def test_off_is_what_pictures_alone_would_give(tmp_path):
 def test_a_film_of_one_frame(tmp_path):
     source = write_film(tmp_path / "in.mp4", [0])
     assert copy(source, tmp_path / "out.mp4", temporal="pixel").frames == 1
+
+
+def test_a_jump_that_no_flow_can_follow_leaves_the_frame_alone():
+    texture = scene(11, 96, 1200)
+    before, now = (view(texture, x, 0, 96, 200) for x in (0, 1000))
+    assert motion(before, now).confidence.mean() < 0.15
+    calm = run([before, now])
+    assert (
+        np.abs(calm[1].astype(float) - now).mean() < 2 and np.percentile(np.abs(calm[1].astype(float) - now), 95) < 12
+    )
+
+
+def test_a_fade_changes_the_shot_in_the_black_a_dissolve_nowhere_and_neither_leaves_a_ghost():
+    first, second = pan(7, 30)[0], pan(8, 30)[0]
+    out = [np.rint(image * (1 - n / 15)).astype(np.uint8) for n, image in enumerate(first[:16])]
+    faded = [*out, *(np.rint(image * (n / 15)).astype(np.uint8) for n, image in enumerate(second[:16]))]
+    assert {n for n, frame in enumerate(mark_cuts(frames(faded))) if frame.cut} <= {0, 15, 16, 17}
+    mixed = [
+        np.rint(a * (1 - n / 29) + b * (n / 29)).astype(np.uint8)
+        for n, (a, b) in enumerate(zip(first, second, strict=True))
+    ]
+    assert [n for n, frame in enumerate(mark_cuts(frames(mixed))) if frame.cut] == [0]
+    for images in (faded, mixed):
+        for calm, image in zip(run(images), images, strict=True):
+            assert np.abs(calm.astype(float) - image).mean() < 1.5
+
+
+def test_a_list_of_cuts_that_is_none_fails_before_work(tmp_path):
+    source = write_film(tmp_path / "in.mp4", [0, 512])
+    with pytest.raises(MediaError, match="none.txt"):
+        copy(source, tmp_path / "out.mp4", temporal="pixel", cuts=str(tmp_path / "none.txt"))
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]

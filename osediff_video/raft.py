@@ -1,0 +1,108 @@
+"""RAFT (Teed and Deng, ECCV 2020) as an estimator of motion: torchvision's network, weights from a file."""
+
+import re
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+from torchvision.models.optical_flow import RAFT, raft_large, raft_small
+
+from image_core.errors import CheckpointError
+from image_core.images import pad_to_multiple, to_tensor
+from osediff_video.flow import Flow
+from osediff_video.types import Picture
+
+LEAST_SIDE_PX = 128
+"""What the coarsest level of its correlation pyramid needs."""
+
+UPDATES = 12
+
+PRINCETON = (
+    # the authors' names, and torchvision's for the same tensors, in the order in which to rename
+    (r"^module\.", ""),
+    (r"^fnet\.", "feature_encoder."),
+    (r"^cnet\.", "context_encoder."),
+    (r"(_encoder\.)conv1\.", r"\1convnormrelu.0."),
+    (r"(_encoder\.)norm1\.", r"\1convnormrelu.1."),
+    (r"(_encoder\.)conv2\.", r"\1conv."),
+    (r"(layer\d\.\d\.)conv(\d)\.", r"\1convnormrelu\2.0."),
+    (r"(layer\d\.\d\.)norm(\d)\.", r"\1convnormrelu\2.1."),
+    (r"^update_block\.encoder\.convc", "update_block.motion_encoder.convcorr"),
+    (r"^update_block\.encoder\.convf", "update_block.motion_encoder.convflow"),
+    (r"^update_block\.encoder\.conv\.", "update_block.motion_encoder.conv."),
+    (r"(motion_encoder\.conv\w*)\.", r"\1.0."),
+    (r"^update_block\.gru\.(conv[zrq])(\d)\.", r"update_block.recurrent_block.convgru\2.\1."),
+    (r"^update_block\.gru\.(conv[zrq])\.", r"update_block.recurrent_block.convgru1.\1."),
+    (r"^update_block\.mask\.0\.", "mask_predictor.convrelu.0."),
+    (r"^update_block\.mask\.2\.", "mask_predictor.conv."),
+)
+
+
+class Raft:
+    """An Estimator. network: on its device, ready for inference."""
+
+    def __init__(self, network: RAFT) -> None:
+        self.network = network
+
+    @torch.inference_mode()
+    def __call__(self, source: Picture, target: Picture) -> Flow:
+        """As every Estimator; small pictures grow by repeating their border."""
+        height, width = source.shape[:2]
+        device = next(self.network.parameters()).device
+        first, second = (
+            pad_to_multiple(to_tensor([image]), 8, LEAST_SIDE_PX).to(device) for image in (source, target)
+        )
+        flow = self.network(first, second, num_flow_updates=UPDATES)[-1][0, :, :height, :width]
+        return flow.permute(1, 2, 0).contiguous().cpu().numpy()
+
+
+def load_raft(path: Path, device: torch.device | str = "cpu") -> Raft:
+    """Read weights of RAFT, large or small, in torchvision's layout or that of the authors (raft-things.pth and so on).
+
+    path: a .pth or .safetensors file. Raises CheckpointError when it is neither or incomplete.
+    """
+    tensors = renamed(read_tensors(path))
+    network = (raft_large if "mask_predictor.conv.weight" in tensors else raft_small)(weights=None, progress=False)
+    expected = network.state_dict()
+    for name in sorted(expected.keys() ^ tensors.keys()):
+        what = "is missing" if name in expected else "is not one of RAFT's"
+        raise CheckpointError(f"{path}: not the weights of RAFT, large or small: the tensor {name} {what}")
+    for name, tensor in tensors.items():
+        if tensor.shape != expected[name].shape:
+            raise CheckpointError(
+                f"{path}: {name} has shape {tuple(tensor.shape)}, expected {tuple(expected[name].shape)}"
+            )
+    network.load_state_dict(tensors)
+    return Raft(network.requires_grad_(False).eval().to(device))
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise CheckpointError(
+            f"{path}: no such file; expected weights of RAFT (raft_large or raft_small of torchvision, or "
+            "raft-things.pth and its like), or --flow dis, which needs none"
+        )
+    try:
+        content = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+    except (SafetensorError, UnpicklingError, RuntimeError, OSError, ValueError, EOFError) as error:
+        raise CheckpointError(f"{path}: not a readable file of weights: {str(error).splitlines()[0]}") from error
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise CheckpointError(f"{path}: expected a table of tensors, as torch.save(network.state_dict()) writes it")
+    return content
+
+
+def renamed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The authors' layout in torchvision's names; torchvision's own unchanged."""
+    if not any(re.match(r"(module\.)?fnet\.", name) for name in tensors):
+        return tensors
+    found = {}
+    for name, tensor in tensors.items():
+        if re.search(r"layer\d\.\d\.norm3\.", name) and name.replace("norm3", "downsample.1") in tensors:
+            continue  # the same module under a second name
+        for pattern, replacement in PRINCETON:
+            name = re.sub(pattern, replacement, name)
+        found[name] = tensor
+    return found

@@ -1,0 +1,128 @@
+"""The chain in one readable function: decode, model and blend overlap, and memory does not depend on length."""
+
+import time
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import cast
+
+import cv2
+
+from image_core.upscale import Draft, Upscaler
+from osediff_video.flow import Estimator, dis_flow
+from osediff_video.options import FilmOptions
+from osediff_video.overlap import StageHangsError, ahead
+from osediff_video.plan import FilmPlan
+from osediff_video.shots import SETTLED, mark_cuts, mark_listed_cuts, read_cut_list
+from osediff_video.temporal import WARMUP_FRAMES, Blend, Step, choose_blend, steadied, steps
+from osediff_video.tones import TONE_FRAMES, steady_tones
+from osediff_video.types import Frame, Plane
+
+QUEUE_BYTES, MOST_QUEUED = 256 << 20, 8
+DECODER_PATIENCE_S = 120.0
+Numbered = tuple[int, Frame]
+"""A frame and the number of its segment."""
+
+
+@dataclass(frozen=True)
+class Steadiness:
+    """How a film is kept steady. blend: None leaves frames alone. cuts: their times, or None to find them."""
+
+    blend: Blend | None
+    estimate: Estimator
+    cuts: list[Fraction] | None
+
+    @property
+    def lead_frames(self) -> int:
+        """Frames to read before the first that is wanted, so that it comes out as if all had been read."""
+        return WARMUP_FRAMES + TONE_FRAMES + SETTLED if self.blend else 0
+
+
+def prepare(options: FilmOptions, upscaler: Upscaler) -> Steadiness:
+    """Read what the options name. Raises MediaError for a list of cuts, CheckpointError for weights."""
+    cuts: list[Fraction] | None = None
+    if options.cuts != "auto":
+        cuts = [] if options.cuts == "off" else read_cut_list(Path(options.cuts))
+    blend = None if options.temporal == "off" else choose_blend(options, upscaler)
+    if options.flow == "dis":
+        return Steadiness(blend, dis_flow, cuts)
+    from osediff_video.raft import load_raft
+
+    return Steadiness(blend, load_raft(Path(options.flow), upscaler.device), cuts)
+
+
+def restored(plan: FilmPlan, upscaler: Upscaler, steadiness: Steadiness, skip: int) -> Generator[Numbered, None, None]:
+    """Frames after the first `skip`, upscaled and steadied, with the number of the segment each belongs to."""
+    blend, length = steadiness.blend, plan.segment_frames
+    lead = min(skip, steadiness.lead_frames)
+
+    def watch() -> None:
+        silence = time.monotonic() - plan.source.last_sign
+        if silence > DECODER_PATIENCE_S:
+            raise StageHangsError(f"{plan.info.path}: the decoder has been silent for {silence:.0f} s and was given up")
+
+    picture_bytes = plan.height * plan.width * 3 * (2 if plan.info.bit_depth > 8 else 1)
+    depth = max(1, min(MOST_QUEUED, QUEUE_BYTES // picture_bytes))
+    decoded = ahead(plan.source.frames(skip - lead), MOST_QUEUED, watch)
+    related = related_steps(decoded, plan, upscaler, steadiness, skip - lead)
+    wanted = (step for step in ahead(related, MOST_QUEUED, watch) if step.position >= skip - min(skip, WARMUP_FRAMES))
+    results = ahead(upscale_steps(wanted, plan, upscaler, revisable=plan.options.temporal == "latent"), depth)
+    if blend:
+        results = ahead(steadied(results, blend, length), 1)
+    for step in results:
+        if step.position >= skip:
+            yield step.position // length, finished(step, plan.height, plan.width)
+
+
+def related_steps(
+    frames: Iterable[Frame], plan: FilmPlan, upscaler: Upscaler, steadiness: Steadiness, first: int
+) -> Iterator[Step]:
+    """Everything that can be known of a frame before the model sees it: shots, motion, tones."""
+    if not steadiness.blend:
+        return steps(frames, first, None)
+    if steadiness.cuts is None:
+        marked = mark_cuts(frames)
+    else:
+        marked = mark_listed_cuts(frames, steadiness.cuts, plan.info.time_base)
+    related = steps(marked, first, steadiness.estimate)
+    return steady_tones(related) if upscaler.color_fix == "adain" else related
+
+
+def upscale_steps(related: Iterable[Step], plan: FilmPlan, upscaler: Upscaler, revisable: bool) -> Iterator[Step]:
+    """Put the model's draft into every step, in order; a frame that equals the one before is not computed again."""
+    last: Draft | None = None
+    for batch in batches(related, upscaler, plan.segment_frames):
+        is_fresh = [not step.same or (last is None and number == 0) for number, step in enumerate(batch)]
+        fresh = [step for step, fresh in zip(batch, is_fresh, strict=True) if fresh]
+        images, tones = [step.frame.image for step in fresh], [step.tone for step in fresh if step.tone]
+        drafts = iter(upscaler.drafts(images, (plan.height, plan.width), tones, revisable))
+        for step, computed in zip(batch, is_fresh, strict=True):
+            last = next(drafts) if computed else last
+            yield replace(step, draft=last)
+
+
+def batches(related: Iterable[Step], upscaler: Upscaler, segment_frames: int) -> Iterator[list[Step]]:
+    """Group steps as the upscaler's load allows, which is known after the first.
+
+    The same frames meet in a batch wherever reading began: none spans the start of a segment or of its warm-up.
+    """
+    held: list[Step] = []
+    for step in related:
+        place = step.position % segment_frames
+        full = len(held) >= (upscaler.load.batch if upscaler.load else 1)
+        if held and (full or place in (0, segment_frames - WARMUP_FRAMES)):
+            yield held
+            held = []
+        held.append(step)
+    if held:
+        yield held
+
+
+def finished(step: Step, height: int, width: int) -> Frame:
+    """The frame as it will be encoded; transparency grows with it."""
+    assert step.draft is not None
+    alpha = step.frame.alpha
+    if alpha is not None:
+        alpha = cast(Plane, cv2.resize(alpha, (width, height), interpolation=cv2.INTER_CUBIC))
+    return replace(step.frame, image=step.draft.picture if step.output is None else step.output, alpha=alpha)

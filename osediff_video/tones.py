@@ -1,0 +1,41 @@
+"""Steady colours: the statistics that a colour fix aims at, smoothed over time."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+import cv2
+import numpy as np
+
+from image_core.color import Tone
+from osediff_video.temporal import Step
+
+TONE_FRAMES = 8
+SAME_TONE = 1 / 255
+"""A difference in mean or deviation that is rather flicker than light, in parts of white."""
+
+
+def steady_tones(related: Iterable[Step]) -> Iterator[Step]:
+    """Give every step its tone: what its colours lack to the mean of its predecessors within the shot.
+
+    A mean over the last eight frames, each weighing less the more it differs, exp(-(d / tau)^2 / 2): noise and the
+    pulse of a codec are smoothed, a fade or a flash is not delayed. It depends on those frames alone.
+    """
+    recent: deque[np.ndarray] = deque(maxlen=TONE_FRAMES)
+    for step in related:
+        if step.frame.cut:
+            recent.clear()
+        current = statistics(step)
+        if not step.same or not recent:
+            recent.append(current)
+        known = np.stack(recent)
+        weight = np.exp(-((np.abs(known - current).max((1, 2)) / SAME_TONE) ** 2) / 2)
+        mean, deviation = np.tensordot(weight / weight.sum(), known, 1)
+        gain = np.where(current[1] > 0, deviation / np.maximum(current[1], 1e-6), 1)
+        yield replace(step, tone=Tone(tuple(mean - current[0]), tuple(gain)))
+
+
+def statistics(step: Step) -> np.ndarray:
+    """Mean and standard deviation of each channel in parts of white, (2, 3)."""
+    image = step.frame.image
+    return np.stack(cv2.meanStdDev(image))[..., 0] / np.iinfo(image.dtype).max
