@@ -52,9 +52,7 @@ class Raft:
         """As every Estimator; small pictures grow by repeating their border."""
         height, width = source.shape[:2]
         device = next(self.network.parameters()).device
-        first, second = (
-            pad_to_multiple(to_tensor([image]), 8, LEAST_SIDE_PX).to(device) for image in (source, target)
-        )
+        first, second = (pad_to_multiple(to_tensor([image]), 8, LEAST_SIDE_PX).to(device) for image in (source, target))
         flow = self.network(first, second, num_flow_updates=UPDATES)[-1][0, :, :height, :width]
         return flow.permute(1, 2, 0).contiguous().cpu().numpy()
 

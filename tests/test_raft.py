@@ -85,7 +85,7 @@ def test_a_flow_of_every_size(small, size):
     assert motion(image, image, estimate).confidence.shape == size
 
 
-def test_what_is_no_raft_is_refused(tmp_path, small):
+def test_what_is_no_raft_is_refused(tmp_path):
     (tmp_path / "words.pth").write_text("not a checkpoint")
     torch.save([1, 2], tmp_path / "list.pth")
     torch.save({"fc.weight": torch.zeros(2)}, tmp_path / "other.pth")

@@ -272,6 +272,6 @@ def test_a_fade_changes_the_shot_in_the_black_a_dissolve_nowhere_and_neither_lea
 
 def test_a_list_of_cuts_that_is_none_fails_before_work(tmp_path):
     source = write_film(tmp_path / "in.mp4", [0, 512])
-    with pytest.raises(MediaError, match="none.txt"):
+    with pytest.raises(MediaError, match=r"none\.txt"):
         copy(source, tmp_path / "out.mp4", temporal="pixel", cuts=str(tmp_path / "none.txt"))
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
