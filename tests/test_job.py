@@ -7,7 +7,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from fractions import Fraction
 from pathlib import Path
 
@@ -23,8 +22,8 @@ from tests.media_files import FAST, copy, packets, read, read_times, write_film
 from tests.rich_film import write_rich
 
 ROOT = Path(__file__).parent.parent
-SLOW_COPY = """
-import sys, time
+NURSERY = """
+import os, signal, sys, time, traceback
 from pathlib import Path
 from osediff_video.plain import PlainResize
 from osediff_video.encoding import Encoding
@@ -35,8 +34,22 @@ class Slow(PlainResize):
         time.sleep(0.004)
         return super().drafts(images, *rest)
 
-print("ready", flush=True)
-upscale_video(Path(sys.argv[1]), Path(sys.argv[2]), Slow(2.0), Encoding(preset="ultrafast", options={"bf": "2"}))
+for line in sys.stdin:
+    source, target, kill_after_s = line.rstrip().split("|")
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            upscale_video(Path(source), Path(target), Slow(2.0), Encoding(preset="ultrafast", options={"bf": "2"}))
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    if kill_after_s:
+        time.sleep(float(kill_after_s))
+        os.kill(child, signal.SIGKILL)  # nobody else waits for it: the number is still its own
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 UNEVEN = [0]
 for step in np.random.default_rng(0).integers(1, 900, 239):
@@ -58,39 +71,43 @@ def film(tmp_path_factory):
     return write_film(tmp_path_factory.mktemp("job") / "film.mp4", UNEVEN, sound_from=Fraction(0), options={"bf": "3"})
 
 
-def slow_copy(source, target):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(
-        [sys.executable, "-c", SLOW_COPY, str(source), str(target)],
-        env=environment,
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+class Nursery:
+    """A process that has imported everything and gives birth to one that copies slowly, which may be killed."""
+
+    def __init__(self):
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", NURSERY],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def copy(self, source, target, kill_after_s=None):
+        """Returns the exit code: 0 when it was done before the kill."""
+        print(f"{source}|{target}|{kill_after_s or ''}", file=self.process.stdin, flush=True)
+        return int(self.process.stdout.readline())
 
 
-def finish(process):
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 0, errors
+@pytest.fixture(scope="module")
+def nursery():
+    nursery = Nursery()
+    yield nursery
+    nursery.process.communicate(timeout=30)
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
-def test_killed_twenty_times_the_result_is_the_same(film, tmp_path, suffix):
+def test_killed_twenty_times_the_result_is_the_same(film, tmp_path, suffix, nursery):
     uninterrupted, killed = tmp_path / f"whole{suffix}", tmp_path / f"killed{suffix}"
-    finish(slow_copy(film, uninterrupted))
+    assert nursery.copy(film, uninterrupted) == 0
     draw, kills = random.Random(suffix), 0
     while kills < 10:  # ten in each container
-        process = slow_copy(film, killed)
-        assert process.stdout.readline() == "ready\n"
-        time.sleep(draw.uniform(0, 0.9))
-        kills += process.poll() is None
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+        kills += nursery.copy(film, killed, draw.uniform(0, 0.9)) == -signal.SIGKILL
         if killed.exists():  # only ever whole
             assert content(killed) == content(uninterrupted)
             killed.unlink()
-    finish(slow_copy(film, killed))
+    assert nursery.copy(film, killed) == 0
     assert content(killed) == content(uninterrupted)
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"killed{suffix}", f"whole{suffix}"]
 

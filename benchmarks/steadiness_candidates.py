@@ -1,0 +1,171 @@
+"""What was tried to remove flicker, on the same clips: one JSON line for each candidate and clip.
+
+python -m benchmarks.steadiness_candidates CLIP... [--frames 16] [--model lite]
+
+The clips are those of benchmarks.steadiness, with noise. E_ratio: warping error over that of no blend. G, edges:
+gradient kept and edge gradient over those of no blend. psnr_db: change. ms: flow and blend, a frame, on one thread.
+The product has the first; the others are here to be measured, and lost.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from benchmarks.low_quality import NOISE, Pictures, good_frames, small_frames
+from benchmarks.steadiness import scores
+from image_core.catalogue import find_model, load_upscaler
+from image_core.options import UpscaleOptions
+from image_core.upscale import Draft, Upscaler
+from osediff_video import flow as flows
+from osediff_video.film_metrics import dense_flow
+from osediff_video.flow import Estimator, Motion, dis, dis_flow, grid, prepared, warp
+from osediff_video.temporal import Blend, LatentBlend, PixelBlend, State, Step, motion_at, output_of, steadied, steps
+from osediff_video.types import Frame, Picture
+
+PIXEL = PixelBlend(0.7, 0.7)
+
+
+def medium(source: Picture, target: Picture) -> flows.Flow:
+    """The estimator of the product with the medium preset."""
+    large = dis(prepared(source), prepared(target), cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    return cv2.resize(large, source.shape[1::-1], interpolation=cv2.INTER_AREA) / flows.ENLARGED
+
+
+def small(source: Picture, target: Picture) -> flows.Flow:
+    """The fast preset on the input as it is."""
+    return dis(*(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in (source, target)))
+
+
+@dataclass(frozen=True)
+class BilinearBlend(PixelBlend):
+    def mixed(self, current: np.ndarray, previous: np.ndarray, large: Motion) -> np.ndarray:
+        place = grid(*large.flow.shape[:2]) + large.flow
+        moved = cv2.remap(previous, place, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        return cv2.blendLinear(current, moved, 1 - self.low * large.confidence, self.low * large.confidence)
+
+
+@dataclass(frozen=True)
+class WarpedLatentBlend:
+    """The latent itself is moved, as published: at an eighth of the size, where a position is no picture element."""
+
+    upscaler: Upscaler
+    weight: float
+    nearest: bool
+
+    def begin(self, step: Step) -> State:
+        assert step.draft is not None and step.draft.latent is not None
+        return State(output_of(step).astype(np.float32), step.draft.latent[0].permute(1, 2, 0).numpy())
+
+    def carry(self, state: State, step: Step) -> State:
+        assert step.draft is not None and step.draft.latent is not None and state.guide is not None
+        current = step.draft.latent[0].permute(1, 2, 0).numpy()
+        height, width = current.shape[:2]
+        large = motion_at(step)
+        flow = cv2.resize(large.flow, (width, height), interpolation=cv2.INTER_AREA) / 8
+        sure = cv2.resize(large.confidence, (width, height), interpolation=cv2.INTER_AREA)
+        if self.nearest:
+            flow, sure = np.rint(flow), (sure > 0.5).astype(np.float32)
+        moved = np.concatenate([warp(np.ascontiguousarray(part), flow) for part in np.split(state.guide, 8, -1)], -1)
+        latent = current + self.weight * sure[..., None] * (moved - current)
+        decoded = self.decoded(step.draft, latent, step)
+        return State(decoded, latent)
+
+    @torch.inference_mode()
+    def decoded(self, draft: Draft, latent: np.ndarray, step: Step) -> np.ndarray:
+        from image_core.images import enlarge, tensor_to_values, to_tensor
+
+        image = to_tensor([enlarge(step.frame.image, *draft.picture.shape[:2])])
+        return tensor_to_values(self.upscaler.picture(torch.from_numpy(latent).permute(2, 0, 1)[None], image), 255)
+
+
+def trusting(step: Step) -> Step:
+    """Every motion is believed."""
+    return (
+        step
+        if step.motion is None
+        else replace(step, motion=replace(step.motion, confidence=step.motion.confidence * 0 + 1))
+    )
+
+
+def hard(step: Step) -> Step:
+    """All or nothing."""
+    if step.motion is None:
+        return step
+    return replace(step, motion=replace(step.motion, confidence=(step.motion.confidence > 0.5).astype(np.float32)))
+
+
+def as_it_is(step: Step) -> Step:
+    return step
+
+
+Candidate = tuple[str, Blend, Estimator, Callable[[Step], Step]]
+
+
+def candidates(upscaler: Upscaler) -> list[Candidate]:
+    found: list[Candidate] = [
+        ("pixel .7 (the product)", PIXEL, dis_flow, as_it_is),
+        ("pixel .5", PixelBlend(0.5, 0.5), dis_flow, as_it_is),
+        ("pixel .85", PixelBlend(0.85, 0.85), dis_flow, as_it_is),
+        ("pixel, two bands .85 .3", PixelBlend(0.85, 0.3), dis_flow, as_it_is),
+        ("pixel .7, bilinear warp", BilinearBlend(0.7, 0.7), dis_flow, as_it_is),
+        ("pixel .7, no confidence", PIXEL, dis_flow, trusting),
+        ("pixel .7, hard confidence", PIXEL, dis_flow, hard),
+        ("pixel .7, DIS medium enlarged", PIXEL, medium, as_it_is),
+        ("pixel .7, DIS fast, input size", PIXEL, small, as_it_is),
+        ("pixel .7, DIS medium, input size", PIXEL, dense_flow, as_it_is),
+        ("latent .7, round trip taken out", LatentBlend(PIXEL, upscaler), dis_flow, as_it_is),
+        ("latent .7, two bands .85 .3", LatentBlend(PixelBlend(0.85, 0.3), upscaler), dis_flow, as_it_is),
+        ("latent warped bicubic .7", WarpedLatentBlend(upscaler, 0.7, False), dis_flow, as_it_is),
+        ("latent warped nearest .5, hard (published)", WarpedLatentBlend(upscaler, 0.5, True), dis_flow, as_it_is),
+    ]
+    return found
+
+
+def measure(good: Pictures, upscaler: Upscaler, name: str) -> None:
+    frames = [Frame(image, number) for number, image in enumerate(small_frames(good, NOISE, False))]
+    drafts = [upscaler.drafts([frame.image], revisable=True)[0] for frame in frames]
+    off = scores([draft.picture for draft in drafts], good)
+    for label, blend, estimate, change in candidates(upscaler):
+        started = time.process_time()
+        related = (change(step) for step in steps(frames, 0, estimate))
+        drafted = (replace(step, draft=draft) for step, draft in zip(related, drafts, strict=True))
+        outputs = [step.output for step in steadied(drafted, blend, 10**9) if step.output is not None]
+        each_ms = (time.process_time() - started) / len(frames) * 1e3
+        on = scores(outputs, good)
+        line = {
+            "candidate": label,
+            "clip": name,
+            "E_ratio": round(on["e_warp"] / off["e_warp"], 3),
+            "G": round(on["gradient_kept"] / off["gradient_kept"], 3),
+            "edges": round(on["edges"] / off["edges"], 3),
+            "psnr_db": round(on["psnr_y"] - off["psnr_y"], 3),
+            "ms": round(each_ms, 1),
+        }
+        sys.stdout.write(json.dumps(line) + "\n")
+        sys.stdout.flush()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("clips", nargs="+", type=Path)
+    parser.add_argument("--frames", type=int, default=16)
+    parser.add_argument("--model", default="lite")
+    arguments = parser.parse_args()
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    bundle = find_model(arguments.model)
+    upscaler = load_upscaler(bundle, UpscaleOptions(), device=torch.device("cpu"), dtype=torch.float32)
+    for clip in arguments.clips:
+        measure(good_frames(clip, arguments.frames), upscaler, f"{clip.stem} {bundle.config.name}")
+
+
+if __name__ == "__main__":
+    main()
