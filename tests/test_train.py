@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 
 from image_core.bundle import load_generator, load_prompt, verify_bundle
-from train.config import RecipeError, load_recipe
-from train.data import Pairs, batches, list_pictures
+from train.config import DataConfig, RecipeError, load_recipe
+from train.data import open_samples
 from train.export import export_lite
 from train.lite import BlockLatent, block_basis, build_generator, start_from_blocks
 from train.loop import run, schedule
@@ -93,19 +93,10 @@ def test_a_wrong_recipe_says_what_is_wrong(recipe_file, override, message):
 def test_no_pictures_and_small_pictures_are_refused(recipe_file, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(RecipeError, match="no pictures here"):
-        list_pictures(tmp_path / "empty")
+        open_samples(DataConfig(folder=str(tmp_path / "empty")), seed=0, length=1)
     recipe = load_recipe(recipe_file, ("data.crop_px=128",))
     with pytest.raises(RecipeError, match="64 x 64 is smaller"):
         run(recipe, tmp_path / "run", report=lambda _: None)
-
-
-def test_items_do_not_depend_on_where_a_run_starts(recipe_file, pictures):
-    pairs = Pairs(list_pictures(pictures), load_recipe(recipe_file).data, seed=3, length=12)
-    whole = list(batches(pairs, 2, first_step=0, workers=0))
-    tail = list(batches(pairs, 2, first_step=4, workers=0))
-    assert len(whole) == 6 and all(
-        torch.equal(a, b) for x, y in zip(whole[4:], tail, strict=True) for a, b in zip(x, y, strict=True)
-    )
 
 
 def test_block_latent_is_white_and_the_untrained_generator_passes_it_through(recipe_file):

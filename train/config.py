@@ -31,21 +31,49 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """folder: pictures, read whole into memory. holdout: the last so many by name are kept out of training.
+    """Where good pictures and films are, and how they are made bad.
 
-    crop_px: edge of a training crop. mixture: chance of each degradation preset; they sum to one.
+    folder: of pictures, with all below it. lists: text files with one picture path a line. clips: folder of films, with
+    all below it. clip_share: chance that a sample comes from a film, where pictures are given too.
+    frames: of a sample; 1 for pictures. More come from films, and from pictures by a moving camera.
+    holdout: the last so many pictures by name (films, where there are no pictures) are kept out of training.
+    crop_px: edge of a sample. turns: quarter turns beside the mirror. mixture: chance of each degradation preset; they
+    sum to one. codec: chance that a clip goes through a real video encoder.
+    most_bad: so many unreadable or too small files are named and passed over, one more ends the run.
+    workers: loader processes; each keeps cache_mb of decoded pictures.
     """
 
     folder: str = ""
+    lists: tuple[str, ...] = ()
+    clips: str = ""
+    clip_share: float = 0.5
+    frames: int = 1
     holdout: int = 20
     crop_px: int = 128
-    mixture: dict[str, float] = field(default_factory=lambda: {"light": 0.7, "medium": 0.25, "heavy": 0.05})
+    turns: bool = False
+    mixture: dict[str, float] = field(default_factory=lambda: {"heavy": 1.0})
+    codec: float = 1.0
     licence: str = ""
+    most_bad: int = 20
     workers: int = 1
+    cache_mb: int = 512
 
     def __post_init__(self) -> None:
+        chances = {"clip_share": self.clip_share, "codec": self.codec} | {
+            f"mixture.{preset}": chance for preset, chance in self.mixture.items()
+        }
+        for name, chance in chances.items():
+            if not isinstance(chance, int | float) or not 0 <= chance <= 1:
+                raise RecipeError(f"data.{name} is a chance, a number from 0 to 1; got {chance!r}")
         if abs(sum(self.mixture.values()) - 1) > 1e-6:
             raise RecipeError(f"data.mixture must sum to 1, got {sum(self.mixture.values()):g}")
+        if self.frames < 1:
+            raise RecipeError(f"data.frames must be at least 1, got {self.frames}")
+        if self.crop_px < 8 or self.crop_px % 8:
+            raise RecipeError(f"data.crop_px must be a multiple of 8, the pixels of a latent; got {self.crop_px}")
+        for name in ("holdout", "most_bad", "workers", "cache_mb"):
+            if getattr(self, name) < 0:
+                raise RecipeError(f"data.{name} must not be negative, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)

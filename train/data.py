@@ -1,76 +1,209 @@
-"""Training pairs: crops of good pictures and what a bad camera would have made of them."""
+"""Training samples: crops of good pictures or films, and what a bad camera would have made of them."""
 
+import difflib
+import logging
+from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
 import torch
+from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from image_core.errors import MediaError
 from image_core.images import enlarge, to_tensor
+from train.clips import index_film, read_frames
 from train.config import DataConfig, RecipeError
-from train.degrade import PRESETS, degrade
+from train.degrade import PRESETS
+from train.film import Clip, Coding, degrade_clip
+from train.sources import Sources, caption, find_sources, read_picture
+from train.stills import still_clip
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
-
-
-def list_pictures(folder: Path) -> list[Path]:
-    """Every picture file below `folder`, sorted by path. Raises RecipeError when there is none."""
-    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES) if folder.is_dir() else []
-    if not found:
-        raise RecipeError(f"{folder}: no pictures here ({', '.join(sorted(SUFFIXES))}); set data.folder")
-    return found
+HOLDOUT_SEED = 2026
+Words = TypeVar("Words", str, list[str])
+log = logging.getLogger(__name__)
 
 
-def read_picture(path: Path) -> NDArray[np.uint8]:
-    """(H, W, 3) RGB uint8. Raises RecipeError when the file is no picture."""
-    image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR_RGB)
-    if image is None:
-        raise RecipeError(f"{path}: not a readable picture; remove it from the training folder")
-    return image
+class Sample(NamedTuple, Generic[Words]):
+    """low: the low quality enlarged again, high: the truth, both (T, 3, crop, crop) in [-1, 1], T = 1 for pictures.
+
+    caption: what stands in a text file beside the picture or film, else nothing. A batch is one too: (B, T, 3, crop,
+    crop) and a list of captions.
+    """
+
+    low: Tensor
+    high: Tensor
+    caption: Words
 
 
-class Pairs(Dataset[tuple[Tensor, Tensor]]):
-    """Item n: (enlarged low quality, high quality), each (3, crop, crop) in [-1, 1]. Depends on seed and n alone."""
+class PictureCache:
+    """Decoded pictures, the last used ones, up to `size_bytes`. Small sets stay whole, large ones pass through."""
 
-    def __init__(self, paths: list[Path], config: DataConfig, seed: int, length: int) -> None:
-        self.images = [read_picture(path) for path in paths]
-        self.config, self.seed, self.length = config, seed, length
-        self.names = list(config.mixture)
-        for path, image in zip(paths, self.images, strict=True):
-            if min(image.shape[:2]) < config.crop_px:
-                raise RecipeError(
-                    f"{path}: {image.shape[1]} x {image.shape[0]} is smaller than crop_px {config.crop_px}"
-                )
+    def __init__(self, size_bytes: int) -> None:
+        self.size_bytes, self.held_bytes = size_bytes, 0
+        self.held: OrderedDict[Path, NDArray[np.uint8]] = OrderedDict()
+
+    def __reduce__(self) -> tuple[type, tuple[int]]:
+        return PictureCache, (self.size_bytes,)  # another process begins with an empty one
+
+    def read(self, path: Path) -> NDArray[np.uint8]:
+        if path in self.held:
+            self.held.move_to_end(path)
+            return self.held[path]
+        picture = read_picture(path)
+        self.held[path] = picture
+        self.held_bytes += picture.nbytes
+        while self.held_bytes > self.size_bytes:
+            self.held_bytes -= self.held.popitem(last=False)[1].nbytes
+        return picture
+
+
+class Samples(Dataset[Sample[str]]):
+    """Item n depends on the files, the seed and n alone. Raises RecipeError when too many files cannot be used."""
+
+    def __init__(self, sources: Sources, config: DataConfig, seed: int, length: int) -> None:
+        self.sources, self.config, self.seed, self.length = sources, config, seed, length
+        self.cache = PictureCache(config.cache_mb << 20)
+        self.bad: set[Path] = set()
 
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, index: int) -> Sample[str]:
+        if not 0 <= index < self.length:
+            raise IndexError(f"item {index} of {self.length}")
         rng = np.random.default_rng((self.seed, index))
-        high = self.random_crop(rng)
-        preset = PRESETS[self.names[rng.choice(len(self.names), p=list(self.config.mixture.values()))]]
-        low = degrade(high.astype(np.float32) / np.float32(255), preset, rng)
-        return to_tensor([enlarge(low, *high.shape[:2])])[0], to_tensor([high])[0]
+        path, clip = self.draw(rng)
+        clip = np.rot90(clip, int(rng.integers(4)), (1, 2)) if self.config.turns else clip
+        clip = clip[:, :, ::-1] if rng.random() < 0.5 else clip
+        low, high = make_pair(np.ascontiguousarray(clip), self.config, rng)
+        return Sample(low, high, caption(path))
 
-    def random_crop(self, rng: np.random.Generator) -> NDArray[np.uint8]:
-        image, size = self.images[rng.integers(len(self.images))], self.config.crop_px
-        top, left = (rng.integers(side - size + 1) for side in image.shape[:2])
-        patch = np.rot90(image[top : top + size, left : left + size], int(rng.integers(4)))
-        return np.ascontiguousarray(patch[:, ::-1] if rng.random() < 0.5 else patch)
+    def draw(self, rng: Generator) -> tuple[Path, Clip]:
+        """A good clip. In place of one that cannot be used, the next of the same `rng`: the same on every machine.
+
+        Which files were bad is never remembered for that: a film may be damaged in one place only, and what an item
+        holds must not depend on the items before.
+        """
+        pictures, films = self.sources
+        for _ in range(self.config.most_bad + 1):
+            from_film = bool(films) and (not pictures or rng.random() < self.config.clip_share)
+            files = films if from_film else pictures
+            path = files[rng.integers(len(files))]
+            try:
+                if from_film:
+                    return path, film_clip(path, self.config, rng)
+                return path, picture_clip(self.cache.read(path), path, self.config, rng)
+            except (RecipeError, MediaError) as error:
+                if path not in self.bad:
+                    log.error("passed over: %s", error)
+                self.bad.add(path)
+                last = error
+            if len(self.bad) > self.config.most_bad:
+                break
+        count = f"{len(self.bad)} so far; data.most_bad is {self.config.most_bad}"
+        raise RecipeError(f"too many unusable files ({count}); the last: {last}") from last
 
 
-def batches(pairs: Pairs, batch: int, first_step: int, workers: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches from step `first_step` on, in the order of the items: a resumed run reads what it would have read."""
-    order = range(first_step * batch, len(pairs))
+def picture_clip(picture: NDArray[np.uint8], path: Path, config: DataConfig, rng: Generator) -> Clip:
+    """A random crop, or more frames of it by a moving camera. Raises RecipeError for a picture that is too small."""
+    check_size(path, picture.shape[0], picture.shape[1], config.crop_px)
+    if config.frames > 1:
+        return still_clip(picture, config.frames, config.crop_px, rng)
+    return random_crop(picture[None], config.crop_px, rng)
+
+
+def film_clip(path: Path, config: DataConfig, rng: Generator) -> Clip:
+    """Neighbouring frames from anywhere in a film, and a crop. Raises MediaError, RecipeError if too short or small."""
+    index = index_film(path)
+    check_size(path, index.info.height, index.info.width, config.crop_px)
+    if len(index.times) < config.frames:
+        raise RecipeError(f"{path}: has {len(index.times)} frames, data.frames is {config.frames}")
+    first = int(rng.integers(len(index.times) - config.frames + 1))
+    return random_crop(read_frames(path, first, config.frames), config.crop_px, rng)
+
+
+def check_size(path: Path, height: int, width: int, crop_px: int) -> None:
+    if min(height, width) < crop_px:
+        raise RecipeError(f"{path}: {width} x {height} is smaller than crop_px {crop_px}")
+
+
+def random_crop(clip: Clip, size: int, rng: Generator) -> Clip:
+    top, left = (int(rng.integers(side - size + 1)) for side in clip.shape[1:3])
+    return clip[:, top : top + size, left : left + size]
+
+
+def make_pair(clip: Clip, config: DataConfig, rng: Generator) -> tuple[Tensor, Tensor]:
+    """Low and high as a Sample holds them. A single frame meets no video encoder."""
+    preset = PRESETS[list(config.mixture)[rng.choice(len(config.mixture), p=list(config.mixture.values()))]]
+    low = degrade_clip(clip, preset, Coding(config.codec if len(clip) > 1 else 0), rng)
+    return to_tensor([enlarge(frame, *clip.shape[1:3]) for frame in low]), to_tensor(list(clip))
+
+
+def open_samples(config: DataConfig, seed: int, length: int) -> Samples:
+    """Samples of everything but what is held out. Raises RecipeError for folders and lists that hold nothing."""
+    for name in config.mixture.keys() - PRESETS.keys():
+        near = difflib.get_close_matches(name, PRESETS, 1, 0)
+        raise RecipeError(f"data.mixture: unknown degradation {name!r}; did you mean {near[0]!r}?")
+    return Samples(find_sources(config)[0], config, seed, length)
+
+
+def held_out(config: DataConfig) -> list[tuple[Tensor, Tensor]]:
+    """Low and high of the last `holdout` pictures (or films) by name, each (T, 3, crop, crop) in [-1, 1].
+
+    The middle of each, the first frames of a film, degraded with fixed seeds: the same on every call. Files that cannot
+    be used are named and left out. Raises RecipeError when none is left.
+    """
+    pictures, films = find_sources(config)[1]
+    pairs = []
+    for number, path in enumerate(pictures or films):
+        rng = np.random.default_rng((HOLDOUT_SEED, number))
+        try:
+            picture = read_frames(path, 0, config.frames) if not pictures else read_picture(path)[None]
+            check_size(path, picture.shape[1], picture.shape[2], config.crop_px)
+        except (RecipeError, MediaError) as error:
+            log.error("held out, but passed over: %s", error)
+            continue
+        top, left = ((side - config.crop_px) // 2 for side in picture.shape[1:3])
+        clip = picture[:, top : top + config.crop_px, left : left + config.crop_px]
+        if len(clip) < config.frames:
+            clip = still_clip(picture[0], config.frames, config.crop_px, rng)
+        pairs.append(make_pair(np.ascontiguousarray(clip), config, rng))
+    if config.holdout and not pairs:
+        raise RecipeError(f"none of the {config.holdout} held-out files can be used; see above")
+    return pairs
+
+
+def collate(samples: list[Sample[str]]) -> Sample[list[str]]:
+    low, high = (torch.stack(tensors) for tensors in zip(*(sample[:2] for sample in samples), strict=True))
+    return Sample(low, high, [sample.caption for sample in samples])
+
+
+def batches(
+    samples: Dataset[Sample[str]], batch: int, first_step: int, workers: int, rank: int = 0, world: int = 1
+) -> Iterator[Sample[list[str]]]:
+    """Batches from step `first_step` on, in the order of the items: a resumed run reads what it would have read.
+
+    Step s takes `batch * world` items from number s * batch * world on; process `rank` of `world` gets its share of
+    them, so what a step sees does not depend on the number of processes. Ends before a step that would lack items.
+    """
+    step = batch * world
+    starts = range(first_step * step + rank * batch, len(samples) // step * step, step)  # type: ignore[arg-type]
     options: dict[str, Any] = {"multiprocessing_context": "spawn", "prefetch_factor": 4} if workers else {}
     return iter(
         DataLoader(
-            pairs, batch, sampler=order, num_workers=workers, worker_init_fn=_one_thread, drop_last=True, **options
+            samples,
+            batch_sampler=(list(range(start, start + batch)) for start in starts),
+            num_workers=workers,
+            worker_init_fn=_one_thread,
+            collate_fn=collate,
+            pin_memory=torch.cuda.is_available(),
+            **options,
         )
     )
 

@@ -1,7 +1,8 @@
 """Make a low-quality picture from a good one: the second-order degradation of Real-ESRGAN, as pure functions.
 
 A picture here is (H, W, 3) RGB float32 in [0, 1]; every random choice comes from the `rng` argument, so the same seed
-gives the same bits. Real-ESRGAN, https://arxiv.org/abs/2107.10833; the values are those OSEDiff trains with.
+gives the same bits. A bad `Camera` is drawn first, then it takes the picture; over a clip it stays the same and only
+its noise is fresh. Real-ESRGAN, https://arxiv.org/abs/2107.10833; the values are those OSEDiff trains with.
 """
 
 import math
@@ -12,10 +13,11 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from train.kernels import Blur, blur_kernel, sinc_kernel
+from train.kernels import Blur, Lens, Range, draw_lens, draw_ringing, kernel
 
 Image = NDArray[np.float32]
-Range = tuple[float, float]
+Size = tuple[int, int]
+"""(width, height) in pixels, as OpenCV wants it."""
 
 RESIZE_MODES = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC)
 
@@ -42,116 +44,178 @@ class Noise:
 
 @dataclass(frozen=True)
 class Stage:
+    """jpeg: range of the quality. The factor of the second stage is one of the final size."""
+
     blur: Blur
     resize: Resize
     noise: Noise
     jpeg: Range
 
 
+FIRST = Stage(Blur(sigma=(0.2, 3)), Resize(0.2, 0.7, 0.1, (0.15, 1.5)), Noise(0.5, (1, 30), (0.05, 3)), jpeg=(30, 95))
+SECOND = Stage(
+    Blur(sigma=(0.2, 1.5), chance=0.8),
+    Resize(0.3, 0.4, 0.3, (0.3, 1.2)),
+    Noise(0.5, (1, 25), (0.05, 2.5)),
+    jpeg=(30, 95),
+)
+
+
 @dataclass(frozen=True)
 class Degradation:
-    """One or two stages, then the final size. sinc: chance of a ringing filter around the last JPEG (two stages)."""
+    """One or two stages, then the final size; by default the paper's.
 
-    first: Stage
-    second: Stage | None = None
+    sinc: chance of a ringing filter around the last JPEG (two stages only). scale: how much smaller it gets.
+    """
+
+    first: Stage = FIRST
+    second: Stage | None = SECOND
     sinc: float = 0.8
     scale: int = 4
 
 
 KEEP = Resize(0, 0, 1, (1, 1))
 LIGHT = Degradation(
-    Stage(Blur(sigma=(0.2, 1.2), isotropic_only=True, sinc=0), KEEP, Noise(1, (0, 3), (0, 0)), (75, 97))
+    Stage(Blur(sigma=(0.2, 1.2), isotropic_only=True, sinc=0), KEEP, Noise(1, (0, 3), (0, 0)), (75, 97)), None
 )
 MEDIUM = Degradation(
-    Stage(Blur(sigma=(0.2, 2.0)), Resize(0.1, 0.4, 0.5, (0.4, 1.2)), Noise(0.5, (1, 12), (0.05, 1)), (50, 95))
+    Stage(Blur(sigma=(0.2, 2.0)), Resize(0.1, 0.4, 0.5, (0.4, 1.2)), Noise(0.5, (1, 12), (0.05, 1)), (50, 95)), None
 )
-HEAVY = Degradation(
-    Stage(Blur(sigma=(0.2, 3.0)), Resize(0.2, 0.7, 0.1, (0.15, 1.5)), Noise(0.5, (1, 30), (0.05, 3)), (30, 95)),
-    Stage(
-        Blur(sigma=(0.2, 1.5), chance=0.8),
-        Resize(0.3, 0.4, 0.3, (0.3, 1.2)),
-        Noise(0.5, (1, 25), (0.05, 2.5)),
-        (30, 95),
-    ),
-)
+HEAVY = Degradation()
 PRESETS = {"light": LIGHT, "medium": MEDIUM, "heavy": HEAVY}
+
+
+@dataclass(frozen=True)
+class Grain:
+    """level: sigma in [0, 1] of Gaussian noise, or the factor on Poisson noise. grey: the same in all channels."""
+
+    kind: str
+    level: float
+    grey: bool
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One stage as drawn. lens: None is sharp. jpeg: quality, None where the JPEG belongs to the end."""
+
+    lens: Lens | None
+    size: Size
+    mode: int
+    grain: Grain
+    jpeg: int | None
+
+
+@dataclass(frozen=True)
+class Camera:
+    """Everything about one degradation but the noise itself.
+
+    size, mode: of the last resize. ringing: sinc filter after it, or None. jpeg_last: whether the JPEG of quality
+    `jpeg` comes after that resize, or before it.
+    """
+
+    passes: tuple[Pass, ...]
+    size: Size
+    mode: int
+    ringing: Lens | None
+    jpeg_last: bool
+    jpeg: int
 
 
 def degrade(image: Image, settings: Degradation, rng: Generator) -> NDArray[np.uint8]:
     """The low-quality picture, (H / scale, W / scale, 3) uint8. Raises ValueError when a side does not divide."""
-    height, width = image.shape[:2]
+    return photograph(image, draw_camera(settings, image.shape[0], image.shape[1], rng), rng)
+
+
+def draw_camera(settings: Degradation, height: int, width: int, rng: Generator) -> Camera:
+    """Draw one for pictures of `height` x `width`. Raises ValueError when a side does not divide by the scale."""
     if height % settings.scale or width % settings.scale:
         raise ValueError(f"a {width} x {height} picture does not divide by the scale of {settings.scale}")
     small = (width // settings.scale, height // settings.scale)
     first, second = settings.first, settings.second
-    result = random_resize(blur(image, first.blur, rng), first.resize, (width, height), rng)
-    result = add_noise(result, first.noise, rng)
     if second is None:
         # area: what a camera or a good downscaler does
-        result = jpeg(cv2.resize(result, small, interpolation=cv2.INTER_AREA), first.jpeg, rng)
+        one = draw_pass(first, (width, height), None, rng)
+        return Camera((one,), small, cv2.INTER_AREA, None, True, draw_quality(first.jpeg, rng))
+    return Camera(
+        passes=(
+            draw_pass(first, (width, height), draw_quality(first.jpeg, rng), rng),
+            draw_pass(second, small, None, rng),
+        ),
+        size=small,
+        mode=RESIZE_MODES[rng.integers(3)],
+        ringing=draw_ringing(rng) if rng.random() < settings.sinc else None,
+        jpeg_last=bool(rng.random() < 0.5),
+        jpeg=draw_quality(second.jpeg, rng),
+    )
+
+
+def draw_pass(settings: Stage, reference: Size, quality: int | None, rng: Generator) -> Pass:
+    """reference: the size whose multiple the stage resizes to."""
+    lens = draw_lens(settings.blur, rng)
+    low, high = settings.resize.factor
+    choice = rng.choice(3, p=(settings.resize.up, settings.resize.down, settings.resize.keep))
+    factor = 1.0 if choice == 2 else rng.uniform(*((1, high), (low, 1))[choice])
+    size = (max(1, int(reference[0] * factor)), max(1, int(reference[1] * factor)))
+    mode = RESIZE_MODES[rng.integers(3)]
+    grey = bool(rng.random() < settings.noise.grey)
+    if rng.random() < settings.noise.gaussian:
+        grain = Grain("gaussian", rng.uniform(*settings.noise.sigma) / 255, grey)
     else:
-        result = jpeg(result, first.jpeg, rng)
-        result = random_resize(blur(result, second.blur, rng), second.resize, small, rng)
-        result = finish(add_noise(result, second.noise, rng), settings, second.jpeg, small, rng)
-    return np.rint(np.clip(result, 0, 1) * 255).astype(np.uint8)
+        grain = Grain("poisson", rng.uniform(*settings.noise.poisson_scale), grey)
+    return Pass(lens, size, mode, grain, quality)
 
 
-def finish(image: Image, settings: Degradation, quality: Range, size: tuple[int, int], rng: Generator) -> Image:
-    """The end of the second stage: resize and sinc before the JPEG, or after it, half the time each."""
-    kernel = sinc_kernel(_odd(rng, 7, 21), rng.uniform(math.pi / 3, math.pi)) if rng.random() < settings.sinc else None
-
-    def to_size(x: Image) -> Image:
-        x = cv2.resize(x, size, interpolation=RESIZE_MODES[rng.integers(3)])
-        return x if kernel is None else cv2.filter2D(x, -1, kernel, borderType=cv2.BORDER_REFLECT)
-
-    if rng.random() < 0.5:
-        return jpeg(to_size(image), quality, rng)
-    return to_size(jpeg(image, quality, rng))
+def draw_quality(quality: Range, rng: Generator) -> int:
+    return round(rng.uniform(*quality))
 
 
-def blur(image: Image, settings: Blur, rng: Generator) -> Image:
-    if rng.random() >= settings.chance:
+def photograph(image: Image, camera: Camera, rng: Generator) -> NDArray[np.uint8]:
+    """What `camera` makes of the picture, (height, width, 3) uint8 of its size. rng: the noise only."""
+    for one in camera.passes:
+        image = add_noise(resize(blur(image, one.lens), one.size, one.mode), one.grain, rng)
+        image = image if one.jpeg is None else jpeg(image, one.jpeg)
+    if camera.jpeg_last:
+        image = jpeg(blur(resize(image, camera.size, camera.mode), camera.ringing), camera.jpeg)
+    else:
+        image = blur(resize(jpeg(image, camera.jpeg), camera.size, camera.mode), camera.ringing)
+    return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+
+
+def blur(image: Image, lens: Lens | None) -> Image:
+    if lens is None:
         return image
-    return cv2.filter2D(image, -1, blur_kernel(settings, _odd(rng, 7, 21), rng), borderType=cv2.BORDER_REFLECT)
+    return cv2.filter2D(image, -1, kernel(lens), borderType=cv2.BORDER_REFLECT_101)
 
 
-def random_resize(image: Image, settings: Resize, reference: tuple[int, int], rng: Generator) -> Image:
-    """Resize to a random factor of `reference` (width, height)."""
-    low, high = settings.factor
-    choice = rng.choice(3, p=(settings.up, settings.down, settings.keep))
-    factor = (rng.uniform(1, high), rng.uniform(low, 1), 1.0)[choice] if choice < 2 else 1.0
-    size = (max(1, round(reference[0] * factor)), max(1, round(reference[1] * factor)))
-    if size == (image.shape[1], image.shape[0]):
-        return image
-    return np.clip(cv2.resize(image, size, interpolation=RESIZE_MODES[rng.integers(3)]), 0, 1)
+def resize(image: Image, size: Size, mode: int) -> Image:
+    # all modes leave a picture of the right size as it is
+    return image if size == (image.shape[1], image.shape[0]) else cv2.resize(image, size, interpolation=mode)
 
 
-def add_noise(image: Image, settings: Noise, rng: Generator) -> Image:
-    grey = rng.random() < settings.grey
-    if rng.random() < settings.gaussian:
-        shape = (*image.shape[:2], 1) if grey else image.shape
-        noise = rng.standard_normal(shape, dtype=np.float32) * np.float32(rng.uniform(*settings.sigma) / 255)
-        return np.clip(image + noise, 0, 1)
-    return np.clip(image + _poisson(image, grey, rng) * np.float32(rng.uniform(*settings.poisson_scale)), 0, 1)
+def add_noise(image: Image, grain: Grain, rng: Generator) -> Image:
+    """Clipped to [0, 1]."""
+    if grain.kind == "gaussian":
+        noise = rng.standard_normal((*image.shape[:2], 1 if grain.grey else 3), dtype=np.float32)
+    else:
+        noise = poisson_noise(image, grain.grey, rng)
+    return np.clip(image + noise * np.float32(grain.level), 0, 1)
 
 
-def _poisson(image: Image, grey: bool, rng: Generator) -> Image:
+def poisson_noise(image: Image, grey: bool, rng: Generator) -> Image:
     """Shot noise of zero mean, with as many photons at white as the picture has levels (rounded up to a power of 2)."""
-    clean = np.rint(np.clip(image, 0, 1) * 255) / 255  # a ringing kernel may have left [0, 1]
+    clean = np.clip(image, 0, 1)  # a ringing kernel or a cubic may have left it
     if grey:
-        clean = cv2.cvtColor(clean.astype(np.float32), cv2.COLOR_RGB2GRAY)[..., None]
-    levels = 2 ** math.ceil(math.log2(max(2, len(np.unique(np.rint(clean * 255))))))
-    return (rng.poisson(clean * levels) / levels - clean).astype(np.float32)
+        clean = cv2.cvtColor(clean, cv2.COLOR_RGB2GRAY)[..., None]
+    levels = np.rint(clean * 255).astype(np.uint8)
+    photons = 2 ** math.ceil(math.log2(np.count_nonzero(np.bincount(levels.ravel(), minlength=256))))
+    mean = levels * np.float64(photons / 255)
+    return ((rng.poisson(mean) - mean) / photons).astype(np.float32)
 
 
-def jpeg(image: Image, quality: Range, rng: Generator) -> Image:
-    """Through a real JPEG encoder (4:2:0) at a random quality and back."""
+def jpeg(image: Image, quality: int) -> Image:
+    """Through a real JPEG encoder (4:2:0) and back."""
     levels = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
-    code = cv2.imencode(".jpg", levels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, round(rng.uniform(*quality))])[1]
-    decoded = cv2.imdecode(code, cv2.IMREAD_COLOR)
+    code = cv2.imencode(".jpg", levels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    decoded = cv2.imdecode(code, cv2.IMREAD_COLOR_RGB)
     assert decoded is not None
-    return decoded[..., ::-1].astype(np.float32) / 255
-
-
-def _odd(rng: Generator, low: int, high: int) -> int:
-    return int(rng.integers((low - 1) // 2, (high - 1) // 2 + 1)) * 2 + 1
+    return decoded.astype(np.float32) / np.float32(255)

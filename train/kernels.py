@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 Kernel = NDArray[np.float32]
 Range = tuple[float, float]
 
-# isotropic, anisotropic, generalised isotropic, generalised anisotropic, plateau isotropic, plateau anisotropic
-SHAPE_CHANCES = (0.45, 0.25, 0.12, 0.03, 0.12, 0.03)
+KINDS = ("gaussian", "anisotropic", "generalised", "generalised anisotropic", "plateau", "plateau anisotropic")
+KIND_CHANCES = (0.45, 0.25, 0.12, 0.03, 0.12, 0.03)
+SIZES = tuple(range(7, 22, 2))
 
 
 @dataclass(frozen=True)
@@ -27,28 +28,51 @@ class Blur:
     isotropic_only: bool = False
 
 
-def blur_kernel(settings: Blur, size: int, rng: Generator) -> Kernel:
-    """Draw a kernel of `size` x `size` from the mixture. Returns float32."""
+@dataclass(frozen=True)
+class Lens:
+    """One kernel in words. sigma: along its axes, in pixels; angle: of the first axis; beta: of the flanks."""
+
+    size: int
+    kind: str
+    sigma: tuple[float, float] = (0.0, 0.0)
+    angle: float = 0.0
+    beta: float = 1.0
+    cutoff: float = 0.0
+
+
+def draw_lens(settings: Blur, rng: Generator) -> Lens | None:
+    """Draw a kernel from the mixture, or none where the picture stays sharp."""
+    if rng.random() >= settings.chance:
+        return None
+    size = int(rng.choice(SIZES))
     if rng.random() < settings.sinc:
-        return sinc_kernel(size, rng.uniform(math.pi / (3 if size < 13 else 5), math.pi))
-    shape = 0 if settings.isotropic_only else int(rng.choice(6, p=SHAPE_CHANCES))
-    sigma_x = rng.uniform(*settings.sigma)
-    isotropic = shape % 2 == 0
-    sigma_y, angle = (sigma_x, 0.0) if isotropic else (rng.uniform(*settings.sigma), rng.uniform(-math.pi, math.pi))
-    distance = mahalanobis(size, sigma_x, sigma_y, angle)
-    if shape < 2:
-        kernel = np.exp(-0.5 * distance)
-    elif shape < 4:
-        kernel = np.exp(-0.5 * distance ** _beta(settings.beta_generalised, rng))
-    else:
-        kernel = 1 / (distance ** _beta(settings.beta_plateau, rng) + 1)
-    return (kernel / kernel.sum()).astype(np.float32)
+        return Lens(size, "sinc", cutoff=rng.uniform(math.pi / (3 if size < 13 else 5), math.pi))
+    kind = KINDS[0 if settings.isotropic_only else rng.choice(len(KINDS), p=KIND_CHANCES)]
+    along = across = rng.uniform(*settings.sigma)
+    angle = 0.0
+    if "anisotropic" in kind:
+        across, angle = rng.uniform(*settings.sigma), rng.uniform(-math.pi, math.pi)
+    beta = 1.0
+    if "generalised" in kind:
+        beta = rng.uniform(*settings.beta_generalised)
+    elif "plateau" in kind:
+        beta = rng.uniform(*settings.beta_plateau)
+    return Lens(size, kind, (along, across), angle, beta)
 
 
-def _beta(bounds: Range, rng: Generator) -> float:
-    """Below and above 1 equally often, as the bounds are not symmetric about it."""
-    low, high = bounds
-    return rng.uniform(low, 1) if low < 1 and rng.random() < 0.5 else rng.uniform(1, high)
+def draw_ringing(rng: Generator) -> Lens:
+    """The filter around the last JPEG: sinc with a cutoff of U(pi / 3, pi), whatever its size."""
+    return Lens(int(rng.choice(SIZES)), "sinc", cutoff=rng.uniform(math.pi / 3, math.pi))
+
+
+def kernel(lens: Lens) -> Kernel:
+    """(size, size) float32 of sum 1. Real-ESRGAN, https://arxiv.org/abs/2107.10833, section 3.1."""
+    if lens.kind == "sinc":
+        return sinc_kernel(lens.size, lens.cutoff)
+    distance = mahalanobis(lens.size, *lens.sigma, lens.angle)
+    flank = distance**lens.beta
+    weight = 1 / (flank + 1) if "plateau" in lens.kind else np.exp(-0.5 * flank)
+    return (weight / weight.sum()).astype(np.float32)
 
 
 def mahalanobis(size: int, sigma_x: float, sigma_y: float, angle: float) -> NDArray[np.float64]:
@@ -64,6 +88,6 @@ def sinc_kernel(size: int, cutoff: float) -> Kernel:
     axis = np.arange(size) - size // 2
     radius = np.hypot(*np.meshgrid(axis, axis))
     radius[size // 2, size // 2] = 1  # replaced below; avoids 0 / 0
-    kernel = cutoff * torch.special.bessel_j1(torch.from_numpy(cutoff * radius)).numpy() / (2 * math.pi * radius)
-    kernel[size // 2, size // 2] = cutoff**2 / (4 * math.pi)
-    return (kernel / kernel.sum()).astype(np.float32)
+    weight = cutoff * torch.special.bessel_j1(torch.from_numpy(cutoff * radius)).numpy() / (2 * math.pi * radius)
+    weight[size // 2, size // 2] = cutoff**2 / (4 * math.pi)
+    return (weight / weight.sum()).astype(np.float32)

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from image_core.autoencoder import LiteAutoencoder
 from image_core.generator import Generator
-from image_core.images import to_tensor
 from train.config import LoopConfig, Recipe
-from train.data import Pairs, batches, list_pictures
+from train.data import batches, open_samples
 from train.lite import BlockLatent, block_basis, build_generator, start_from_blocks
 from train.losses import charbonnier
 from train.state import TrainState
 
+BASIS_CROPS = 512
 Report = Callable[[dict[str, float]], None]
 
 
@@ -29,9 +29,9 @@ def run(recipe: Recipe, out: Path, report: Report) -> TrainState:
     """
     config = recipe.loop
     torch.manual_seed(config.seed)
-    paths = list_pictures(Path(recipe.data.folder))
-    pairs = Pairs(paths[: len(paths) - recipe.data.holdout], recipe.data, config.seed, config.steps * config.batch)
-    target = BlockLatent(*block_basis([to_tensor([i])[0] for i in pairs.images], recipe.model.latent_channels))
+    samples = open_samples(recipe.data, config.seed, config.steps * config.batch)
+    crops = [samples[n].high[0] for n in range(min(BASIS_CROPS, len(samples)))]
+    target = BlockLatent(*block_basis(crops, recipe.model.latent_channels))
     generator = build_generator(recipe.model).to(memory_format=torch.channels_last)
     start_from_blocks(generator, target)
     optimizer = torch.optim.AdamW(generator.parameters(), config.learning_rate, weight_decay=config.weight_decay)
@@ -41,7 +41,8 @@ def run(recipe: Recipe, out: Path, report: Report) -> TrainState:
 
     text = torch.zeros(1, 1, recipe.model.prompt_width)  # the embedded model reads no words
     started, first, running = time.monotonic(), state.step, torch.zeros(2)
-    for low, high in batches(pairs, config.batch, state.step, recipe.data.workers):
+    for sample in batches(samples, config.batch, state.step, recipe.data.workers):
+        low, high = sample.low.flatten(0, 1), sample.high.flatten(0, 1)
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * schedule(state.step, config)
         with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):

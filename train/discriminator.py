@@ -1,0 +1,53 @@
+"""An adversary trained from scratch beside the generator: for texture where no pretrained network may judge.
+
+Optional. Patches as in pix2pix (https://arxiv.org/abs/1611.07004), kept in bounds by spectral normalisation
+(https://arxiv.org/abs/1802.05957), hinge losses, and the features matched as in pix2pixHD
+(https://arxiv.org/abs/1711.11585, eq. 4).
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.parametrizations import spectral_norm
+
+
+class PatchDiscriminator(nn.Module):
+    """Tells real patches from made ones: one verdict per 8 x 8 pixels. 0.7 M parameters at the default widths."""
+
+    def __init__(self, widths: Sequence[int] = (32, 64, 128, 256)) -> None:
+        """widths: channels by depth; every layer but the first halves the size."""
+        super().__init__()
+        sizes = (3, *widths)
+        self.layers = nn.ModuleList(
+            spectral_norm(nn.Conv2d(before, after, 4 if depth else 3, 2 if depth else 1, 1))
+            for depth, (before, after) in enumerate(zip(sizes, widths, strict=False))
+        )
+        self.verdict = spectral_norm(nn.Conv2d(widths[-1], 1, 3, padding=1))
+
+    def forward(self, picture: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """picture: (B, 3, H, W) in [-1, 1], sides of at least 16.
+
+        Returns the verdicts (B, 1, h, w), above 0 for real, and the features of every layer.
+        """
+        features = []
+        for layer in self.layers:
+            picture = F.leaky_relu(layer(picture), 0.2)
+            features.append(picture)
+        return self.verdict(picture), features
+
+
+def hinge_discriminator(real: Tensor, fake: Tensor) -> Tensor:
+    """Scalar: 0 once every verdict on real is above 1 and on fake below -1; 2 when it knows nothing."""
+    return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+
+
+def hinge_generator(fake: Tensor) -> Tensor:
+    """Scalar, unbounded: minus the mean verdict on what the generator made."""
+    return -fake.mean()
+
+
+def feature_matching(real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:
+    """Mean absolute difference of the features, each layer with the same weight. Scalar; no gradient reaches `real`."""
+    return torch.stack([F.l1_loss(b, a.detach()) for a, b in zip(real, fake, strict=True)]).mean()
