@@ -1,6 +1,8 @@
 """What training punishes: each loss is zero where it should be, and pulls the right way."""
 
+import cv2
 import lpips
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -8,6 +10,12 @@ from torchvision.models import alexnet, vgg16
 
 from image_core.errors import CheckpointError
 from image_core.perceptual import load_lpips, unit_length
+from osediff_video.flow import warp as flow_warp
+from train.discriminator import PatchDiscriminator, feature_matching, hinge_discriminator, hinge_generator
+from train.losses import charbonnier
+from train.warp import truth_motion, warp, warp_consistency
+
+# --- perception ---------------------------------------------------------------------------------------------------
 
 
 def noise(seed, *shape):
@@ -82,3 +90,154 @@ def test_lpips_refuses_what_it_cannot_compare(backbone):
         distance(noise(0, 1, 3, 64, 64), noise(0, 1, 3, 64, 48))
     with pytest.raises(ValueError, match="32"):
         distance(noise(0, 1, 3, 16, 64), noise(0, 1, 3, 16, 64))
+
+
+# --- pixels -------------------------------------------------------------------------------------------------------
+
+
+def test_charbonnier_is_the_absolute_error_with_a_round_bottom():
+    assert charbonnier(torch.zeros(2, 3), torch.zeros(2, 3)).item() == pytest.approx(1e-3)
+    assert charbonnier(torch.ones(2, 3), torch.zeros(2, 3)).item() == pytest.approx((1 + 1e-6) ** 0.5)
+    with pytest.raises(ValueError, match="match"):
+        charbonnier(torch.zeros(2, 3), torch.zeros(1, 3))
+
+
+# --- the adversary ------------------------------------------------------------------------------------------------
+
+
+def test_hinge_losses_by_hand():
+    real, fake = torch.tensor([2.0, 0.0, -1.0]), torch.tensor([-2.0, 0.0, 1.0])
+    assert hinge_discriminator(real, fake).item() == pytest.approx((0 + 1 + 2) / 3 + (0 + 1 + 2) / 3)
+    assert hinge_discriminator(torch.ones(4), -torch.ones(4)) == 0
+    assert hinge_generator(fake).item() == pytest.approx(1 / 3)
+
+
+def test_feature_matching_pulls_the_made_picture_only():
+    real, fake = ([noise(s, 2, 4, 8, 8).requires_grad_(), noise(s + 1, 2, 8, 4, 4).requires_grad_()] for s in (0, 5))
+    loss = feature_matching(real, fake)
+    expected = torch.stack([(a - b).abs().mean() for a, b in zip(real, fake, strict=True)]).mean()
+    assert loss.item() == pytest.approx(expected.item()) and feature_matching(real, real) == 0
+    loss.backward()
+    assert all(f.grad is not None and f.grad.abs().sum() > 0 for f in fake) and all(r.grad is None for r in real)
+
+
+def test_the_discriminator_is_small_bounded_and_judges_patches():
+    torch.manual_seed(0)
+    adversary = PatchDiscriminator()
+    assert sum(p.numel() for p in adversary.parameters()) < 1e6
+    verdict, features = adversary(noise(0, 2, 3, 64, 48))
+    assert verdict.shape == (2, 1, 8, 6) and [f.shape[1] for f in features] == [32, 64, 128, 256]
+    for _ in range(30):  # power iteration runs in training mode
+        adversary(noise(0, 1, 3, 32, 32))
+    for layer in [*adversary.layers, adversary.verdict]:
+        assert torch.linalg.matrix_norm(layer.weight.flatten(1), 2).item() == pytest.approx(1, abs=0.05)
+    # a change in one corner is no business of the patch in the other
+    changed = noise(0, 2, 3, 64, 48)
+    changed[..., :4, :4] = 0
+    difference = (adversary.eval()(changed)[0] - adversary(noise(0, 2, 3, 64, 48))[0]).abs()
+    assert difference[..., 0, 0].min() > 0 and difference[..., -1, -1].max() == 0
+
+
+def test_the_discriminator_learns_to_tell_sharp_from_soft():
+    torch.manual_seed(0)
+    adversary = PatchDiscriminator((8, 16, 32))
+    optimizer = torch.optim.Adam(adversary.parameters(), 2e-3)
+    for step in range(60):
+        real = noise(step, 4, 3, 32, 32)
+        fake = nn.functional.avg_pool2d(real, 3, 1, 1)
+        loss = hinge_discriminator(adversary(real)[0], adversary(fake)[0])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 1  # 2 knows nothing
+    assert adversary(real)[0].mean() > 0 > adversary(fake)[0].mean()
+
+
+# --- steadiness ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def panned():
+    """(1, 3, 3, 48, 64): a textured picture that moves by (2, 1) pixels a frame."""
+    rng = np.random.default_rng(0)
+    texture = cv2.GaussianBlur(rng.random((80, 96, 3)).astype(np.float32), (0, 0), 1.5)
+    texture = (texture - texture.min()) / np.ptp(texture)
+    frames = np.stack([texture[8 - t : 56 - t, 10 - 2 * t : 74 - 2 * t] for t in range(3)])
+    return torch.from_numpy(frames).permute(0, 3, 1, 2)[None] * 2 - 1
+
+
+def test_the_flow_of_the_truth_is_found_and_trusted(panned):
+    flow, trust = truth_motion(panned)
+    assert flow.shape == (1, 2, 2, 48, 64) and trust.shape == (1, 2, 1, 48, 64)
+    inner = flow[..., 8:-8, 8:-8]
+    assert inner[0, :, 0].median() == pytest.approx(-2, abs=0.1)  # where each pixel was
+    assert inner[0, :, 1].median() == pytest.approx(-1, abs=0.1)
+    assert trust[..., 8:-8, 8:-8].mean() > 0.8 and trust[..., 0, 0].max() == 0  # the corner was not in the picture
+
+
+def test_zero_for_outputs_that_move_exactly_with_the_flow(panned):
+    flow, _ = truth_motion(panned)
+    frames = [noise(1, 1, 3, 48, 64)]
+    for t in range(2):
+        frames.append(warp(frames[-1], flow[:, t]))
+    outputs = torch.stack(frames, 1)
+    assert warp_consistency(outputs, panned).item() < 1e-6
+    assert warp_consistency(panned, panned) == 0
+    assert warp_consistency(torch.zeros_like(panned), panned) == 0
+
+
+def test_flicker_costs_more_the_stronger_it_is(panned):
+    flicker = noise(2, 1, 3, 3, 48, 64)
+    losses = [warp_consistency(panned + s * flicker, panned).item() for s in (0, 0.1, 0.2, 0.4)]
+    assert losses == sorted(losses) and losses[0] == 0 and losses[1] > 0.01
+    frozen = panned[:, :1].expand_as(panned)  # steady, but not along the motion
+    assert warp_consistency(frozen, panned) > 0.05
+
+
+def test_the_gradient_matches_finite_differences(panned):
+    truth = panned.double()
+    outputs = (truth + 0.2 * noise(3, 1, 3, 3, 48, 64).double()).requires_grad_()
+    warp_consistency(outputs, truth).backward()
+    gradient = outputs.grad
+    assert gradient is not None and (gradient.abs().amax((0, 2, 3, 4)) > 0).all()  # every frame of the clip is moved
+    for seed in range(5):
+        direction = torch.randn(outputs.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+        step = 1e-7
+        with torch.no_grad():
+            above, below = (warp_consistency(outputs + s * step * direction, truth) for s in (1, -1))
+        assert ((above - below) / (2 * step)).item() == pytest.approx((gradient * direction).sum().item(), rel=1e-3)
+
+
+def test_following_the_gradient_calms_flicker(panned):
+    outputs = (panned + 0.3 * noise(4, 1, 3, 3, 48, 64)).requires_grad_()
+    optimizer = torch.optim.Adam([outputs], 0.02)
+    first = warp_consistency(outputs, panned).item()
+    for _ in range(20):
+        optimizer.zero_grad()
+        warp_consistency(outputs, panned).backward()
+        optimizer.step()
+    assert warp_consistency(outputs, panned).item() < first / 2
+
+
+def test_a_cut_and_an_occlusion_cost_nothing(panned):
+    cut = torch.cat([panned[:, :1], noise(5, 1, 1, 3, 48, 64), noise(6, 1, 1, 3, 48, 64)], 1)
+    _, trust = truth_motion(cut)
+    assert trust.mean() < 0.1
+    covered = panned.clone()
+    covered[:, 1:, :, 16:32, 24:40] = 1  # a white square that was not there before
+    outputs = covered.clone()
+    outputs[:, 1, :, 18:30, 26:38] -= 0.5  # whatever the output shows behind it
+    assert warp_consistency(outputs[:, :2], covered[:, :2]) < 0.1 * warp_consistency(outputs[:, :2], panned[:, :2])
+
+
+def test_the_torch_warp_is_the_one_of_the_flow_module(panned):
+    flow = noise(7, 1, 2, 48, 64) * 3
+    ours = warp(panned[:, 0], flow)[0].permute(1, 2, 0).numpy()
+    theirs = flow_warp(np.ascontiguousarray(panned[0, 0].permute(1, 2, 0).numpy()), flow[0].permute(1, 2, 0).numpy())
+    assert np.abs(ours - theirs)[6:-6, 6:-6].max() < 0.03  # OpenCV looks up at 1/32 pixel
+
+
+def test_wrong_shapes_are_refused():
+    for outputs, truth in [((1, 3, 3, 32, 32), (1, 2, 3, 32, 32)), ((1, 1, 3, 32, 32), (1, 1, 3, 32, 32))]:
+        with pytest.raises(ValueError, match="at least 2"):
+            warp_consistency(torch.zeros(outputs), torch.zeros(truth))
