@@ -25,6 +25,7 @@ from train.sources import Sources, caption, find_sources, read_picture
 from train.stills import still_clip
 
 HOLDOUT_SEED = 2026
+MOST_DRAWS = 100  # for one item: when fewer files exist than may be bad, and all of them are
 Words = TypeVar("Words", str, list[str])
 log = logging.getLogger(__name__)
 
@@ -91,7 +92,7 @@ class Samples(Dataset[Sample[str]]):
         holds must not depend on the items before.
         """
         pictures, films = self.sources
-        for _ in range(self.config.most_bad + 1):
+        for _ in range(MOST_DRAWS):
             from_film = bool(films) and (not pictures or rng.random() < self.config.clip_share)
             files = films if from_film else pictures
             path = files[rng.integers(len(files))]
