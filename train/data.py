@@ -24,7 +24,11 @@ from train.film import Clip, Coding, degrade_clip
 from train.sources import Sources, caption, find_sources, read_picture
 from train.stills import still_clip
 
+CLEAN = "clean"
+"""The degradation that leaves a picture as it is, for a base model that never sees a bad one."""
+
 HOLDOUT_SEED = 2026
+HELD_OUT_PX = 512
 MOST_DRAWS = 100  # for one item: when fewer files exist than may be bad, and all of them are
 Words = TypeVar("Words", str, list[str])
 log = logging.getLogger(__name__)
@@ -140,44 +144,66 @@ def random_crop(clip: Clip, size: int, rng: Generator) -> Clip:
 
 
 def make_pair(clip: Clip, config: DataConfig, rng: Generator) -> tuple[Tensor, Tensor]:
-    """Low and high as a Sample holds them. A single frame meets no video encoder."""
-    preset = PRESETS[list(config.mixture)[rng.choice(len(config.mixture), p=list(config.mixture.values()))]]
-    low = degrade_clip(clip, preset, Coding(config.codec if len(clip) > 1 else 0), rng)
-    return to_tensor([enlarge(frame, *clip.shape[1:3]) for frame in low]), to_tensor(list(clip))
+    """Low and high as a Sample holds them, of the sides of `clip`. A single frame meets no video encoder."""
+    high = to_tensor(list(clip))
+    name = list(config.mixture)[rng.choice(len(config.mixture), p=list(config.mixture.values()))]
+    if name == CLEAN:
+        return high, high
+    low = degrade_clip(clip, PRESETS[name], Coding(config.codec if len(clip) > 1 else 0), rng)
+    return to_tensor([enlarge(frame, *clip.shape[1:3]) for frame in low]), high
 
 
 def open_samples(config: DataConfig, seed: int, length: int) -> Samples:
     """Samples of everything but what is held out. Raises RecipeError for folders and lists that hold nothing."""
-    for name in config.mixture.keys() - PRESETS.keys():
-        near = difflib.get_close_matches(name, PRESETS, 1, 0)
-        raise RecipeError(f"data.mixture: unknown degradation {name!r}; did you mean {near[0]!r}?")
+    known = (*PRESETS, CLEAN)
+    for name in config.mixture:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1, 0)
+            raise RecipeError(f"data.mixture: unknown degradation {name!r}; did you mean {near[0]!r}?")
     return Samples(find_sources(config)[0], config, seed, length)
 
 
 def held_out(config: DataConfig) -> list[tuple[Tensor, Tensor]]:
-    """Low and high of the last `holdout` pictures (or films) by name, each (T, 3, crop, crop) in [-1, 1].
+    """Low and high of the last `holdout` pictures by name (first frames of films, where there are no pictures).
 
-    The middle of each, the first frames of a film, degraded with fixed seeds: the same on every call. Files that cannot
-    be used are named and left out. Raises RecipeError when none is left.
+    Each (3, H, W) in [-1, 1]: the middle, sides at most 512 and multiples of 8, degraded with fixed seeds: the same on
+    every call. Files that cannot be used are named and left out. Raises RecipeError when none is left.
     """
-    pictures, films = find_sources(config)[1]
     pairs = []
-    for number, path in enumerate(pictures or films):
-        rng = np.random.default_rng((HOLDOUT_SEED, number))
-        try:
-            picture = read_frames(path, 0, config.frames) if not pictures else read_picture(path)[None]
-            check_size(path, picture.shape[1], picture.shape[2], config.crop_px)
-        except (RecipeError, MediaError) as error:
-            log.error("held out, but passed over: %s", error)
-            continue
-        top, left = ((side - config.crop_px) // 2 for side in picture.shape[1:3])
-        clip = picture[:, top : top + config.crop_px, left : left + config.crop_px]
-        if len(clip) < config.frames:
-            clip = still_clip(picture[0], config.frames, config.crop_px, rng)
-        pairs.append(make_pair(np.ascontiguousarray(clip), config, rng))
-    if config.holdout and not pairs:
-        raise RecipeError(f"none of the {config.holdout} held-out files can be used; see above")
+    held = find_sources(config)[1]
+    for number, picture in enumerate(middles(held, config) if config.holdout else []):
+        low, high = make_pair(picture[None], config, np.random.default_rng((HOLDOUT_SEED, number)))
+        pairs.append((low[0], high[0]))
     return pairs
+
+
+def training_pictures(config: DataConfig, most: int = 256) -> list[Tensor]:
+    """The middle of up to `most` training pictures, evenly spread over all, each (3, H, W) in [-1, 1].
+
+    For what is measured on the material before training. Raises RecipeError when none can be used.
+    """
+    sources = find_sources(config)[0]
+    spread = Sources(*(files[:: max(1, -(-len(files) // most))] for files in sources))
+    return [to_tensor([picture])[0] for picture in middles(spread, config)]
+
+
+def middles(sources: Sources, config: DataConfig) -> list[NDArray[np.uint8]]:
+    """The middle of each picture, or of each film's first frame. Unusable ones are named; RecipeError if all are."""
+    found = []
+    for path in sources.pictures or sources.films:
+        try:
+            picture = read_picture(path) if sources.pictures else read_frames(path, 0, 1)[0]
+            check_size(path, picture.shape[0], picture.shape[1], config.crop_px)
+        except (RecipeError, MediaError) as error:
+            log.error("passed over: %s", error)
+            last = error
+            continue
+        height, width = (min(side, HELD_OUT_PX) // 8 * 8 for side in picture.shape[:2])
+        top, left = (picture.shape[0] - height) // 2, (picture.shape[1] - width) // 2
+        found.append(np.ascontiguousarray(picture[top : top + height, left : left + width]))
+    if not found:
+        raise RecipeError(f"none of these {len(sources.pictures or sources.films)} files can be used; the last: {last}")
+    return found
 
 
 def collate(samples: list[Sample[str]]) -> Sample[list[str]]:

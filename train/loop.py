@@ -13,12 +13,11 @@ from torch import Tensor
 from image_core.autoencoder import LiteAutoencoder
 from image_core.generator import Generator
 from train.config import LoopConfig, Recipe
-from train.data import batches, open_samples
+from train.data import batches, open_samples, training_pictures
 from train.lite import BlockLatent, block_basis, build_generator, start_from_blocks
 from train.losses import charbonnier
 from train.state import TrainState
 
-BASIS_CROPS = 512
 Report = Callable[[dict[str, float]], None]
 
 
@@ -30,8 +29,7 @@ def run(recipe: Recipe, out: Path, report: Report) -> TrainState:
     config = recipe.loop
     torch.manual_seed(config.seed)
     samples = open_samples(recipe.data, config.seed, config.steps * config.batch)
-    crops = [samples[n].high[0] for n in range(min(BASIS_CROPS, len(samples)))]
-    target = BlockLatent(*block_basis(crops, recipe.model.latent_channels))
+    target = BlockLatent(*block_basis(training_pictures(recipe.data), recipe.model.latent_channels))
     generator = build_generator(recipe.model).to(memory_format=torch.channels_last)
     start_from_blocks(generator, target)
     optimizer = torch.optim.AdamW(generator.parameters(), config.learning_rate, weight_decay=config.weight_decay)
