@@ -36,7 +36,7 @@ class Coding:
 
     chance: float = 1.0
     quality: dict[str, Range] = field(
-        default_factory=lambda: {"libx264": (18, 36), "libx265": (20, 38), "mpeg4": (2, 20)}
+        default_factory=lambda: {"libx264": (18, 35), "libx265": (20, 37), "mpeg4": (2, 12)}
     )
 
 
