@@ -208,6 +208,14 @@ def test_the_gradient_matches_finite_differences(panned):
         assert ((above - below) / (2 * step)).item() == pytest.approx((gradient * direction).sum().item(), rel=1e-3)
 
 
+def test_half_precision_outputs_are_placed_as_exactly(panned):
+    outputs = (panned + 0.2 * noise(3, 1, 3, 3, 48, 64)).bfloat16().requires_grad_()
+    loss = warp_consistency(outputs, panned)
+    assert loss.dtype == torch.float32 and torch.equal(loss, warp_consistency(outputs.float(), panned))
+    loss.backward()
+    assert outputs.grad is not None and outputs.grad.dtype == torch.bfloat16
+
+
 def test_following_the_gradient_calms_flicker(panned):
     outputs = (panned + 0.3 * noise(4, 1, 3, 3, 48, 64)).requires_grad_()
     optimizer = torch.optim.Adam([outputs], 0.02)

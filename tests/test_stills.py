@@ -34,7 +34,8 @@ def test_what_is_too_fine_vanishes_instead_of_aliasing():
 
 def test_a_standing_camera_shows_the_picture_itself(waves):
     seen = look(waves, view(64, 1, 0, (100.5, 90.5)), 64)
-    assert np.abs(seen.astype(int) - waves[59:123, 69:133]).max() <= 1
+    error = np.abs(seen.astype(int) - waves[59:123, 69:133])[3:-3, 3:-3]  # at the border the kernel is cut off
+    assert error.mean() < 1 and error.max() <= 4
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (64, 300), (70, 66), (400, 300)])
@@ -47,10 +48,11 @@ def test_the_camera_never_leaves_the_picture_and_never_jumps(height, width):
         seen = np.stack([view @ corners for view in path])
         assert seen.min() > -1e-6 and seen[:, 0].max() < width - 1 + 1e-6 and seen[:, 1].max() < height - 1 + 1e-6
         density = [np.sqrt(np.linalg.det(view[:, :2])) for view in path]
-        assert min(density) > 0.9 and max(density) < MOST_PIXELS_PER_PIXEL * 1.05
+        assert min(density) > 0.8 and max(density) < MOST_PIXELS_PER_PIXEL * 1.05
         steps = np.diff([view @ (31.5, 31.5, 1) for view in path], axis=0)
         assert np.hypot(*steps.T).max() < 2 * motion.pan_px * MOST_PIXELS_PER_PIXEL
         assert np.abs(np.diff(steps, axis=0)).max() < motion.pan_px  # no jerk
+        assert np.ptp(seen, axis=0).max() > 0.01  # nor a camera that stands
 
 
 def test_cameras_move_by_fractions_of_a_pixel_in_every_way(waves):

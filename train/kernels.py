@@ -18,7 +18,10 @@ SIZES = tuple(range(7, 22, 2))
 
 @dataclass(frozen=True)
 class Blur:
-    """sigma in pixels; the betas shape the flanks; chance: of blurring at all; sinc: of a ringing kernel."""
+    """sigma in pixels; the betas shape the flanks; chance: of blurring at all; sinc: of a ringing kernel.
+
+    All ranges are uniform, as in the paper. (Its code draws the betas below and above 1 equally often.)
+    """
 
     sigma: Range
     beta_generalised: Range = (0.5, 4)

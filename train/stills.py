@@ -16,7 +16,8 @@ Affine = NDArray[np.float64]
 """(2, 3): where in the picture (x, y) a pixel (x, y, 1) of the frame is looked up; pixel centres are whole numbers."""
 
 MOST_PIXELS_PER_PIXEL = 1.5
-SUPERSAMPLING = 2
+ROOM_TAKEN = 0.85  # of the shorter side; the rest is for moving
+SUPERSAMPLING = 1.5  # as fine as the picture where it is shown smallest: nothing can alias
 
 
 @dataclass(frozen=True)
@@ -40,14 +41,15 @@ def camera_path(
 ) -> list[Affine]:
     """One view for each frame, all of them inside the picture: smooth, along a parabola.
 
-    Frames show the picture smaller than it is, down to two thirds where there is room, so they are as sharp as it is.
-    A path that does not fit is walked more slowly; where not even a standing camera has room it is the plain crop.
+    Frames show the picture smaller than it is, down to two thirds where there is room, so they are as sharp as it is;
+    only of a picture hardly larger than they are, they show a part enlarged by up to 18 %, to have room to move. A path
+    that does not fit is walked more slowly.
     """
     if min(height, width) < size:
         raise ValueError(f"a {width} x {height} picture is smaller than the {size} x {size} frames wanted of it")
     motion = motion or Motion()
-    room = min(height, width) / size
-    density = rng.uniform(1, max(1.0, min(MOST_PIXELS_PER_PIXEL, room * 0.85)))
+    most = min(MOST_PIXELS_PER_PIXEL, ROOM_TAKEN * min(height, width) / size)
+    density = rng.uniform(min(1.0, most), most)
     heading, speed = rng.uniform(-math.pi, math.pi), motion.pan_px * rng.random() ** 2  # slow is the usual case
     rates = np.array(
         [
@@ -66,9 +68,7 @@ def camera_path(
         placed = place(views, height, width, size, where)
         if placed is not None:
             return placed
-    standing = place([view(size, 1, 0, (0, 0))] * frames, height, width, size, where)
-    assert standing is not None
-    return standing
+    raise AssertionError("a camera that all but stands did not fit")
 
 
 def view(size: int, density: float, turn: float, centre: tuple[float, float]) -> Affine:
@@ -91,13 +91,15 @@ def place(views: list[Affine], height: int, width: int, size: int, where: NDArra
 def look(picture: NDArray[np.uint8], seen: Affine, size: int) -> NDArray[np.uint8]:
     """The frame (size, size, 3) that one view shows.
 
-    Looked up at twice the density with an eight-tap Lanczos kernel, then made smaller with PIL's: neither aliases nor
-    softens, and is exact to a fraction of a pixel.
+    Looked up more densely with an eight-tap Lanczos kernel, then made smaller with PIL's: neither aliases nor softens,
+    and is exact to a fraction of a pixel.
     """
-    fine = np.array(seen)
-    # the centre of fine pixel i is at (i - 1/2) / 2 of the coarse ones
-    fine[:, 2] += seen[:, :2] @ (np.full(2, (1 - SUPERSAMPLING) / 2 / SUPERSAMPLING))
-    fine[:, :2] /= SUPERSAMPLING
-    edge, flags = size * SUPERSAMPLING, cv2.INTER_LANCZOS4 | cv2.WARP_INVERSE_MAP
+    edge = math.ceil(size * SUPERSAMPLING)
+    ratio = edge / size
+    fine = seen.copy()
+    # the centre of fine pixel i is at (i + 1/2) / ratio - 1/2 of the frame's
+    fine[:, 2] += seen[:, :2] @ np.full(2, (1 - ratio) / 2 / ratio)
+    fine[:, :2] /= ratio
+    flags = cv2.INTER_LANCZOS4 | cv2.WARP_INVERSE_MAP
     large = cv2.warpAffine(picture, fine, (edge, edge), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
     return np.asarray(Image.fromarray(large).resize((size, size), Image.Resampling.LANCZOS))

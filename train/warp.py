@@ -22,6 +22,9 @@ def warp_consistency(outputs: Tensor, truth: Tensor) -> Tensor:
     if outputs.shape != truth.shape or outputs.ndim != 5 or outputs.shape[1] < 2:
         shapes = f"{tuple(outputs.shape)} and {tuple(truth.shape)}"
         raise ValueError(f"expected outputs and truth of one shape (B, T, 3, H, W) with T of at least 2, got {shapes}")
+    if outputs.dtype in (torch.bfloat16, torch.float16):  # too coarse for the place of a pixel
+        outputs = outputs.float()
+    truth = truth.to(outputs.dtype)
     flow, trust = truth_motion(truth)
     excess = (change(outputs, flow).abs() - change(truth, flow).abs()).relu()
     return (trust * excess).sum() / (3 * trust.sum()).clamp_min(1)
