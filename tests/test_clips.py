@@ -103,6 +103,13 @@ def test_films_that_decord_miscounts_are_read_with_pyav(shared):
     assert np.array_equal(read_frames(path, 4, 3), through[4:7])
 
 
+def test_long_films_are_not_read_whole_for_every_sample(films, monkeypatch):
+    index = index_film(films / "a.mp4")
+    assert is_plain(index)
+    monkeypatch.setattr(clips, "SHORT_FRAMES", 23)
+    assert not is_plain(index)
+
+
 def test_without_decord_films_are_read_all_the_same(films, monkeypatch):
     monkeypatch.setattr(clips, "HAS_DECORD", False)
     assert np.array_equal(read_frames(films / "a.mp4", 9, 3), read_with_av(index_film(films / "a.mp4"), 9, 3))

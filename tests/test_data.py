@@ -1,6 +1,7 @@
 """Training samples: the same item whatever runs, and bad files named and passed over."""
 
 import logging
+import multiprocessing
 import pickle
 import time
 
@@ -167,6 +168,14 @@ def test_bad_pictures_are_named_and_the_next_is_drawn_from_the_same_dice(tmp_pat
         assert any(f"{name}.png: {problem}" in message for message in said)
     with pytest.raises(RecipeError, match=r"too many unusable files \(4 so far; data.most_bad is 3\); the last: .*png"):
         list(open_samples(DataConfig(folder=str(tmp_path), holdout=0, crop_px=32, most_bad=3), 0, 60))
+
+
+def test_a_worker_process_says_what_is_wrong_in_one_line(tmp_path):
+    (tmp_path / "only.png").write_text("no picture")
+    samples = open_samples(DataConfig(folder=str(tmp_path), holdout=0, crop_px=32, most_bad=0), 0, 1)
+    with pytest.raises(RecipeError, match=r"^too many unusable files .*not a readable picture; remove .*$") as caught:
+        next(batches(samples, 1, 0, workers=1))
+    assert "\n" not in str(caught.value) and not multiprocessing.active_children()
 
 
 def test_a_folder_of_nothing_but_bad_files_ends_at_once(tmp_path):

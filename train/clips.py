@@ -1,7 +1,7 @@
 """A few neighbouring frames from anywhere in a film: with decord where it can be trusted, with PyAV everywhere else.
 
-Both give the same frames. decord is quicker, but it exists on few platforms and miscounts films with edit lists,
-delayed starts or deep colour; a film is read with it only if nothing of that kind shows.
+Both give the same frames, but for the rounding of colours. decord exists on few platforms, reads the whole file when it
+opens one, and miscounts films with edit lists or deep colour: it reads what is short and plain.
 """
 
 import functools
@@ -23,6 +23,7 @@ from osediff_video.media.probe import UPRIGHT, VideoInfo, film_stream, open_film
 
 SUFFIXES = {".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".ts", ".mpg", ".mpeg", ".y4m"}
 INDEXED = ("mov,mp4", "matroska")  # FFmpeg's names: containers where decord finds the frame it is asked for
+SHORT_FRAMES = 2000
 HAS_DECORD = importlib.util.find_spec("decord") is not None
 
 
@@ -74,7 +75,7 @@ def read_frames(path: Path, first: int, count: int) -> NDArray[np.uint8]:
 def is_plain(index: Index) -> bool:
     """Whether decord can be asked at all."""
     info = index.info
-    indexed = info.container.startswith(INDEXED) and not index.counted
+    indexed = info.container.startswith(INDEXED) and not index.counted and len(index.times) <= SHORT_FRAMES
     return indexed and index.alone and info.bit_depth == 8 and info.orientation == UPRIGHT and not info.alpha
 
 

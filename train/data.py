@@ -222,17 +222,21 @@ def batches(
     step = batch * world
     starts = range(first_step * step + rank * batch, len(samples) // step * step, step)  # type: ignore[arg-type]
     options: dict[str, Any] = {"multiprocessing_context": "spawn", "prefetch_factor": 4} if workers else {}
-    return iter(
-        DataLoader(
-            samples,
-            batch_sampler=(list(range(start, start + batch)) for start in starts),
-            num_workers=workers,
-            worker_init_fn=_one_thread,
-            collate_fn=collate,
-            pin_memory=torch.cuda.is_available(),
-            **options,
-        )
+    loader = DataLoader(
+        samples,
+        batch_sampler=(list(range(start, start + batch)) for start in starts),
+        num_workers=workers,
+        worker_init_fn=_one_thread,
+        collate_fn=collate,
+        pin_memory=torch.cuda.is_available(),
+        **options,
     )
+    try:
+        yield from loader
+    except RecipeError as error:
+        error.__traceback__ = None  # it goes in a circle, and would keep the workers alive
+        said = str(error).rpartition("RecipeError: ")[2].strip()  # a worker sends its whole traceback as words
+        raise RecipeError(said) from None
 
 
 def _one_thread(worker: int) -> None:  # noqa: ARG001 - the loader passes the number
