@@ -13,7 +13,21 @@ FORBIDDEN = {
     "train": {"cli", "click"},
     "cli": set(),
 }
-HEAVY = {"torch", "torchvision", "diffusers", "transformers", "peft", "av", "cv2", "numpy", "PIL", "rich", "psutil"}
+HEAVY = {
+    "torch",
+    "torchvision",
+    "diffusers",
+    "transformers",
+    "peft",
+    "timm",
+    "huggingface_hub",
+    "av",
+    "cv2",
+    "numpy",
+    "PIL",
+    "rich",
+    "psutil",
+}
 
 
 def imports(tree: ast.AST) -> set[str]:

@@ -1,0 +1,180 @@
+"""What a picture shows, in words: RAM, the tagger of the paper, on timm's Swin and torch's attention.
+
+Recognize Anything, https://arxiv.org/abs/2306.03514; with the adapters of SeeSR's DAPE folded in, it recognises degraded
+pictures too, https://arxiv.org/abs/2311.16518. `image_core/ram.py` reads the published files.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from image_core.errors import CheckpointError
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of ImageNet, as the Swin was trained."""
+
+TAG_LIST, THRESHOLDS = "ram_tag_list.txt", "ram_tag_list_threshold.txt"
+"""Beside the weights, one line for each output of the head."""
+
+
+@dataclass(frozen=True)
+class TaggerConfig:
+    """Geometry. embed_dim to window: the Swin's. label_dim: width of labels and picture features; hidden,
+    feed_forward: of the head. head_heads: attention heads of the head, which no tensor's shape tells."""
+
+    tags: int
+    embed_dim: int = 192
+    depths: tuple[int, ...] = (2, 2, 18, 2)
+    heads: tuple[int, ...] = (6, 12, 24, 48)
+    window: int = 12
+    image_px: int = 384
+    label_dim: int = 512
+    hidden: int = 768
+    feed_forward: int = 3072
+    layers: int = 2
+    head_heads: int = 4
+
+
+class HeadLayer(nn.Module):
+    """Labels look at the picture, then think for themselves. Post-norm; labels do not see each other."""
+
+    def __init__(self, config: TaggerConfig) -> None:
+        super().__init__()
+        width, seen = config.hidden, config.label_dim
+        self.attention = nn.MultiheadAttention(width, config.head_heads, kdim=seen, vdim=seen, batch_first=True)
+        self.attention_norm = nn.LayerNorm(width, eps=1e-12)
+        self.widen, self.narrow = nn.Linear(width, config.feed_forward), nn.Linear(config.feed_forward, width)
+        self.norm = nn.LayerNorm(width, eps=1e-12)
+
+    def forward(self, labels: Tensor, picture: Tensor) -> Tensor:
+        """labels: (B, N, hidden). picture: (B, L, label_dim). Returns (B, N, hidden)."""
+        labels = self.attention_norm(labels + self.attention(labels, picture, picture, need_weights=False)[0])
+        return self.norm(labels + self.narrow(F.gelu(self.widen(labels))))
+
+
+class Tagger(nn.Module):
+    """Names what it sees of a fixed list of tags.
+
+    names: one for each output of the head, in order. thresholds: (N,), the probability above which a tag is on.
+    """
+
+    def __init__(self, config: TaggerConfig, names: tuple[str, ...], thresholds: Tensor) -> None:
+        from timm.models.swin_transformer import SwinTransformer
+
+        super().__init__()
+        self.config, self.names = config, names
+        self.thresholds = thresholds.float()  # no buffer: a cast to half precision must not move them
+        self.visual_encoder = SwinTransformer(
+            img_size=config.image_px,
+            embed_dim=config.embed_dim,
+            depths=config.depths,
+            num_heads=config.heads,
+            window_size=config.window,
+            num_classes=0,
+        )
+        self.image_proj = nn.Linear(config.embed_dim * 2 ** (len(config.depths) - 1), config.label_dim)
+        self.label_embed = nn.Parameter(torch.zeros(config.tags, config.label_dim))
+        self.wordvec_proj = nn.Linear(config.label_dim, config.hidden)
+        self.layers = nn.ModuleList(HeadLayer(config) for _ in range(config.layers))
+        self.fc = nn.Linear(config.hidden, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """image: (B, 3, P, P), as `prepare` returns it. Returns logits, (B, N)."""
+        seen = self.visual_encoder.forward_features(image).flatten(1, 2)
+        picture = self.image_proj(torch.cat([seen.mean(1, keepdim=True), seen], 1))
+        labels = F.relu(self.wordvec_proj(self.label_embed)).expand(len(image), -1, -1)
+        for layer in self.layers:
+            labels = layer(labels, picture)
+        return self.fc(labels).squeeze(-1)
+
+    def prepare(self, image: Tensor) -> Tensor:
+        """image: (B, 3, H, W) in [-1, 1]. Returns (B, 3, P, P), squeezed to a square and normalised for the Swin."""
+        size = (self.config.image_px, self.config.image_px)
+        # no antialias: the published model was run on torchvision before 0.17, which had none for tensors
+        small = F.interpolate(image.float() * 0.5 + 0.5, size, mode="bilinear", align_corners=False, antialias=False)
+        mean, std = (torch.tensor(values, device=image.device).view(1, 3, 1, 1) for values in (MEAN, STD))
+        return (small - mean) / std
+
+    @torch.inference_mode()
+    def tags(self, image: Tensor) -> list[list[str]]:
+        """image: (B, 3, H, W) in [-1, 1], the enlarged low-quality picture. Returns the tags of each, in list order."""
+        parameter = self.label_embed
+        logits = self(self.prepare(image).to(parameter.device, parameter.dtype))
+        on = logits.float().sigmoid().cpu() > self.thresholds
+        return [[self.names[index] for index in row.nonzero().flatten().tolist()] for row in on]
+
+    def save(self, folder: Path, dtype: torch.dtype) -> None:
+        """Write the weights in `dtype`, the geometry and both lists into a new `folder`."""
+        folder.mkdir()
+        (folder / "config.json").write_text(json.dumps(asdict(self.config), indent=1) + "\n", encoding="utf-8")
+        (folder / TAG_LIST).write_text("\n".join(self.names) + "\n", encoding="utf-8")
+        (folder / THRESHOLDS).write_text("".join(f"{value!r}\n" for value in self.thresholds.tolist()), "utf-8")
+        save_file({key: t.to(dtype).contiguous() for key, t in self.state_dict().items()}, folder / "model.safetensors")
+
+
+def read_lists(folder: Path, count: int) -> tuple[tuple[str, ...], Tensor]:
+    """The names (count,) and thresholds (count,) beside the weights. Raises CheckpointError saying what does not fit."""
+    lines = {}
+    for file, what in ((TAG_LIST, "the tags' names"), (THRESHOLDS, "their thresholds")):
+        try:
+            lines[file] = (folder / file).read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError as error:
+            raise CheckpointError(
+                f"{folder / file}: missing; {what} must lie beside the weights, one a line "
+                "(ram/data/ of the recognize-anything repository holds the file)"
+            ) from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise CheckpointError(f"{folder / file}: cannot be read: {error}") from error
+        if len(lines[file]) != count:
+            raise CheckpointError(
+                f"{folder / file}: {len(lines[file])} lines, but the head has {count} outputs; "
+                "take the list that belongs to these weights"
+            )
+    values = []
+    for number, line in enumerate(lines[THRESHOLDS], 1):
+        try:
+            values.append(float(line))
+        except ValueError as error:
+            raise CheckpointError(f"{folder / THRESHOLDS}: line {number}: expected a number, got {line!r}") from error
+        if not 0 <= values[-1] <= 1:
+            raise CheckpointError(f"{folder / THRESHOLDS}: line {number}: expected 0 to 1, got {line!r}")
+    return tuple(lines[TAG_LIST]), torch.tensor(values, dtype=torch.float32)
+
+
+def load_tagger(folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Tagger:
+    """What `Tagger.save` wrote, ready for inference. Raises CheckpointError."""
+    try:
+        values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = TaggerConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        tensors = load_file(folder / "model.safetensors")
+    except (OSError, ValueError, TypeError, SafetensorError) as error:
+        raise CheckpointError(f"{folder}: not a readable tagger: {error}") from error
+    return build_tagger(config, tensors, folder, folder).to(device, dtype)
+
+
+def build_tagger(config: TaggerConfig, tensors: dict[str, Tensor], lists: Path, where: Path) -> Tagger:
+    """Fill a tagger, names and shapes checked both ways. lists: folder of the two lists. Raises CheckpointError."""
+    from timm.models.swin_transformer import SwinTransformerBlock, WindowAttention
+
+    names, thresholds = read_lists(lists, config.tags)
+    with torch.device("meta"):
+        tagger = Tagger(config, names, thresholds)
+    expected = tagger.state_dict()
+    for key in sorted(expected.keys() ^ tensors.keys()):
+        raise CheckpointError(f"{where}: tagger: {'missing' if key in expected else 'unexpected'} tensor {key}")
+    for key, tensor in tensors.items():
+        if tensor.shape != expected[key].shape:
+            found = f"{tuple(tensor.shape)}, expected {tuple(expected[key].shape)}"
+            raise CheckpointError(f"{where}: tagger: {key} has shape {found}")
+    tagger.to_empty(device="cpu")
+    for module in tagger.modules():
+        if isinstance(module, WindowAttention | SwinTransformerBlock):
+            module.init_non_persistent_buffers()  # what meta tensors could not hold: window indices and masks
+    tagger.load_state_dict({key: tensor.float() for key, tensor in tensors.items()}, assign=True)
+    return tagger.requires_grad_(False).eval()

@@ -1,0 +1,162 @@
+"""RAM and DAPE against the authors' own code (../shared/oracle/tagger), their lists, and the prompts made of tags."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from image_core.errors import CheckpointError
+from image_core.images import to_tensor
+from image_core.ram import geometry, read_ram, renamed
+from image_core.tagger import TAG_LIST, THRESHOLDS, Tagger, TaggerConfig, load_tagger
+
+
+@pytest.fixture(scope="module")
+def oracle(shared):
+    return shared / "oracle" / "tagger"
+
+
+@pytest.fixture(scope="module")
+def facts(oracle):
+    return json.loads((oracle / "tags.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def beside(oracle, facts, tmp_path_factory):
+    """The tiny RAM checkpoint with its two lists beside it, as a user would keep them."""
+    folder = tmp_path_factory.mktemp("ram")
+    shutil.copy(oracle / "ram_tiny.pth", folder)
+    (folder / TAG_LIST).write_text("\n".join(facts["tag_list"]), encoding="utf-8")
+    (folder / THRESHOLDS).write_text("\n".join(map(repr, facts["threshold"])))
+    return folder
+
+
+@pytest.fixture(scope="module", params=["ram", "dape"])
+def named(request, oracle, beside):
+    dape = oracle / "dape_tiny.pth" if request.param == "dape" else None
+    return request.param, read_ram(beside / "ram_tiny.pth", dape)
+
+
+@pytest.fixture(scope="module")
+def pictures(oracle):
+    golden = np.load(oracle / "ram_inputs.npz")
+    return [to_tensor([golden[f"input_u8_{index}"]]) for index in range(4)]
+
+
+def test_preparation_is_the_published_one(oracle, named, pictures):
+    golden = np.load(oracle / "ram_inputs.npz")
+    for index, picture in enumerate(pictures):
+        prepared = named[1].prepare(picture).numpy()
+        assert prepared.shape == (1, 3, 384, 384)
+        assert np.abs(prepared[:, :, ::4, ::4] - golden[f"pre_{index}_every4"]).max() < 1e-5
+
+
+def test_logits_and_tags_are_the_published_ones(oracle, facts, named, pictures):
+    name, tagger = named
+    golden = np.load(oracle / f"ram_{name}.npz")
+    with torch.no_grad():
+        logits = torch.cat([tagger(tagger.prepare(picture)) for picture in pictures])
+    assert np.abs(logits.numpy() - golden["logits"]).max() < 1e-4
+    tags = [tagger.tags(picture)[0] for picture in pictures]
+    assert [", ".join(found) for found in tags] == facts["captions"][name]
+    assert tagger.tags(pictures[3].repeat(2, 1, 1, 1)) == [tags[3], tags[3]]
+
+
+def test_a_saved_tagger_says_the_same_in_half_precision(named, facts, pictures, tmp_path):
+    name, tagger = named
+    tagger.save(tmp_path / "tagger", torch.float16)
+    again = load_tagger(tmp_path / "tagger")
+    assert again.names == tagger.names and torch.equal(again.thresholds, tagger.thresholds)
+    assert [", ".join(again.tags(p)[0]) for p in pictures] == facts["captions"][name]
+    size = (tmp_path / "tagger" / "model.safetensors").stat().st_size
+    assert size < 2.1 * sum(parameter.numel() for parameter in tagger.parameters())
+
+
+def test_names_and_shapes_of_the_full_size_model(oracle):
+    facts = json.loads((oracle / "ram_dape_keys_shapes.json").read_text())
+    published = {key: torch.empty(shape, device="meta") for key, (shape, _) in facts["inference"].items()}
+    config = geometry(published, oracle)
+    assert config == TaggerConfig(tags=4585)
+    with torch.device("meta"):
+        tagger = Tagger(config, ("",) * config.tags, torch.zeros(config.tags))
+        ours = {key: tuple(tensor.shape) for key, tensor in tagger.state_dict().items()}
+        assert {key: tuple(t.shape) for key, t in renamed(published, config, oracle).items()} == ours
+    count = sum(parameter.numel() for parameter in tagger.parameters())
+    assert count == facts["counts"]["inference"] == 212_117_045
+    used = {k for k in facts["dape_lora_used"]}
+    targets = {k.removesuffix("weight") for k in published if k.endswith("attn.qkv.weight")}
+    targets |= {k.removesuffix("weight") for k in published if k.endswith(("self.query.weight", "self.key.weight"))}
+    assert used == {f"{target}lora_{letter}" for target in targets for letter in "AB"}
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "words"),
+    [
+        (TAG_LIST, None, rf"{TAG_LIST}: missing; the tags' names must lie beside"),
+        (THRESHOLDS, None, rf"{THRESHOLDS}: missing; their thresholds must lie beside"),
+        (TAG_LIST, "cat\ndog\n", "2 lines, but the head has 40 outputs"),
+        (THRESHOLDS, "0.5\n" * 41, "41 lines, but the head has 40 outputs"),
+        (THRESHOLDS, "0.5\n" * 39 + "high\n", "line 40: expected a number, got 'high'"),
+        (THRESHOLDS, "1.5\n" * 40, "line 1: expected 0 to 1, got '1.5'"),
+    ],
+)
+def test_lists_that_do_not_fit_are_refused(beside, tmp_path, file, content, words):
+    folder = tmp_path / "ram"
+    shutil.copytree(beside, folder)
+    (folder / file).unlink()
+    if content is not None:
+        (folder / file).write_text(content)
+    with pytest.raises(CheckpointError, match=words):
+        read_ram(folder / "ram_tiny.pth")
+
+
+def dape(oracle, tmp_path, change):
+    adapters = torch.load(oracle / "dape_tiny.pth", weights_only=True)
+    change(adapters)
+    torch.save(adapters, tmp_path / "DAPE.pth")
+    return tmp_path / "DAPE.pth"
+
+
+FIRST = "visual_encoder.layers.0.blocks.0.attn.qkv.lora_A"
+TIED = "tag_encoder.encoder.layer.0.crossattention.self.query.lora_B"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda d: d.pop(FIRST), f"1 of 24 adapters are missing .first: {FIRST}"),
+        (lambda d: d.clear(), "24 of 24 adapters are missing"),
+        (lambda d: d.update({FIRST: torch.zeros(2, 2)}), r"have shapes \(2, 2\)"),
+        (lambda d: d.update({TIED: torch.ones(48, 8)}), f"{TIED} is not zero"),
+    ],
+)
+def test_adapters_that_do_not_fit_are_refused(oracle, beside, tmp_path, change, words):
+    with pytest.raises(CheckpointError, match=words):
+        read_ram(beside / "ram_tiny.pth", dape(oracle, tmp_path, change))
+
+
+def test_foreign_and_damaged_files_are_refused(oracle, beside, tmp_path):
+    whole = (beside / "ram_tiny.pth").read_bytes()
+    for name in (TAG_LIST, THRESHOLDS):
+        shutil.copy(beside / name, tmp_path)
+    (tmp_path / "cut.pth").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "text.pth").write_text("no checkpoint")
+    torch.save({"model": {"fc.weight": torch.zeros(1)}}, tmp_path / "foreign.pth")
+    torch.save([torch.zeros(1)], tmp_path / "list.pth")
+    for name in ("cut", "text", "foreign", "list", "missing"):
+        with pytest.raises(CheckpointError, match=rf"{name}\.pth"):
+            read_ram(tmp_path / f"{name}.pth")
+    with pytest.raises(CheckpointError, match="this is RAM itself"):
+        read_ram(beside / "ram_tiny.pth", beside / "ram_tiny.pth")
+
+
+def test_the_other_name_of_the_head_is_read_too(beside, pictures, named, tmp_path):
+    content = torch.load(beside / "ram_tiny.pth", weights_only=True)
+    model = {key.replace("tagging_head.", "vision_multi."): tensor for key, tensor in content["model"].items()}
+    for name in (TAG_LIST, THRESHOLDS):
+        shutil.copy(beside / name, tmp_path)
+    torch.save({"model": model}, tmp_path / "old.pth")
+    expected = read_ram(beside / "ram_tiny.pth").tags(pictures[0])
+    assert read_ram(tmp_path / "old.pth").tags(pictures[0]) == expected
