@@ -82,8 +82,7 @@ def geometry(tensors: Mapping[str, Tensor], where: Path) -> TaggerConfig:
     blocks: dict[int, int] = {}
     for key in tensors:
         if found := re.match(r"visual_encoder\.layers\.(\d+)\.blocks\.(\d+)\.", key):
-            stage, block = int(found[1]), int(found[2])
-            blocks[stage] = max(blocks.get(stage, 0), block + 1)
+            blocks[int(found[1])] = max(blocks.get(int(found[1]), 0), int(found[2]) + 1)
     stages = range(len(blocks))
     bias = "visual_encoder.layers.{}.blocks.0.attn.relative_position_bias_table"
     layers = {key.removeprefix(HEAD).split(".")[0] for key in tensors if key.startswith(HEAD)}
@@ -115,12 +114,12 @@ def renamed(tensors: dict[str, Tensor], config: TaggerConfig, where: Path) -> di
             # timm counts a downsampling to the stage it leads into, the published code to the one it ends
             stage = re.match(r"visual_encoder\.layers\.(\d+)\.downsample\.(.+)", key)
             result[f"visual_encoder.layers.{int(stage[1]) + 1}.downsample.{stage[2]}" if stage else key] = tensor
-    for number in range(config.layers):
-        keys = [f"{HEAD}{number}.crossattention.self.{name}.bias" for name in ("query", "key", "value")]
+    for layer in range(config.layers):
+        keys = [f"{HEAD}{layer}.crossattention.self.{name}.bias" for name in ("query", "key", "value")]
         for key in keys:
             if key not in tensors:
                 raise CheckpointError(f"{where}: tensor {key} is missing")
-        result[f"layers.{number}.attention.in_proj_bias"] = torch.cat([tensors[key] for key in keys])
+        result[f"layers.{layer}.attention.in_proj_bias"] = torch.cat([tensors[key] for key in keys])
     return result
 
 

@@ -1,7 +1,7 @@
 """What a picture shows, in words: RAM, the tagger of the paper, on timm's Swin and torch's attention.
 
-Recognize Anything, https://arxiv.org/abs/2306.03514; with the adapters of SeeSR's DAPE folded in, it recognises degraded
-pictures too, https://arxiv.org/abs/2311.16518. `image_core/ram.py` reads the published files.
+Recognize Anything, https://arxiv.org/abs/2306.03514; with the adapters of SeeSR's DAPE folded in, it recognises
+degraded pictures too, https://arxiv.org/abs/2311.16518. `image_core/ram.py` reads the published files.
 """
 
 import json
@@ -119,7 +119,7 @@ class Tagger(nn.Module):
 
 
 def read_lists(folder: Path, count: int) -> tuple[tuple[str, ...], Tensor]:
-    """The names (count,) and thresholds (count,) beside the weights. Raises CheckpointError saying what does not fit."""
+    """The names and thresholds (count,) beside the weights. Raises CheckpointError saying what does not fit."""
     lines = {}
     for file, what in ((TAG_LIST, "the tags' names"), (THRESHOLDS, "their thresholds")):
         try:
@@ -151,9 +151,9 @@ def load_tagger(folder: Path, device: torch.device | str = "cpu", dtype: torch.d
     """What `Tagger.save` wrote, ready for inference. Raises CheckpointError."""
     try:
         values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        config = TaggerConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        config = TaggerConfig(**{**values, "depths": tuple(values["depths"]), "heads": tuple(values["heads"])})
         tensors = load_file(folder / "model.safetensors")
-    except (OSError, ValueError, TypeError, SafetensorError) as error:
+    except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
         raise CheckpointError(f"{folder}: not a readable tagger: {error}") from error
     return build_tagger(config, tensors, folder, folder).to(device, dtype)
 

@@ -85,7 +85,7 @@ def test_names_and_shapes_of_the_full_size_model(oracle):
         assert {key: tuple(t.shape) for key, t in renamed(published, config, oracle).items()} == ours
     count = sum(parameter.numel() for parameter in tagger.parameters())
     assert count == facts["counts"]["inference"] == 212_117_045
-    used = {k for k in facts["dape_lora_used"]}
+    used = set(facts["dape_lora_used"])
     targets = {k.removesuffix("weight") for k in published if k.endswith("attn.qkv.weight")}
     targets |= {k.removesuffix("weight") for k in published if k.endswith(("self.query.weight", "self.key.weight"))}
     assert used == {f"{target}lora_{letter}" for target in targets for letter in "AB"}
@@ -137,7 +137,7 @@ def test_adapters_that_do_not_fit_are_refused(oracle, beside, tmp_path, change, 
         read_ram(beside / "ram_tiny.pth", dape(oracle, tmp_path, change))
 
 
-def test_foreign_and_damaged_files_are_refused(oracle, beside, tmp_path):
+def test_foreign_and_damaged_files_are_refused(beside, tmp_path):
     whole = (beside / "ram_tiny.pth").read_bytes()
     for name in (TAG_LIST, THRESHOLDS):
         shutil.copy(beside / name, tmp_path)
@@ -152,7 +152,7 @@ def test_foreign_and_damaged_files_are_refused(oracle, beside, tmp_path):
         read_ram(beside / "ram_tiny.pth", beside / "ram_tiny.pth")
 
 
-def test_the_other_name_of_the_head_is_read_too(beside, pictures, named, tmp_path):
+def test_the_other_name_of_the_head_is_read_too(beside, pictures, tmp_path):
     content = torch.load(beside / "ram_tiny.pth", weights_only=True)
     model = {key.replace("tagging_head.", "vision_multi."): tensor for key, tensor in content["model"].items()}
     for name in (TAG_LIST, THRESHOLDS):
