@@ -6,6 +6,7 @@ autoencoder.json/.safetensors   AutoencoderKL ("kl") or LiteAutoencoder ("lite")
 prompts.safetensors    text embeddings under "0", "1", ..., each (1, L, D); the first is the default
 lora.unet.safetensors, lora.vae.safetensors     adapters that were not merged (optional)
 text_encoder/, tokenizer/                       for prompts that are not stored (optional)
+tagger/                                         says in tags what a picture shows (optional)
 """
 
 import dataclasses
@@ -13,21 +14,22 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from image_core.autoencoder import LiteAutoencoder, LiteConfig
 from image_core.errors import CheckpointError, OutputError
 from image_core.generator import Generator, KLAutoencoder, set_precision
-from image_core.lora import LoraWeights, add_lora_weights, from_tensors, to_tensors
+from image_core.lora import LoraWeights, check_weights, from_tensors, merge_lora, to_tensors
+from image_core.tensors import fill, read_safetensors
 
 FORMAT_VERSION = 1
 
@@ -66,11 +68,13 @@ def write_bundle(
     unet: nn.Module,
     prompts: Sequence[Tensor],
     lora: Mapping[str, LoraWeights] | None = None,
-    text_encoder_folder: Path | None = None,
+    parts: Sequence[Callable[[Path, torch.dtype], None]] = (),
+    dtype: torch.dtype = torch.float32,
 ) -> Bundle:
     """Write the folder `path`, whole or not at all. Tensors keep their dtype.
 
-    lora: adapters by "unet" and "vae". text_encoder_folder: holds text_encoder/ and tokenizer/, which are copied.
+    lora: adapters by "unet" and "vae". parts: each writes more of the model, such as a text encoder, into the folder,
+    in `dtype`.
     Raises OutputError if `path` exists, ValueError if texts and embeddings differ in number.
     """
     if path.exists():
@@ -85,15 +89,14 @@ def write_bundle(
         save_file({str(i): p.contiguous() for i, p in enumerate(prompts)}, part / "prompts.safetensors")
         for name, weights in (lora or {}).items():
             save_file(to_tensors(weights), part / f"lora.{name}.safetensors", {"scale": repr(weights.scale)})
-        if text_encoder_folder:
-            for folder in ("text_encoder", "tokenizer"):
-                shutil.copytree(text_encoder_folder / folder, part / folder)
+        for write in parts:
+            write(part, dtype)
         files = {p.relative_to(part).as_posix(): sha256(p) for p in sorted(part.rglob("*")) if p.is_file()}
         config = dataclasses.replace(config, files=files)
         (part / "bundle.json").write_text(json.dumps(dataclasses.asdict(config), indent=1) + "\n", encoding="utf-8")
         part.chmod(0o755)
-        for file in part.rglob("*.safetensors"):
-            file.chmod(0o644)  # the library and mkdtemp leave them to their owner alone
+        for file in part.rglob("*"):
+            file.chmod(0o755 if file.is_dir() else 0o644)  # the library and mkdtemp leave them to their owner alone
         part.rename(path)
     finally:
         shutil.rmtree(part, ignore_errors=True)
@@ -169,10 +172,15 @@ def load_generator(bundle: Bundle, device: torch.device | str = "cpu", dtype: to
         else:
             inner = AutoencoderKL.from_config(_settings(bundle, "autoencoder"))
     for name, module in (("unet", unet), ("autoencoder", inner)):
-        _fill(module, bundle.path / f"{name}.safetensors")
+        path = bundle.path / f"{name}.safetensors"
+        fill(module, read_safetensors(path), str(path))
     for name, module in (("unet", unet), ("vae", inner)):
         if f"lora.{name}.safetensors" in config.files:
-            add_lora_weights(module, _read_lora(bundle.path / f"lora.{name}.safetensors"))
+            # folded in: faster than beside the layers, and peft is not needed to run
+            path = bundle.path / f"lora.{name}.safetensors"
+            weights = _read_lora(path)
+            check_weights(module, weights, str(path))
+            merge_lora(module, weights)
     autoencoder = inner if isinstance(inner, LiteAutoencoder) else KLAutoencoder(inner, config.latent_scale)
     generator = Generator(autoencoder, unet, config.alpha_bar, config.timestep)
     generator.requires_grad_(False).eval()
@@ -184,31 +192,10 @@ def _settings(bundle: Bundle, name: str) -> dict[str, Any]:
     return json.loads((bundle.path / f"{name}.json").read_text(encoding="utf-8"))
 
 
-def _fill(module: nn.Module, path: Path) -> None:
-    """Put the tensors of a file in the place of meta tensors, as float32, names and shapes checked both ways."""
-    tensors = _read_tensors(path)
-    expected = module.state_dict()
-    for key in sorted(expected.keys() ^ tensors.keys()):
-        raise CheckpointError(f"{path}: {'missing' if key in expected else 'unexpected'} tensor {key}")
-    for key, tensor in tensors.items():
-        if tensor.shape != expected[key].shape:
-            raise CheckpointError(
-                f"{path}: {key} has shape {tuple(tensor.shape)}, expected {tuple(expected[key].shape)}"
-            )
-    module.load_state_dict({key: tensor.float() for key, tensor in tensors.items()}, assign=True)
-
-
-def _read_tensors(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: not a readable safetensors file: {error}") from error
-
-
 def _read_lora(path: Path) -> LoraWeights:
     with safe_open(path, "pt") as file:
         scale = float((file.metadata() or {}).get("scale", "nan"))
-    return from_tensors(_read_tensors(path), scale)
+    return from_tensors(read_safetensors(path), scale)
 
 
 def load_prompt(
@@ -218,15 +205,6 @@ def load_prompt(
 
     Raises CheckpointError for another prompt when the bundle holds no text encoder.
     """
-    stored = bundle.config.prompts
-    text = stored[0] if prompt is None else prompt
-    if text in stored:
-        return _read_tensors(bundle.path / "prompts.safetensors")[str(stored.index(text))].to(device, dtype)
-    if "text_encoder/config.json" not in bundle.config.files:
-        raise CheckpointError(
-            f"the model {bundle.config.name} reads no prompts of its own choice; it knows only "
-            + ", ".join(repr(known) for known in stored)
-        )
-    from image_core.text import TextEncoder
+    from image_core.text import Prompts
 
-    return TextEncoder(bundle.path).encode([text]).to(device, dtype)
+    return Prompts(bundle, device, dtype)(prompt)

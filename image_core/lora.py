@@ -89,23 +89,6 @@ def add_lora(module: nn.Module, targets: Iterable[str], name: str = "default", a
         parameter.requires_grad_(needed)  # peft freezes what it is put on
 
 
-def add_lora_weights(module: nn.Module, weights: LoraWeights) -> None:
-    """Put adapters beside the layers of `module`, in place, for inference without merging."""
-    from peft import LoraConfig, inject_adapter_in_model
-
-    rank = next(iter(weights.pairs.values()))[0].shape[0]
-    config = LoraConfig(r=rank, lora_alpha=weights.scale * rank, target_modules=_exactly(weights.pairs), bias="none")
-    inject_adapter_in_model(config, module, adapter_name="default")
-    tensors = {
-        f"{name}.lora_{letter}.default.weight": tensor
-        for name, pair in weights.pairs.items()
-        for letter, tensor in zip("AB", pair, strict=True)
-    }
-    module.load_state_dict(tensors, strict=False)
-    placed = {key for key in module.state_dict() if ".lora_" in key}
-    assert placed == tensors.keys(), "peft put adapters elsewhere than asked"
-
-
 def _exactly(names: Iterable[str]) -> str:
     """A pattern that peft matches against whole names: a list would match endings, and catch other layers too."""
     return "(" + "|".join(name.replace(".", r"\.") for name in sorted(names)) + ")"

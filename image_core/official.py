@@ -1,9 +1,8 @@
-"""The published `osediff.pkl` and a Stable Diffusion 2.1-base folder become a bundle."""
+"""The published `osediff.pkl` and a Stable Diffusion folder or file become a bundle."""
 
-import json
-import pickle
-import zipfile
+import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,125 +10,134 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor, nn
 
+from image_core.base import BaseFacts, check_base, load_unet, load_vae
 from image_core.bundle import Bundle, BundleConfig, sha256, write_bundle
 from image_core.errors import CheckpointError, OutputError
 from image_core.generator import KLAutoencoder
+from image_core.layouts import read_vae, unfold_single_file
 from image_core.lora import LoraWeights, check_weights, merge_lora, unet_targets, vae_targets
+from image_core.ram import read_ram
+from image_core.tensors import read_torch
 from image_core.text import TextEncoder
 
-TIMESTEP = 999
 TOP_KEYS = {
     "rank_unet", "rank_vae", "unet_lora_encoder_modules", "unet_lora_decoder_modules", "unet_lora_others_modules",
     "vae_lora_encoder_modules", "state_dict_unet", "state_dict_vae",
 }  # fmt: skip
 LICENCE = "OSEDiff weights: Apache-2.0; Stable Diffusion 2.1-base: CreativeML Open RAIL++-M"
+TAGGER_LICENCE = "; RAM and DAPE: Apache-2.0"
 SUMMARY = "The published OSEDiff: invents plausible detail; wants a GPU."
+FACE_SUMMARY = "The published OSEDiff for faces, trained on portraits: invents plausible detail; wants a GPU."
+
+
+@dataclass(frozen=True)
+class Ingredients:
+    """The files a bundle is made of.
+
+    base: folder in diffusers layout (unet, vae, text_encoder, tokenizer, scheduler), or a single file of 2.1-base; then
+    tokenizer: a folder. weights: the published pickle, general or for faces. vae: instead of the base's, a folder or
+    file. tagger, dape: ram_swin_large_14m.pth with its two lists beside it, and DAPE.pth.
+    """
+
+    base: Path
+    weights: Path
+    vae: Path | None = None
+    tokenizer: Path | None = None
+    tagger: Path | None = None
+    dape: Path | None = None
 
 
 def import_official(
     base: Path, weights: Path, out: Path, *, merge: bool, prompts: Sequence[str] = (), half: bool = False
 ) -> Bundle:
-    """Write the bundle `out`.
+    """`make_bundle` of a base and the published weights alone."""
+    return make_bundle(Ingredients(base, weights), out, merge=merge, prompts=prompts, half=half)
 
-    base: folder in diffusers layout (unet, vae, text_encoder, tokenizer, scheduler). weights: the published pickle,
-    read without running any code in it. merge: fold LoRA into the weights. prompts: stored beside the empty one.
-    half: store float16. Raises CheckpointError for a base or pickle of the wrong kind, OutputError if `out` exists.
+
+def make_bundle(
+    parts: Ingredients, out: Path, *, merge: bool, prompts: Sequence[str] = (), half: bool = False
+) -> Bundle:
+    """Write the bundle `out`; no code in any file is run.
+
+    merge: fold LoRA into the weights. prompts: stored beside the empty one, so that no text encoder is needed for them.
+    half: store float16. Raises CheckpointError for parts of the wrong kind, OutputError if `out` exists.
     """
     if out.exists():
         raise OutputError(f"{out}: exists already; remove it or choose another --out")
-    alpha_bar = base_alpha_bar(base)
-    content = read_pickle(weights)
-    unet, vae = load_part(UNet2DConditionModel, base / "unet"), load_part(AutoencoderKL, base / "vae")
-    conv_in, unet_lora = split_unet(unet, content["state_dict_unet"], str(weights))
-    vae_lora = match_targets(vae, vae_targets(vae), fold(content["state_dict_vae"]), str(weights))
-    unet.conv_in.load_state_dict(conv_in)
+    if parts.dape is not None and parts.tagger is None:
+        raise CheckpointError(f"{parts.dape}: these adapters need the tagger they change, ram_swin_large_14m.pth")
+    if parts.base.is_file():
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
+            base = unfold_single_file(parts.base, parts.tokenizer, Path(folder) / parts.base.stem)
+            return _make(base, parts, out, merge, prompts, half)
+    return _make(parts.base, parts, out, merge, prompts, half)
+
+
+def _make(base: Path, parts: Ingredients, out: Path, merge: bool, prompts: Sequence[str], half: bool) -> Bundle:
+    facts = check_base(base)
+    content, where = read_pickle(parts.weights), str(parts.weights)
+    tagger = read_ram(parts.tagger, parts.dape) if parts.tagger else None
+    unet, vae = load_unet(base), load_vae(base)
+    if parts.vae is not None:
+        vae = read_vae(parts.vae, vae)
+    lora = adapters(unet, vae, content, where)
     if merge:
-        merge_lora(unet, unet_lora)
-        merge_lora(vae, vae_lora)
+        merge_lora(unet, lora["unet"])
+        merge_lora(vae, lora["vae"])
     texts = tuple(dict.fromkeys(["", *prompts]))
-    embeddings = TextEncoder(base).encode(texts)
+    text = TextEncoder(base)
     dtype = torch.float16 if half else torch.float32
-    config = BundleConfig(
-        name=out.name,
-        autoencoder="kl",
-        timestep=TIMESTEP,
-        alpha_bar=alpha_bar,
-        latent_scale=vae.config.scaling_factor,
-        color_fix="adain",
-        prompts=texts,
-        licence=LICENCE,
-        card={"summary": SUMMARY, "weights": weights.name, "weights_sha256": sha256(weights), "merged": merge},
-    )
     return write_bundle(
         out,
-        config,
-        autoencoder=KLAutoencoder(vae, vae.config.scaling_factor).to(dtype),
+        describe(out.name, facts, parts, texts, merge),
+        autoencoder=KLAutoencoder(vae, facts.latent_scale).to(dtype),
         unet=unet.to(dtype),
-        prompts=list(embeddings.to(dtype).split(1)),
-        lora=None if merge else {"unet": unet_lora, "vae": vae_lora},
-        text_encoder_folder=base,
+        prompts=list(text.encode(texts).to(dtype).split(1)),
+        lora=None if merge else lora,
+        parts=[text.save] if tagger is None else [text.save, tagger.save],
+        dtype=dtype,
     )
 
 
-def base_alpha_bar(base: Path) -> float:
-    """Signal power left at t = 999 by the base's own schedule: 0.004660095 in Stable Diffusion.
-
-    Raises CheckpointError for a base that does not predict epsilon or whose schedule is not scaled linear.
-    """
-    config = read_json(base / "scheduler" / "scheduler_config.json")
-    kind = config.get("prediction_type", "epsilon")
-    if kind == "v_prediction":
-        raise CheckpointError(
-            f"{base}: this is a v-prediction base such as Stable Diffusion 2.1 (768 px); OSEDiff needs "
-            "Stable Diffusion 2.1-base (512 px), which predicts epsilon"
-        )
-    if kind != "epsilon":
-        raise CheckpointError(f"{base}: predicts {kind!r}; OSEDiff needs a base that predicts epsilon")
-    if config.get("beta_schedule") != "scaled_linear":
-        raise CheckpointError(f"{base}: beta schedule {config.get('beta_schedule')!r}, expected 'scaled_linear'")
-    steps = config["num_train_timesteps"]
-    betas = torch.linspace(config["beta_start"] ** 0.5, config["beta_end"] ** 0.5, steps, dtype=torch.float32) ** 2
-    return float(torch.cumprod(1 - betas, 0)[TIMESTEP])
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise CheckpointError(
-            f"{path}: missing; expected a Stable Diffusion 2.1-base folder in diffusers layout"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: cannot be read: {error}") from error
-
-
-def load_part(kind: Any, folder: Path) -> Any:
-    """One model of the base. Raises CheckpointError when it is missing, damaged or of another class."""
-    found = read_json(folder / "config.json").get("_class_name")
-    if found != kind.__name__:
-        raise CheckpointError(f"{folder}: holds a {found}, expected a {kind.__name__} (SDXL and SD 3 bases do not fit)")
-    try:
-        return kind.from_pretrained(folder, local_files_only=True, low_cpu_mem_usage=False)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{folder}: cannot be read: {str(error).splitlines()[0]}") from error
+def describe(name: str, facts: BaseFacts, parts: Ingredients, prompts: tuple[str, ...], merged: bool) -> BundleConfig:
+    """What the bundle says of itself: settings of the one step, licence, and the files it was made of."""
+    used = {"weights": parts.weights, "vae": parts.vae, "tagger": parts.tagger, "dape": parts.dape}
+    card: dict[str, Any] = {"summary": FACE_SUMMARY if "face" in parts.weights.name else SUMMARY}
+    card |= {"base": parts.base.name, "merged": merged}
+    for what, path in used.items():
+        if path is not None:
+            card[what] = path.name
+            if path.is_file():
+                card[f"{what}_sha256"] = sha256(path)
+    return BundleConfig(
+        name=name,
+        autoencoder="kl",
+        timestep=facts.timestep,
+        alpha_bar=facts.alpha_bar,
+        latent_scale=facts.latent_scale,
+        color_fix="adain",
+        prompts=prompts,
+        licence=LICENCE + (TAGGER_LICENCE if parts.tagger else ""),
+        card=card,
+    )
 
 
 def read_pickle(path: Path) -> dict[str, Any]:
     """The content of the published checkpoint. Raises CheckpointError for anything else, code in the file included."""
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path}: no such file") from error
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path}: holds more than tensors, or is damaged; it is not the published osediff.pkl"
-        ) from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise CheckpointError(f"{path}: truncated or not a checkpoint: {str(error).splitlines()[0]}") from error
-    keys = content.keys() if isinstance(content, dict) else set()
-    for key in sorted(TOP_KEYS - keys):
+    content = read_torch(path)
+    for key in sorted(TOP_KEYS - content.keys()):
         raise CheckpointError(f"{path}: key {key!r} is missing; is this the published osediff.pkl?")
     return content
+
+
+def adapters(
+    unet: UNet2DConditionModel, vae: AutoencoderKL, content: Mapping[str, Any], where: str
+) -> dict[str, LoraWeights]:
+    """Put the retrained conv_in into `unet` and return the adapters by "unet" and "vae". Raises CheckpointError."""
+    conv_in, unet_lora = split_unet(unet, content["state_dict_unet"], where)
+    vae_lora = match_targets(vae, vae_targets(vae), fold(content["state_dict_vae"]), where)
+    unet.conv_in.load_state_dict(conv_in)
+    return {"unet": unet_lora, "vae": vae_lora}
 
 
 def split_unet(unet: nn.Module, tensors: Mapping[str, Tensor], where: str) -> tuple[dict[str, Tensor], LoraWeights]:

@@ -1,8 +1,6 @@
 """The published files of the tagger: `ram_swin_large_14m.pth`, and the adapters `DAPE.pth` for degraded pictures."""
 
-import pickle
 import re
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from torch import Tensor
 
 from image_core.errors import CheckpointError
 from image_core.tagger import Tagger, TaggerConfig, build_tagger
+from image_core.tensors import read_torch
 
 SCALE = 1 / 8
 """Of the adapters: alpha 1 over rank 8, in the published code; the file does not store it."""
@@ -37,7 +36,7 @@ def read_ram(weights: Path, dape: Path | None = None) -> Tagger:
     The tag list and the thresholds must lie beside `weights`. Nothing in the files is run. Raises CheckpointError for
     missing or foreign tensors, and for lists that do not fit.
     """
-    content = read_tensors(weights)
+    content = read_torch(weights)
     tensors = content.get("model", content)
     if not isinstance(tensors, dict):
         raise CheckpointError(f"{weights}: 'model' is a {type(tensors).__name__}; is this ram_swin_large_14m.pth?")
@@ -49,26 +48,8 @@ def read_ram(weights: Path, dape: Path | None = None) -> Tagger:
     config = geometry(needed, weights)
     needed = {name: tensor.float() for name, tensor in needed.items()}
     if dape is not None:
-        fold_dape(needed, read_tensors(dape), dape)
+        fold_dape(needed, read_torch(dape), dape)
     return build_tagger(config, renamed(needed, config, weights), weights.parent, weights)
-
-
-def read_tensors(path: Path) -> dict[str, Any]:
-    """The dictionary in a torch file, mapped rather than read where the format allows. Raises CheckpointError."""
-    try:
-        if zipfile.is_zipfile(path):  # the real file has 5.6 GB, of which 0.85 are needed
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path}: no such file") from error
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(f"{path}: holds more than tensors, or is damaged") from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise CheckpointError(f"{path}: truncated or not a torch file: {str(error).splitlines()[0]}") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path}: holds a {type(content).__name__}, expected a dictionary of tensors")
-    return content
 
 
 def geometry(tensors: Mapping[str, Tensor], where: Path) -> TaggerConfig:

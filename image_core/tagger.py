@@ -9,12 +9,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from image_core.errors import CheckpointError
+from image_core.tensors import fill, read_safetensors
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet, as the Swin was trained."""
@@ -110,7 +110,8 @@ class Tagger(nn.Module):
         return [[self.names[index] for index in row.nonzero().flatten().tolist()] for row in on]
 
     def save(self, folder: Path, dtype: torch.dtype) -> None:
-        """Write the weights in `dtype`, the geometry and both lists into a new `folder`."""
+        """Write the weights in `dtype`, the geometry and both lists into a new folder `tagger` in `folder`."""
+        folder = folder / "tagger"
         folder.mkdir()
         (folder / "config.json").write_text(json.dumps(asdict(self.config), indent=1) + "\n", encoding="utf-8")
         (folder / TAG_LIST).write_text("\n".join(self.names) + "\n", encoding="utf-8")
@@ -152,9 +153,9 @@ def load_tagger(folder: Path, device: torch.device | str = "cpu", dtype: torch.d
     try:
         values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         config = TaggerConfig(**{**values, "depths": tuple(values["depths"]), "heads": tuple(values["heads"])})
-        tensors = load_file(folder / "model.safetensors")
-    except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise CheckpointError(f"{folder}: not a readable tagger: {error}") from error
+    tensors = read_safetensors(folder / "model.safetensors")
     return build_tagger(config, tensors, folder, folder).to(device, dtype)
 
 
@@ -165,16 +166,9 @@ def build_tagger(config: TaggerConfig, tensors: dict[str, Tensor], lists: Path, 
     names, thresholds = read_lists(lists, config.tags)
     with torch.device("meta"):
         tagger = Tagger(config, names, thresholds)
-    expected = tagger.state_dict()
-    for key in sorted(expected.keys() ^ tensors.keys()):
-        raise CheckpointError(f"{where}: tagger: {'missing' if key in expected else 'unexpected'} tensor {key}")
-    for key, tensor in tensors.items():
-        if tensor.shape != expected[key].shape:
-            found = f"{tuple(tensor.shape)}, expected {tuple(expected[key].shape)}"
-            raise CheckpointError(f"{where}: tagger: {key} has shape {found}")
     tagger.to_empty(device="cpu")
     for module in tagger.modules():
         if isinstance(module, WindowAttention | SwinTransformerBlock):
             module.init_non_persistent_buffers()  # what meta tensors could not hold: window indices and masks
-    tagger.load_state_dict({key: tensor.float() for key, tensor in tensors.items()}, assign=True)
+    fill(tagger, tensors, f"{where}: tagger")
     return tagger.requires_grad_(False).eval()

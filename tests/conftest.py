@@ -20,6 +20,15 @@ def _one_thread():
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory):
+    # what users have cached is neither read nor written
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("platformdirs.user_cache_path", lambda *_, **__: folder)
+        yield
+
+
 @pytest.fixture(scope="session")
 def shared():
     if not SHARED.is_dir():

@@ -119,7 +119,7 @@ def test_foreign_truncated_and_dangerous_files_are_refused(tiny_base, tiny_weigh
     [
         ("scheduler/scheduler_config.json", {"prediction_type": "v_prediction"}, r"2\.1-base"),
         ("scheduler/scheduler_config.json", {"prediction_type": "sample"}, "predicts 'sample'"),
-        ("scheduler/scheduler_config.json", {"beta_schedule": "linear"}, "beta schedule"),
+        ("scheduler/scheduler_config.json", {"beta_schedule": "stairs"}, "beta schedule 'stairs'"),
         ("unet/config.json", {"_class_name": "SD3Transformer2DModel"}, "holds a SD3"),
     ],
 )

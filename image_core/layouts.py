@@ -1,0 +1,185 @@
+"""Weights in other layouts: Stable Diffusion 2.1-base as a single file, and autoencoders of any age.
+
+The names inside those files are those of the latent-diffusion and OpenCLIP code; diffusers converts the first, we the
+second. What comes out is checked against the model, names and shapes both ways.
+"""
+
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint, convert_ldm_vae_checkpoint
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from image_core.base import load_vae
+from image_core.errors import CheckpointError
+from image_core.tensors import fill, read_checkpoint
+
+if TYPE_CHECKING:
+    from transformers import CLIPTextModel
+
+UNET, VAE, TEXT = "model.diffusion_model.", "first_stage_model.", "cond_stage_model.model."
+Settings = Mapping[str, Mapping[str, Any]]
+
+SD21_BASE: Settings = {
+    "unet": {
+        "attention_head_dim": [5, 10, 20, 20],
+        "block_out_channels": [320, 640, 1280, 1280],
+        "cross_attention_dim": 1024,
+        "use_linear_projection": True,
+        "sample_size": 64,
+    },
+    "vae": {
+        "block_out_channels": [128, 256, 512, 512],
+        "down_block_types": ["DownEncoderBlock2D"] * 4,
+        "up_block_types": ["UpDecoderBlock2D"] * 4,
+        "layers_per_block": 2,
+        "sample_size": 768,
+    },
+    "text_encoder": {
+        "hidden_size": 1024,
+        "intermediate_size": 4096,
+        "num_hidden_layers": 23,
+        "num_attention_heads": 16,
+        "hidden_act": "gelu",
+        "projection_dim": 512,
+    },
+    "scheduler": {
+        "beta_start": 0.00085,
+        "beta_end": 0.012,
+        "beta_schedule": "scaled_linear",
+        "num_train_timesteps": 1000,
+        "prediction_type": "epsilon",
+    },
+}
+"""What a single file does not say. Defaults of the libraries are left out."""
+
+OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+OPEN_CLIP = {
+    "ln_1": "layer_norm1",
+    "ln_2": "layer_norm2",
+    "attn.out_proj": "self_attn.out_proj",
+    "mlp.c_fc": "mlp.fc1",
+    "mlp.c_proj": "mlp.fc2",
+}
+
+
+def unfold_single_file(path: Path, tokenizer: Path | None, out: Path, settings: Settings = SD21_BASE) -> Path:
+    """Write the single file `path` as the folder `out` in diffusers layout, and return it.
+
+    tokenizer: folder with vocab.json and merges.txt, which a single file lacks. Raises CheckpointError for another
+    model than Stable Diffusion 2.1-base.
+    """
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    if tokenizer is None or not (tokenizer / "vocab.json").is_file():
+        raise CheckpointError(
+            f"{path}: a single file holds no tokenizer; give the tokenizer/ folder of a Stable Diffusion 2.x model "
+            f"in diffusers layout (vocab.json, merges.txt, 2 MB){f', not {tokenizer}' if tokenizer else ''}"
+        )
+    tensors = read_checkpoint(path)
+    refuse_other_files(path, tensors, settings)
+    unet = UNet2DConditionModel(**settings["unet"])
+    vae = AutoencoderKL(**settings["vae"])
+    text = CLIPTextModel(CLIPTextConfig(**settings["text_encoder"]))
+    parts: dict[str, tuple[nn.Module, dict[str, Tensor]]] = {
+        "unet": (unet, convert_ldm_unet_checkpoint(with_prefix(tensors, UNET, keep=True), dict(unet.config))),
+        "vae": (vae, convert_ldm_vae_checkpoint(with_prefix(tensors, VAE, keep=True), dict(vae.config))),
+        "text_encoder": (text, convert_open_clip(with_prefix(tensors, TEXT), text)),
+    }
+    for name, (module, converted) in parts.items():
+        fill(module, {key: tensor.contiguous() for key, tensor in converted.items()}, f"{path}: {name}")
+        module.save_pretrained(out / name)  # type: ignore[operator]
+    shutil.copytree(tokenizer, out / "tokenizer")
+    (out / "scheduler").mkdir()
+    (out / "scheduler" / "scheduler_config.json").write_text(json.dumps(settings["scheduler"]), encoding="utf-8")
+    return out
+
+
+def refuse_other_files(path: Path, tensors: Mapping[str, Tensor], settings: Settings) -> None:
+    """Raises CheckpointError for another model. Whether a 2.x predicts v its tensors do not tell; its name may."""
+    said = ""
+    if path.suffix == ".safetensors":
+        with safe_open(path, "pt") as file:
+            said = (file.metadata() or {}).get("modelspec.prediction_type", "")
+    if said.startswith("v") or re.search(r"768|v[-_.]?pred", path.name):
+        raise CheckpointError(
+            f"{path}: by its name or metadata a v-prediction model such as Stable Diffusion 2.1 (768 px); "
+            "OSEDiff needs 2.1-base, v2-1_512-ema-pruned.safetensors, which predicts epsilon"
+        )
+    for prefix, kind in (("conditioner.", "Stable Diffusion XL"), ("model.diffusion_model.joint_blocks.", "SD 3")):
+        if any(key.startswith(prefix) for key in tensors):
+            raise CheckpointError(f"{path}: this is {kind}; OSEDiff stands on Stable Diffusion 1.x or 2.x")
+    key = f"{UNET}input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
+    if key not in tensors:
+        raise CheckpointError(f"{path}: holds no Stable Diffusion ({key} is missing)")
+    width, expected = tensors[key].shape[1], settings["unet"]["cross_attention_dim"]
+    if width != expected:
+        hint = "; this is Stable Diffusion 1.x, give its folder in diffusers layout instead" if width == 768 else ""
+        raise CheckpointError(f"{path}: reads text of width {width}, 2.1-base of {expected}{hint}")
+
+
+def with_prefix(tensors: Mapping[str, Tensor], prefix: str, *, keep: bool = False) -> dict[str, Tensor]:
+    return {key if keep else key.removeprefix(prefix): t for key, t in tensors.items() if key.startswith(prefix)}
+
+
+def convert_open_clip(tensors: Mapping[str, Tensor], like: "CLIPTextModel") -> dict[str, Tensor]:
+    """The text tower of OpenCLIP under the names that `like` has; of its layers as many, as 2.x leaves out the last."""
+    result, layers = {}, like.config.num_hidden_layers
+    fixed = {
+        "token_embedding.weight": "embeddings.token_embedding.weight",
+        "positional_embedding": "embeddings.position_embedding.weight",
+        "ln_final.weight": "final_layer_norm.weight",
+        "ln_final.bias": "final_layer_norm.bias",
+    }
+    for key, tensor in tensors.items():
+        if key in fixed:
+            result[fixed[key]] = tensor
+        elif (found := re.match(r"transformer\.resblocks\.(\d+)\.(.+)", key)) and int(found[1]) < layers:
+            layer, rest = f"encoder.layers.{found[1]}.", found[2]
+            if rest.startswith("attn.in_proj_"):
+                for name, part in zip("qkv", tensor.chunk(3), strict=True):
+                    result[f"{layer}self_attn.{name}_proj.{rest.removeprefix('attn.in_proj_')}"] = part
+            else:
+                stem, _, kind = rest.rpartition(".")
+                result[f"{layer}{OPEN_CLIP.get(stem, stem)}.{kind}"] = tensor
+    outer = "text_model." if any(key.startswith("text_model.") for key in like.state_dict()) else ""
+    return {f"{outer}{key}": tensor for key, tensor in result.items()}
+
+
+def read_vae(path: Path, like: AutoencoderKL) -> AutoencoderKL:
+    """Another autoencoder of the same shape, float32: a diffusers folder, or a file in any of three layouts.
+
+    The layouts: latent diffusion (with or without `first_stage_model.`), diffusers, and diffusers with its old names
+    of attention. Raises CheckpointError.
+    """
+    if path.is_dir():
+        return load_vae(path if (path / "vae").is_dir() else path.parent if path.name == "vae" else path)
+    tensors = read_checkpoint(path)
+    if any(key.startswith(VAE) for key in tensors):
+        tensors = with_prefix(tensors, VAE)
+    parts = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
+    tensors = {key: tensor for key, tensor in tensors.items() if key.startswith(parts)}
+    with torch.device("meta"):
+        vae = AutoencoderKL.from_config(like.config)
+    if any(key.startswith("encoder.down.") for key in tensors):
+        tensors = convert_ldm_vae_checkpoint(tensors, dict(vae.config))
+    fill(vae, modern_attention(tensors), str(path))
+    return vae.eval()
+
+
+def modern_attention(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Attention under today's names, and as matrices where the file has convolutions of one pixel."""
+    result = {}
+    for key, tensor in tensors.items():
+        before, dot, after = key.partition(".attentions.0.")
+        name, _, kind = after.rpartition(".")
+        renamed = f"{before}{dot}{OLD_ATTENTION.get(name, name)}.{kind}" if dot else key
+        result[renamed] = tensor[..., 0, 0] if dot and tensor.ndim == 4 else tensor
+    return result
