@@ -14,7 +14,7 @@ COMMANDS = {
     "compare": "Show two films or pictures in one.",
     "eval": "Score films or pictures against good ones.",
     "probe": "Say what a film holds and what would become of it.",
-    "models": "List, import and verify models.",
+    "models": "List, pull, import and verify models.",
     "train": "Train a model from a recipe.",
     "doctor": "Check this installation and machine.",
 }

@@ -4,50 +4,114 @@ from pathlib import Path
 
 import click
 
-from cli.model import say
+from cli.model import say, together
+
+HERE = click.Path(path_type=Path)
+
+WRITING = (
+    click.option("--out", type=HERE, help="Bundle to write.  [default: among your models]"),
+    click.option("--merge", is_flag=True, help="Fold LoRA into the weights: one file less, no adapters left."),
+    click.option("--prompt", "prompts", multiple=True, help="Also store this prompt's embedding; may be repeated."),
+)
 
 
 @click.group()
 def models() -> None:
-    """List, import and verify models."""
+    """List, pull, import and verify models."""
 
 
 @models.command(name="list")
 def list_models() -> None:
-    """Show every model on this machine, its size, licence and what it is good for."""
+    """Show every model on this machine, its size, licence and what it is good for; and those that can be pulled."""
     from image_core.bundle import read_bundle
-    from image_core.catalogue import installed
+    from image_core.catalogue import installed, models_folder
+    from image_core.known import KNOWN
 
-    for name, folder in installed().items():
+    here = installed()
+    for name, folder in here.items():
         config = read_bundle(folder).config
         size = sum((folder / file).stat().st_size for file in config.files) / 1e6
-        click.echo(f"{name}: {size:.1f} MB, {config.licence}. {config.card.get('summary', '')}".rstrip())
-
-
-@models.command(name="import")
-@click.option("--base", required=True, type=click.Path(path_type=Path), help="SD 2.1-base folder in diffusers layout.")
-@click.option("--weights", required=True, type=click.Path(path_type=Path), help="The published osediff.pkl.")
-@click.option("--out", type=click.Path(path_type=Path), help="Bundle to write.  [default: sd21 among your models]")
-@click.option("--merge", is_flag=True, help="Fold LoRA into the weights: faster, no adapters left.")
-@click.option("--prompt", "prompts", multiple=True, help="Also store this prompt's embedding; may be repeated.")
-def import_model(base: Path, weights: Path, out: Path | None, merge: bool, prompts: tuple[str, ...]) -> None:
-    """Make a bundle from the published OSEDiff weights and a Stable Diffusion 2.1-base folder."""
-    from image_core.catalogue import models_folder
-    from image_core.official import import_official
-
-    target = out or models_folder() / "sd21"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    bundle = import_official(base, weights, target, merge=merge, prompts=prompts)
-    say(f"{bundle.path}: ready, use it with --model {bundle.path if out else target.name}")
+        tags = " Names tags." if "tagger/model.safetensors" in config.files else ""
+        click.echo(f"{name}: {size:.1f} MB, {config.licence}. {config.card.get('summary', '')}{tags}".rstrip())
+    for name, known in KNOWN.items():
+        if name not in here:
+            plain, tagged = known.gigabytes
+            click.echo(
+                f"{name}: not here; osediff models pull {name} loads {plain:g} GB, {tagged:g} with --tagger. "
+                f"{known.licence}. {known.summary}"
+            )
+    say(f"models are kept in {models_folder()}")
 
 
 @models.command()
 @click.argument("name")
-def verify(name: str) -> None:
-    """Compare every file of the model NAME with the hash in its bundle."""
-    from image_core.bundle import verify_bundle
-    from image_core.catalogue import find_model
+@click.option("--tagger", is_flag=True, help="With RAM and DAPE, which say in tags what a picture shows.")
+@click.option("--offline", is_flag=True, help="Use only what was loaded before.")
+@together(WRITING)
+def pull(name: str, tagger: bool, offline: bool, out: Path | None, merge: bool, prompts: tuple[str, ...]) -> None:
+    """Load the model NAME from the Hugging Face Hub or its mirrors.
 
-    bundle = find_model(name)
-    verify_bundle(bundle)
-    say(f"{bundle.path}: all {len(bundle.config.files)} files are as they were written")
+    Every file is checked against its hash. Stopped at any moment, the same command goes on where it was. HF_ENDPOINT,
+    HF_TOKEN and HF_HUB_OFFLINE mean what they always do.
+    """
+    import sys
+
+    from huggingface_hub.utils import disable_progress_bars
+
+    from image_core.catalogue import models_folder
+    from image_core.known import pull as pull_model
+
+    if not sys.stderr.isatty():
+        disable_progress_bars()
+    target = out or models_folder() / name
+    try:
+        bundle = pull_model(name, target, tagger=tagger, merge=merge, prompts=prompts, offline=offline, report=say)
+    except KeyboardInterrupt:
+        say("stopped; what has come is kept, run the same command again to go on")
+        raise SystemExit(1) from None
+    say(f"{bundle.path}: ready, use it with --model {bundle.path if out else name}")
+
+
+@models.command(name="import")
+@click.option("--base", required=True, type=HERE, help="Stable Diffusion 2.1-base: diffusers folder or single file.")
+@click.option("--weights", required=True, type=HERE, help="The published osediff.pkl or osediff_face.pkl.")
+@click.option("--vae", type=HERE, help="Another autoencoder: a folder or file.  [default: the base's]")
+@click.option("--tokenizer", type=HERE, help="tokenizer/ folder; a base in a single file lacks one.")
+@click.option("--tagger", type=HERE, help="ram_swin_large_14m.pth, with its two lists beside it.")
+@click.option("--dape", type=HERE, help="DAPE.pth, which fits the tagger to degraded pictures.")
+@click.option("--half", is_flag=True, help="Store half precision: half the size.")
+@together(WRITING)
+def import_model(
+    base: Path,
+    weights: Path,
+    vae: Path | None,
+    tokenizer: Path | None,
+    tagger: Path | None,
+    dape: Path | None,
+    half: bool,
+    out: Path | None,
+    merge: bool,
+    prompts: tuple[str, ...],
+) -> None:
+    """Make a bundle from the published OSEDiff weights and a Stable Diffusion 2.1-base that you have."""
+    from image_core.catalogue import models_folder
+    from image_core.official import Ingredients, make_bundle
+
+    target = out or models_folder() / ("sd21-face" if "face" in weights.name else "sd21")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    parts = Ingredients(base, weights, vae, tokenizer, tagger, dape)
+    bundle = make_bundle(parts, target, merge=merge, prompts=prompts, half=half)
+    say(f"{bundle.path}: ready, use it with --model {bundle.path if out else target.name}")
+
+
+@models.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+def verify(names: tuple[str, ...]) -> None:
+    """Compare every file of the models NAME, or of all that are here, with the hashes in their bundles."""
+    from image_core.bundle import verify_bundle
+    from image_core.catalogue import find_model, installed
+
+    for name in names or installed():
+        bundle = find_model(name)
+        verify_bundle(bundle)
+        say(f"{bundle.path}: all {len(bundle.config.files)} files are as they were written")

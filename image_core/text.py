@@ -26,7 +26,9 @@ class TextEncoder:
 
     def __init__(self, folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> None:
         from transformers import CLIPTextModel, CLIPTokenizer
+        from transformers.utils import logging
 
+        logging.disable_progress_bar()  # it would write into the line in which progress is told
         for part in ("text_encoder/config.json", "tokenizer/vocab.json"):
             if not (folder / part).is_file():
                 raise CheckpointError(f"{folder / part}: missing; a diffusers folder of SD 2.1-base holds it")
