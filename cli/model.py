@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from image_core.options import COLOR_FIXES, MAX_SCALE, MIN_SCALE, PRECISIONS, UpscaleOptions
+from image_core.options import COLOR_FIXES, MAX_SCALE, MIN_SCALE, PRECISIONS, PROMPT_MODES, UpscaleOptions
 
 if TYPE_CHECKING:
     from image_core.upscale import Upscaler
@@ -19,6 +19,10 @@ OPTIONS = (
     ),
     click.option("--model", default="auto", show_default=True, help="A model's name or the folder of a bundle."),
     click.option("--prompt", help="What the picture shows, for models that read text."),
+    click.option(
+        "--prompt-mode", type=click.Choice(PROMPT_MODES), default=UpscaleOptions.prompt_mode, show_default=True,
+        help="tags: what the picture shows, then --prompt; fixed: --prompt; auto: tags if the model has a tagger.",
+    ),
     click.option(
         "--color-fix", type=click.Choice(COLOR_FIXES), default=UpscaleOptions.color_fix, show_default=True,
         help="How colours are held to the input's; auto is the model's own advice.",
@@ -49,6 +53,7 @@ def build_upscaler(
     scale: float,
     model: str,
     prompt: str | None,
+    prompt_mode: Any,
     color_fix: Any,
     device: str,
     precision: Any,
@@ -57,7 +62,7 @@ def build_upscaler(
 ) -> "Upscaler":
     """From words to an upscaler. Says on standard error which model runs, and where. Raises OseDiffError."""
     try:
-        options = UpscaleOptions(scale, prompt, color_fix, batch, tile_px)
+        options = UpscaleOptions(scale, prompt, color_fix, batch, tile_px, prompt_mode=prompt_mode)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
 

@@ -6,9 +6,10 @@ from pathlib import Path
 import platformdirs
 import torch
 
-from image_core.bundle import Bundle, load_generator, load_prompt, read_bundle, sha256
+from image_core.bundle import Bundle, load_generator, read_bundle, sha256
 from image_core.errors import ModelNotFoundError
 from image_core.options import Precision, UpscaleOptions
+from image_core.prompt import load_prompter
 from image_core.upscale import Upscaler
 
 EMBEDDED = Path(__file__).parent / "weights"
@@ -43,7 +44,7 @@ def find_model(name: str) -> Bundle:
         return read_bundle(Path(name))
     raise ModelNotFoundError(
         f"there is no model {name!r} here: expected one of {', '.join(['auto', *known])} or the folder of a bundle "
-        "(osediff models list shows what is installed, osediff models import makes a bundle)"
+        "(osediff models list shows what is here and what osediff models pull can load)"
     )
 
 
@@ -80,7 +81,9 @@ def load_upscaler(
     report: Callable[[str], None] = lambda _: None,
 ) -> Upscaler:
     """Read weights and prompt, ready to run. Raises CheckpointError for damaged files or a prompt it cannot read."""
-    text = load_prompt(bundle, options.prompt, device, dtype)
+    prompter = load_prompter(bundle, options, device, dtype, report)
+    # with a fixed prompt its embedding; else one that stands for the shape of all
+    text = prompter.embedding(None if prompter.tagger else prompter.fixed)
     generator = load_generator(bundle, device, dtype)
     return Upscaler(
         generator,
@@ -90,5 +93,6 @@ def load_upscaler(
         color_fix=bundle.config.color_fix,
         identity=f"{bundle.config.name} {sha256(bundle.path / 'bundle.json')[:16]} {str(dtype).removeprefix('torch.')}",
         generative=bundle.config.autoencoder == "kl",
+        prompter=prompter if prompter.tagger else None,
         report=report,
     )

@@ -27,6 +27,7 @@ from image_core.images import (
     values_to_tensor,
 )
 from image_core.options import UpscaleOptions
+from image_core.prompt import Prompter
 from image_core.tiling import run_tiled
 
 SMALLEST_PICTURE_PX = 64  # less is padded: a network that halves its grid thrice needs 8 positions a side
@@ -75,8 +76,9 @@ class Upscaler:
     """Makes pictures larger and better with one generator. Knows nothing of files or time.
 
     generator, text: on one device, in one dtype; text (1, L, D). bytes_per_pixel: peak memory of the model for each
-    output pixel. color_fix: what "auto" stands for. identity: tells one model and precision from
-    another. generative: it invents texture. report: told in a sentence when memory forces a lighter load.
+    output pixel. color_fix: what "auto" stands for. identity: tells one model and precision from another. generative:
+    it invents texture. prompter: finds a text for each picture, instead of `text`. report: told in a sentence when memory
+    forces a lighter load.
     """
 
     def __init__(
@@ -89,13 +91,14 @@ class Upscaler:
         color_fix: str = "none",
         identity: str = "",
         generative: bool = False,
+        prompter: Prompter | None = None,
         report: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.generator, self.text, self.options, self.report = generator, text, options, report
         self.device = text.device
         self.bytes_per_pixel = bytes_per_pixel
         self.color_fix = color_fix if options.color_fix == "auto" else options.color_fix
-        self.identity, self.generative = identity, generative
+        self.identity, self.generative, self.prompter = identity, generative, prompter
         self.load: Load | None = None
 
     def plan(self, height: int, width: int) -> Load:
@@ -124,8 +127,12 @@ class Upscaler:
         size: Size | None = None,
         tones: Sequence[Tone] | None = None,
         revisable: bool = False,
+        texts: Sequence[Tensor] | None = None,
     ) -> list[Draft]:
-        """As a call, with tones for the colour fix, one for each image, and with what it takes to revise a picture."""
+        """As a call, with tones for the colour fix, one for each image, and with what it takes to revise a picture.
+
+        texts: (1, L, D), one for each image, where the model's own prompt or prompter is not to choose.
+        """
         if not images:
             return []
         size = size or scaled_size(images[0].shape[0], images[0].shape[1], self.options.scale)
@@ -134,7 +141,9 @@ class Upscaler:
         def next_batch(load: Load) -> list[Draft]:
             part = slice(len(results), len(results) + load.batch)
             enlarged = [enlarge(image, *size) for image in images[part]]
-            return self.restore(enlarged, tones[part] if tones else None, revisable)
+            return self.restore(
+                enlarged, tones[part] if tones else None, revisable, torch.cat(list(texts[part])) if texts else None
+            )
 
         while len(results) < len(images):
             results += self.within_memory(next_batch, size)
@@ -152,11 +161,15 @@ class Upscaler:
                 self.report(f"out of memory: going on with batches of {self.load.batch}, tiles {self.load.tile_px} px")
 
     @torch.inference_mode()
-    def restore(self, enlarged: Sequence[Picture], tones: Sequence[Tone] | None, revisable: bool) -> list[Draft]:
+    def restore(
+        self, enlarged: Sequence[Picture], tones: Sequence[Tone] | None, revisable: bool, text: Tensor | None
+    ) -> list[Draft]:
         """One model call on pictures that already have the output size."""
         image = to_tensor(enlarged)
         padded = self.padded(image)
-        latent = self.clean_latent(padded)
+        if text is None:
+            text = self.prompter(image) if self.prompter else self.text
+        latent = self.clean_latent(padded, text)
         pictures = to_pictures(self.finished(latent, padded, image, tones), enlarged[0].dtype)
         if not revisable:
             return [Draft(picture) for picture in pictures]
@@ -194,11 +207,11 @@ class Upscaler:
             color.adain(picture, reference, tones) if self.color_fix == "adain" else color.wavelet(picture, reference)
         )
 
-    def clean_latent(self, image: Tensor) -> Tensor:
-        """image: enlarged, (B, 3, H, W) in [-1, 1], padded. Returns (B, C, H/8, W/8), float32."""
+    def clean_latent(self, image: Tensor, text: Tensor) -> Tensor:
+        """image: enlarged, (B, 3, H, W) in [-1, 1], padded. text: (B or 1, L, D). Returns (B, C, H/8, W/8), float32."""
 
         def encode_and_denoise(tile: Tensor) -> Tensor:
-            return self.generator.denoise(self.generator.encode(tile.to(self.text.dtype)), self.text)
+            return self.generator.denoise(self.generator.encode(tile.to(text.dtype)), text)
 
         return self.tiled(encode_and_denoise, [(image, LATENT_PX)], output_px=1)
 

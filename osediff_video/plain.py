@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import cv2
 import torch
+from torch import Tensor
 
 from image_core.color import Tone
 from image_core.images import Picture, scaled_size
@@ -17,6 +18,7 @@ class PlainResize(Upscaler):
     def __init__(self, scale: float = 1.0) -> None:
         self.options, self.identity, self.load = UpscaleOptions(scale), "plain resize", Load(1, None)
         self.generative, self.color_fix, self.device = False, "none", torch.device("cpu")
+        self.prompter = None
 
     def drafts(
         self,
@@ -24,10 +26,11 @@ class PlainResize(Upscaler):
         size: Size | None = None,
         tones: Sequence[Tone] | None = None,
         revisable: bool = False,
+        texts: Sequence[Tensor] | None = None,
     ) -> list[Draft]:
-        """As every upscaler, but that there is no latent to revise. Raises ValueError when one is asked for."""
-        if tones or revisable:
-            raise ValueError("a plain resize has neither a colour fix nor a latent; use temporal pixel or off")
+        """As every upscaler, but that there is nothing to tell and no latent to revise. Raises ValueError for those."""
+        if tones or revisable or texts:
+            raise ValueError("a plain resize has no colour fix, latent or text; use temporal pixel or off")
         height, width = size or scaled_size(images[0].shape[0], images[0].shape[1], self.options.scale)
         return [
             Draft(

@@ -11,9 +11,12 @@ import cv2
 
 from image_core.upscale import Draft, Upscaler
 from osediff_video.flow import Estimator, dis_flow
+from osediff_video.job import Manifest
+from osediff_video.media.replay import PIPE
 from osediff_video.options import FilmOptions
 from osediff_video.overlap import StageHangsError, ahead
 from osediff_video.plan import FilmPlan
+from osediff_video.prompts import ShotTexts, read_shots, say_shots, with_first_texts, with_texts, write_shots
 from osediff_video.shots import SETTLED, mark_cuts, mark_listed_cuts, read_cut_list
 from osediff_video.temporal import WARMUP_FRAMES, Blend, Step, choose_blend, steadied, steps
 from osediff_video.tones import TONE_FRAMES, steady_tones
@@ -52,21 +55,53 @@ def prepare(options: FilmOptions, upscaler: Upscaler) -> Steadiness:
     return Steadiness(blend, load_raft(Path(options.flow), upscaler.device), cuts)
 
 
-def restored(plan: FilmPlan, upscaler: Upscaler, steadiness: Steadiness, skip: int) -> Generator[Numbered, None, None]:
+def find_texts(
+    plan: FilmPlan, upscaler: Upscaler, steadiness: Steadiness, manifest: Manifest, folder: Path | None
+) -> ShotTexts | None:
+    """Where the model's prompts say what a shot shows: read the film once, before the work, and say it.
+
+    folder: of the job, which keeps what was found. None is returned where all frames have the same prompt, and for a
+    film that can be read only once.
+    """
+    prompter = upscaler.prompter
+    if prompter is None or plan.path == PIPE:
+        return None
+    shots = read_shots(folder, manifest) if folder else None
+    if shots is None:
+        upscaler.report("reading the film once to find the sharpest frame of each shot, which its prompt is made from")
+        frames = ahead(plan.source.frames(), MOST_QUEUED, lambda: watch(plan))
+        shots = say_shots(marked(frames, plan, steadiness.cuts), prompter, plan.height, plan.width)
+        if folder:
+            write_shots(folder, manifest, shots)
+    return ShotTexts(shots, prompter)
+
+
+def watch(plan: FilmPlan) -> None:
+    """Raises StageHangsError when nothing has come out of the decoder for long."""
+    silence = time.monotonic() - plan.source.last_sign
+    if silence > DECODER_PATIENCE_S:
+        raise StageHangsError(f"{plan.info.path}: the decoder has been silent for {silence:.0f} s and was given up")
+
+
+def restored(
+    plan: FilmPlan, upscaler: Upscaler, steadiness: Steadiness, texts: ShotTexts | None, skip: int
+) -> Generator[Numbered, None, None]:
     """Frames after the first `skip`, upscaled and steadied, with the number of the segment each belongs to."""
     blend, length = steadiness.blend, plan.segment_frames
     lead = min(skip, steadiness.lead_frames)
 
-    def watch() -> None:
-        silence = time.monotonic() - plan.source.last_sign
-        if silence > DECODER_PATIENCE_S:
-            raise StageHangsError(f"{plan.info.path}: the decoder has been silent for {silence:.0f} s and was given up")
+    def watched() -> None:
+        watch(plan)
 
     picture_bytes = plan.height * plan.width * 3 * (2 if plan.info.bit_depth > 8 else 1)
     depth = max(1, min(MOST_QUEUED, QUEUE_BYTES // picture_bytes))
-    decoded = ahead(plan.source.frames(skip - lead), MOST_QUEUED, watch)
+    decoded = ahead(plan.source.frames(skip - lead), MOST_QUEUED, watched)
     related = related_steps(decoded, plan, upscaler, steadiness, skip - lead)
-    wanted = (step for step in ahead(related, MOST_QUEUED, watch) if step.position >= skip - min(skip, WARMUP_FRAMES))
+    if texts is not None:
+        related = with_texts(related, texts)
+    elif upscaler.prompter is not None:
+        related = with_first_texts(related, upscaler.prompter, plan.height, plan.width)
+    wanted = (step for step in ahead(related, MOST_QUEUED, watched) if step.position >= skip - min(skip, WARMUP_FRAMES))
     results = ahead(upscale_steps(wanted, plan, upscaler, revisable=plan.options.temporal == "latent"), depth)
     if blend:
         results = ahead(steadied(results, blend, length), 1)
@@ -81,12 +116,13 @@ def related_steps(
     """Everything that can be known of a frame before the model sees it: shots, motion, tones."""
     if not steadiness.blend:
         return steps(frames, first, None)
-    if steadiness.cuts is None:
-        marked = mark_cuts(frames)
-    else:
-        marked = mark_listed_cuts(frames, steadiness.cuts, plan.info.time_base)
-    related = steps(marked, first, steadiness.estimate)
+    related = steps(marked(frames, plan, steadiness.cuts), first, steadiness.estimate)
     return steady_tones(related) if upscaler.color_fix == "adain" else related
+
+
+def marked(frames: Iterable[Frame], plan: FilmPlan, cuts: list[Fraction] | None) -> Iterator[Frame]:
+    """The same frames, those that begin a shot marked. cuts: their times, or None to find them."""
+    return mark_cuts(frames) if cuts is None else mark_listed_cuts(frames, cuts, plan.info.time_base)
 
 
 def upscale_steps(related: Iterable[Step], plan: FilmPlan, upscaler: Upscaler, revisable: bool) -> Iterator[Step]:
@@ -96,7 +132,8 @@ def upscale_steps(related: Iterable[Step], plan: FilmPlan, upscaler: Upscaler, r
         is_fresh = [not step.same or (last is None and number == 0) for number, step in enumerate(batch)]
         fresh = [step for step, fresh in zip(batch, is_fresh, strict=True) if fresh]
         images, tones = [step.frame.image for step in fresh], [step.tone for step in fresh if step.tone]
-        drafts = iter(upscaler.drafts(images, (plan.height, plan.width), tones, revisable))
+        texts = [step.text for step in fresh if step.text is not None]
+        drafts = iter(upscaler.drafts(images, (plan.height, plan.width), tones, revisable, texts))
         for step, computed in zip(batch, is_fresh, strict=True):
             last = next(drafts) if computed else last
             yield replace(step, draft=last)

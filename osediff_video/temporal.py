@@ -7,6 +7,7 @@ from typing import Protocol, cast
 
 import cv2
 import numpy as np
+from torch import Tensor
 
 from image_core.color import Tone
 from image_core.images import Values, enlarge
@@ -26,7 +27,8 @@ class Step:
     """An input frame on its way: what it has to do with the one before. motion: None where there is nothing to carry.
 
     same: the input equals its predecessor, pixel for pixel. tone: how its colours differ from those of its neighbours,
-    None where nobody asks. draft: the model's picture, None before the model. output: the picture as it is now.
+    None where nobody asks. text: of its shot's prompt, (1, L, D), None where all have the same. draft: the model's
+    picture, None before the model. output: the picture as it is now.
     """
 
     position: int
@@ -34,6 +36,7 @@ class Step:
     motion: Motion | None
     same: bool = False
     tone: Tone | None = None
+    text: Tensor | None = None
     draft: Draft | None = None
     output: Picture | None = None
 

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from osediff_video.media.segment import Segment, SegmentWriter
 from osediff_video.media.verify import Verification, verify
 from osediff_video.options import FilmOptions
 from osediff_video.plan import DEFAULTS, FilmPlan, plan_film
-from osediff_video.restore import Numbered, Steadiness, prepare, restored
+from osediff_video.restore import Numbered, find_texts, prepare, restored
 from osediff_video.result import cut_of, write_result
 from osediff_video.types import Faults, Frame
 
@@ -95,10 +95,11 @@ def carry_out(
 ) -> Result:
     """Do what is planned. As `upscale_video`."""
     steadiness = prepare(plan.options, upscaler)
-    if plan.is_piped:
-        return pipe_through(plan, upscaler, steadiness, progress)
-    started = time.monotonic()
     manifest = Manifest(identity(plan.path), settings(plan, upscaler))
+    if plan.is_piped:
+        texts = find_texts(plan, upscaler, steadiness, manifest, None)
+        return pipe_through(plan, restored(plan, upscaler, steadiness, texts, 0), progress)
+    started = time.monotonic()
     with Job(plan.target, manifest, restart=restart or plan.path == PIPE) as job:
         segments = job.segments
         resumed = count(segments)
@@ -107,7 +108,8 @@ def carry_out(
             total = plan.info.frame_count_estimate
             progress(Progress(resumed + frames, total, time.monotonic() - started, resumed))
 
-        with closing(restored(plan, upscaler, steadiness, resumed)) as results:
+        texts = find_texts(plan, upscaler, steadiness, manifest, job.folder)
+        with closing(restored(plan, upscaler, steadiness, texts, resumed)) as results:
             for segment in write_segments(results, job, plan.encoder, written):
                 segments.append(segment)
         cut = cut_of(plan, segments)
@@ -123,7 +125,7 @@ def carry_out(
 
 
 def pipe_through(
-    plan: FilmPlan, upscaler: Upscaler, steadiness: Steadiness, progress: Callable[[Progress], None]
+    plan: FilmPlan, results: Generator[Numbered, None, None], progress: Callable[[Progress], None]
 ) -> Result:
     """Straight to standard output: nothing to resume, nothing to verify."""
     started = time.monotonic()
@@ -133,7 +135,7 @@ def pipe_through(
             yield replace(frame, pts=done - 1, duration=1) if plan.options.pipe_format == "y4m" else frame
             progress(Progress(done, plan.info.frame_count_estimate, time.monotonic() - started))
 
-    with closing(restored(plan, upscaler, steadiness, 0)) as results:
+    with closing(results):
         frames = write_pipe(told(results), plan.encoder, plan.options.pipe_format)
     return Result(plan.target, frames, 0, time.monotonic() - started, plan.notes, plan.source.faults, None)
 

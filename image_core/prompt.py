@@ -1,0 +1,74 @@
+"""From a picture to the text that the model reads beside it: tags, a fixed prompt, or none."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from image_core.bundle import Bundle
+from image_core.errors import CheckpointError
+from image_core.options import UpscaleOptions
+from image_core.tagger import Tagger, load_tagger
+from image_core.text import Prompts
+
+
+def published_prompt(tags: Sequence[str], prompt: str) -> str:
+    """As the published test code writes it; with nothing of the user's it ends in ", ,"."""
+    return f"{', '.join(tags)}, {prompt},"
+
+
+class Prompter:
+    """Says what pictures show. tagger: None where the same text, `fixed`, goes with every picture.
+
+    prompt: the user's own words, put behind the tags.
+    """
+
+    def __init__(self, prompts: Prompts, tagger: Tagger | None, prompt: str, fixed: str | None = None) -> None:
+        self.prompts, self.tagger, self.prompt, self.fixed = prompts, tagger, prompt, fixed
+
+    def words(self, image: Tensor) -> list[str]:
+        """image: enlarged, (B, 3, H, W) in [-1, 1]. Returns the prompt of each picture."""
+        assert self.tagger is not None, "a fixed prompt needs no picture"
+        return [published_prompt(tags, self.prompt) for tags in self.tagger.tags(image)]
+
+    def embedding(self, words: str | None) -> Tensor:
+        """(1, L, D), from the disk where it was made before; None is the model's own first prompt."""
+        return self.prompts(words)
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """image: enlarged, (B, 3, H, W) in [-1, 1]. Returns the text of each, (B, L, D), or of all, (1, L, D)."""
+        if self.tagger is None:
+            return self.prompts(self.fixed)
+        return torch.cat([self.prompts(words) for words in self.words(image)])
+
+
+def has_tagger(bundle: Bundle) -> bool:
+    return "tagger/model.safetensors" in bundle.config.files
+
+
+def load_prompter(
+    bundle: Bundle,
+    options: UpscaleOptions,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    report: Callable[[str], None] = lambda _: None,
+) -> Prompter:
+    """As the options ask. "auto" is tags where the model has a tagger and reads text, else the fixed prompt.
+
+    report: told in a sentence when a prompt is too long. Raises CheckpointError for tags without a tagger, or a prompt
+    that the model cannot read.
+    """
+    prompts, mode = Prompts(bundle, device, dtype, report), options.prompt_mode
+    if mode == "auto":
+        mode = "tags" if has_tagger(bundle) else "fixed"
+    if mode == "none":
+        return Prompter(prompts, None, "", "")
+    if mode == "fixed":
+        return Prompter(prompts, None, "", options.prompt)
+    if not has_tagger(bundle):
+        raise CheckpointError(
+            f"the model {bundle.config.name} has no tagger, so it cannot tell what a picture shows; use --prompt-mode "
+            "fixed, or make a model that has one: osediff models pull sd21 --tagger, or import with --tagger"
+        )
+    # float32 whatever the model runs in: tags must not depend on it
+    return Prompter(prompts, load_tagger(bundle.path / "tagger", device), options.prompt or "")
