@@ -77,8 +77,8 @@ class Upscaler:
 
     generator, text: on one device, in one dtype; text (1, L, D). bytes_per_pixel: peak memory of the model for each
     output pixel. color_fix: what "auto" stands for. identity: tells one model and precision from another. generative:
-    it invents texture. prompter: finds a text for each picture, instead of `text`. report: told in a sentence when memory
-    forces a lighter load.
+    it invents texture. prompter: finds a text for each picture, instead of `text`. report: told in a sentence when
+    memory forces a lighter load.
     """
 
     def __init__(

@@ -1,6 +1,8 @@
 """Fixtures that several files need. No network, no real weights: tiny random models in the real layouts."""
 
+import json
 import os
+import shutil
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -8,7 +10,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import pytest
 import torch
 
-from image_core.official import import_official
+from image_core.official import Ingredients, import_official, make_bundle
 from tests.tiny_models import write_base, write_weights
 
 SHARED = Path(__file__).parent.parent.parent / "shared"
@@ -51,3 +53,22 @@ def tiny_weights(tiny_base, tmp_path_factory):
 @pytest.fixture(scope="session")
 def tiny_bundle(tiny_base, tiny_weights, tmp_path_factory):
     return import_official(tiny_base, tiny_weights, tmp_path_factory.mktemp("bundles") / "tiny", merge=False)
+
+
+@pytest.fixture(scope="session")
+def tiny_ram(shared, tmp_path_factory):
+    """A folder with a tiny random ram_swin_large_14m.pth, its two lists and DAPE.pth, as a user would keep them."""
+    oracle, folder = shared / "oracle" / "tagger", tmp_path_factory.mktemp("ram")
+    facts = json.loads((oracle / "tags.json").read_text())
+    shutil.copy(oracle / "ram_tiny.pth", folder / "ram_swin_large_14m.pth")
+    shutil.copy(oracle / "dape_tiny.pth", folder / "DAPE.pth")
+    (folder / "ram_tag_list.txt").write_text("\n".join(facts["tag_list"]), encoding="utf-8")
+    (folder / "ram_tag_list_threshold.txt").write_text("\n".join(map(repr, facts["threshold"])))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tagging_bundle(tiny_base, tiny_weights, tiny_ram, tmp_path_factory):
+    """As `tiny_bundle`, merged, in half precision and with a tagger."""
+    parts = Ingredients(tiny_base, tiny_weights, tagger=tiny_ram / "ram_swin_large_14m.pth", dape=tiny_ram / "DAPE.pth")
+    return make_bundle(parts, tmp_path_factory.mktemp("bundles") / "tagging", merge=True, half=True)

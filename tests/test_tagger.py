@@ -1,4 +1,4 @@
-"""RAM and DAPE against the authors' own code (../shared/oracle/tagger), their lists, and the prompts made of tags."""
+"""RAM and DAPE against the authors' own code (../shared/oracle/tagger), their lists, and the prompts."""
 
 import json
 import shutil
@@ -23,20 +23,10 @@ def facts(oracle):
     return json.loads((oracle / "tags.json").read_text())
 
 
-@pytest.fixture(scope="module")
-def beside(oracle, facts, tmp_path_factory):
-    """The tiny RAM checkpoint with its two lists beside it, as a user would keep them."""
-    folder = tmp_path_factory.mktemp("ram")
-    shutil.copy(oracle / "ram_tiny.pth", folder)
-    (folder / TAG_LIST).write_text("\n".join(facts["tag_list"]), encoding="utf-8")
-    (folder / THRESHOLDS).write_text("\n".join(map(repr, facts["threshold"])))
-    return folder
-
-
 @pytest.fixture(scope="module", params=["ram", "dape"])
-def named(request, oracle, beside):
+def named(request, oracle, tiny_ram):
     dape = oracle / "dape_tiny.pth" if request.param == "dape" else None
-    return request.param, read_ram(beside / "ram_tiny.pth", dape)
+    return request.param, read_ram(tiny_ram / "ram_swin_large_14m.pth", dape)
 
 
 @pytest.fixture(scope="module")
@@ -102,14 +92,14 @@ def test_names_and_shapes_of_the_full_size_model(oracle):
         (THRESHOLDS, "1.5\n" * 40, "line 1: expected 0 to 1, got '1.5'"),
     ],
 )
-def test_lists_that_do_not_fit_are_refused(beside, tmp_path, file, content, words):
+def test_lists_that_do_not_fit_are_refused(tiny_ram, tmp_path, file, content, words):
     folder = tmp_path / "ram"
-    shutil.copytree(beside, folder)
+    shutil.copytree(tiny_ram, folder)
     (folder / file).unlink()
     if content is not None:
         (folder / file).write_text(content)
     with pytest.raises(CheckpointError, match=words):
-        read_ram(folder / "ram_tiny.pth")
+        read_ram(folder / "ram_swin_large_14m.pth")
 
 
 def dape(oracle, tmp_path, change):
@@ -132,15 +122,15 @@ TIED = "tag_encoder.encoder.layer.0.crossattention.self.query.lora_B"
         (lambda d: d.update({TIED: torch.ones(48, 8)}), f"{TIED} is not zero"),
     ],
 )
-def test_adapters_that_do_not_fit_are_refused(oracle, beside, tmp_path, change, words):
+def test_adapters_that_do_not_fit_are_refused(oracle, tiny_ram, tmp_path, change, words):
     with pytest.raises(CheckpointError, match=words):
-        read_ram(beside / "ram_tiny.pth", dape(oracle, tmp_path, change))
+        read_ram(tiny_ram / "ram_swin_large_14m.pth", dape(oracle, tmp_path, change))
 
 
-def test_foreign_and_damaged_files_are_refused(beside, tmp_path):
-    whole = (beside / "ram_tiny.pth").read_bytes()
+def test_foreign_and_damaged_files_are_refused(tiny_ram, tmp_path):
+    whole = (tiny_ram / "ram_swin_large_14m.pth").read_bytes()
     for name in (TAG_LIST, THRESHOLDS):
-        shutil.copy(beside / name, tmp_path)
+        shutil.copy(tiny_ram / name, tmp_path)
     (tmp_path / "cut.pth").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "text.pth").write_text("no checkpoint")
     torch.save({"model": {"fc.weight": torch.zeros(1)}}, tmp_path / "foreign.pth")
@@ -149,14 +139,14 @@ def test_foreign_and_damaged_files_are_refused(beside, tmp_path):
         with pytest.raises(CheckpointError, match=rf"{name}\.pth"):
             read_ram(tmp_path / f"{name}.pth")
     with pytest.raises(CheckpointError, match="this is RAM itself"):
-        read_ram(beside / "ram_tiny.pth", beside / "ram_tiny.pth")
+        read_ram(tiny_ram / "ram_swin_large_14m.pth", tiny_ram / "ram_swin_large_14m.pth")
 
 
-def test_the_other_name_of_the_head_is_read_too(beside, pictures, tmp_path):
-    content = torch.load(beside / "ram_tiny.pth", weights_only=True)
+def test_the_other_name_of_the_head_is_read_too(tiny_ram, pictures, tmp_path):
+    content = torch.load(tiny_ram / "ram_swin_large_14m.pth", weights_only=True)
     model = {key.replace("tagging_head.", "vision_multi."): tensor for key, tensor in content["model"].items()}
     for name in (TAG_LIST, THRESHOLDS):
-        shutil.copy(beside / name, tmp_path)
+        shutil.copy(tiny_ram / name, tmp_path)
     torch.save({"model": model}, tmp_path / "old.pth")
-    expected = read_ram(beside / "ram_tiny.pth").tags(pictures[0])
+    expected = read_ram(tiny_ram / "ram_swin_large_14m.pth").tags(pictures[0])
     assert read_ram(tmp_path / "old.pth").tags(pictures[0]) == expected
