@@ -55,6 +55,10 @@ class Fetcher:
     endpoint: str | None = None
     report: Report = lambda _: None
 
+    @property
+    def is_offline(self) -> bool:
+        return self.offline or is_offline_mode()
+
     def fetch(self, download: Download) -> Path:
         """Bring every file of `download`, and return their folder.
 
@@ -89,13 +93,16 @@ class Fetcher:
                     reason = "no room is left" if error.errno == errno.ENOSPC else str(error)
                     raise DownloadError(f"{file}: cannot be written: {reason}") from error
                 failures[source] = f"{path}: {in_short(error)}"
-                self.report(f"{source}: {failures[source]}")
+                if not self.is_offline and (left := [s for s in download.sources if s not in failures]):
+                    self.report(f"{source}: {failures[source]}; asking {left[0]}")
             else:
                 return
+        folder = self.root / download.folder
         tried = "\n".join(f"  {source}: {reason}" for source, reason in failures.items())
+        missing = ", ".join(name for name in download.files if not (folder / name).is_file())
         raise DownloadError(
             f"{path} of {download.folder} could not be had from any source:\n{tried}\n"
-            f"By hand: {download.by_hand.format(folder=self.root / download.folder)}"
+            f"Missing: {missing}\nBy hand: {download.by_hand.format(folder=folder)}"
         )
 
     def obtain(self, source: str, path: str, digest: str | None, file: Path) -> None:
@@ -106,7 +113,7 @@ class Fetcher:
             self.report(f"{path}: taken from the Hub's cache, {cached}")
             adopt(Path(cached), file)
             return
-        if self.offline or is_offline_mode():
+        if self.is_offline:
             raise SourceError("not on this machine, and offline")
         url = hf_hub_url(source, path, endpoint=self.endpoint) if on_hub else f"{source}/{path}"
         facts = get_hf_file_metadata(url, token=None if on_hub else False, endpoint=self.endpoint)
@@ -117,13 +124,14 @@ class Fetcher:
         # named by its content, so that another mirror goes on where this one stopped
         name = expected or hashlib.sha256((facts.etag or url).encode()).hexdigest()
         part = file.with_name(f"{file.name}.{name[:16]}.part")
-        self.load(url, part, facts.size, source, build_hf_headers(token=None if on_hub else False))
+        self.report(progress_words(path, part, facts.size, source))
+        self.load(url, part, facts.size, build_hf_headers(token=None if on_hub else False))
         if expected and not matches(part, expected):
             part.unlink()
             raise SourceError(f"sent a file with a wrong hash (expected {expected[:12]}...); it was removed")
         part.replace(file)
 
-    def load(self, url: str, part: Path, size: int | None, source: str, headers: dict[str, str]) -> None:
+    def load(self, url: str, part: Path, size: int | None, headers: dict[str, str]) -> None:
         """Bring `url` into `part`, going on at its end. Raises what the library raises, DownloadError without room."""
         part.parent.mkdir(parents=True, exist_ok=True)
         done = part.stat().st_size if part.exists() else 0
@@ -132,15 +140,18 @@ class Fetcher:
             done = 0
         free = shutil.disk_usage(part.parent).free
         if size is not None and size - done > free:
-            raise DownloadError(f"{part}: {megabytes(size - done)} to come, but only {megabytes(free)} of disk free")
+            raise DownloadError(f"{part}: {amount(size - done)} to come, but only {amount(free)} of disk free")
         name = part.name.rsplit(".", 2)[0]
-        total = "" if size is None else f" of {megabytes(size)}"
-        self.report(
-            f"{name}: {f'going on at {megabytes(done)}{total}' if done else f'loading{total[3:]}'} from {source}"
-        )
         headers = {**headers, "Accept-Encoding": "identity"}  # ranges count the bytes of the file
         with part.open("ab") as file:
             http_get(url, file, resume_size=done, headers=headers, expected_size=size, displayed_filename=name)
+
+
+def progress_words(path: str, part: Path, size: int | None, source: str) -> str:
+    total = "" if size is None else f" {amount(size)}"
+    if size is not None and part.exists():
+        return f"{path}: going on at {amount(part.stat().st_size)} of{total} from {source}"
+    return f"{path}: loading{total} from {source}"
 
 
 def adopt(cached: Path, file: Path) -> None:
@@ -179,5 +190,7 @@ def in_short(error: Exception) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
-def megabytes(size: int) -> str:
+def amount(size: int) -> str:
+    if size < 1e6:
+        return f"{size / 1e3:.1f} kB"
     return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"

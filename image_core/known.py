@@ -35,8 +35,8 @@ SD21_BASE = Download(
             "3e4c08995484ee61270175e9e7a072b66a6e4eeb5f0c266667fe1f45b90daf9a"
         ),
     },
-    by_hand="get Stable Diffusion 2.1-base from anyone who still has it. Put the files above into {folder} and run the "
-    "same command again; or give what you have, a diffusers folder or v2-1_512-ema-pruned.safetensors, to "
+    by_hand="get Stable Diffusion 2.1-base from anyone who still has it. Put the missing files into {folder} and run "
+    "the same command again; or give what you have, a diffusers folder or v2-1_512-ema-pruned.safetensors, to "
     "osediff models import --base.",
 )
 
