@@ -24,7 +24,13 @@ TOP_KEYS = {
     "rank_unet", "rank_vae", "unet_lora_encoder_modules", "unet_lora_decoder_modules", "unet_lora_others_modules",
     "vae_lora_encoder_modules", "state_dict_unet", "state_dict_vae",
 }  # fmt: skip
-LICENCE = "OSEDiff weights: Apache-2.0; Stable Diffusion 2.1-base: CreativeML Open RAIL++-M"
+BASE_LICENCES = {
+    768: "Stable Diffusion 1.x: CreativeML Open RAIL-M",
+    1024: "Stable Diffusion 2.1-base: CreativeML Open RAIL++-M",
+}
+"""By the width of the text that the base reads."""
+
+LICENCE = f"OSEDiff weights: Apache-2.0; {BASE_LICENCES[1024]}"
 TAGGER_LICENCE = "; RAM and DAPE: Apache-2.0"
 SUMMARY = "The published OSEDiff: invents plausible detail; wants a GPU."
 FACE_SUMMARY = "The published OSEDiff for faces, trained on portraits: invents plausible detail; wants a GPU."
@@ -117,7 +123,8 @@ def describe(name: str, facts: BaseFacts, parts: Ingredients, prompts: tuple[str
         latent_scale=facts.latent_scale,
         color_fix="adain",
         prompts=prompts,
-        licence=LICENCE + (TAGGER_LICENCE if parts.tagger else ""),
+        licence=f"OSEDiff weights: Apache-2.0; {BASE_LICENCES.get(facts.text_width, 'base: see its own licence')}"
+        + (TAGGER_LICENCE if parts.tagger else ""),
         card=card,
     )
 

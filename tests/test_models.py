@@ -284,7 +284,12 @@ def test_import_knows_faces_takes_every_part_and_half_precision(
     )  # fmt: skip
     assert "ready, use it with --model sd21-face" in said
     listed = command("models", "list")
-    assert "sd21-face: " in listed and "portraits" in listed and "Names tags." in listed and "CreativeML" in listed
+    assert (
+        "sd21-face: " in listed
+        and "portraits" in listed
+        and "Names tags." in listed
+        and "RAM and DAPE: Apache-2.0" in listed
+    )
     assert "sd21: not here; osediff models pull sd21 loads 2.6 GB, 8.3 with --tagger" in listed
     assert command("models", "verify").count("as they were written") == 2
     folder = tmp_path / "models" / "sd21-face"
