@@ -40,6 +40,8 @@ def read_ram(weights: Path, dape: Path | None = None) -> Tagger:
     tensors = content.get("model", content)
     if not isinstance(tensors, dict):
         raise CheckpointError(f"{weights}: 'model' is a {type(tensors).__name__}; is this ram_swin_large_14m.pth?")
+    if "reweight_scale" in tensors:
+        raise CheckpointError(f"{weights}: this is RAM++; the tagger of the paper is ram_swin_large_14m.pth")
     needed = {}
     for key, tensor in tensors.items():
         name = key.replace("vision_multi.", "tagging_head.", 1) if key.startswith("vision_multi.") else key

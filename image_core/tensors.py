@@ -14,8 +14,26 @@ from torch import Tensor, nn
 from image_core.errors import CheckpointError
 
 
+NOT_THE_FILE = {
+    b"version https://git-lfs": "a Git LFS pointer; fetch the file that it stands for (git lfs pull)",
+    b"<": "a web page; use the address that downloads the file (resolve or raw, not blob)",
+}
+"""How files begin that people have instead of weights."""
+
+
+def refuse_stand_ins(path: Path) -> None:
+    """Raises CheckpointError for what a browser or git leaves in the place of a large file."""
+    if path.is_file():
+        with path.open("rb") as file:
+            start = file.read(64).lstrip()
+        for sign, what in NOT_THE_FILE.items():
+            if start.startswith(sign):
+                raise CheckpointError(f"{path}: this is not the file itself but {what}")
+
+
 def read_safetensors(path: Path) -> dict[str, Tensor]:
     """Raises CheckpointError for a file that is missing, damaged or of another kind."""
+    refuse_stand_ins(path)
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
@@ -27,6 +45,7 @@ def read_torch(path: Path) -> dict[str, Any]:
 
     Raises CheckpointError for anything else, for code in the file too.
     """
+    refuse_stand_ins(path)
     try:
         # mapped: of the tagger's 5.6 GB only 0.85 are needed
         mmap = zipfile.is_zipfile(path)

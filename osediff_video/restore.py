@@ -71,6 +71,7 @@ def find_texts(
         upscaler.report("reading the film once to find the sharpest frame of each shot, which its prompt is made from")
         frames = ahead(plan.source.frames(), MOST_QUEUED, lambda: watch(plan))
         shots = say_shots(marked(frames, plan, steadiness.cuts), prompter, plan.height, plan.width)
+        upscaler.report(f"shots: {len(shots)}; the first shows {shots[0].words}")
         if folder:
             write_shots(folder, manifest, shots)
     return ShotTexts(shots, prompter)

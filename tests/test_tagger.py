@@ -138,6 +138,12 @@ def test_foreign_and_damaged_files_are_refused(tiny_ram, tmp_path):
     for name in ("cut", "text", "foreign", "list", "missing"):
         with pytest.raises(CheckpointError, match=rf"{name}\.pth"):
             read_ram(tmp_path / f"{name}.pth")
+    (tmp_path / "page.pth").write_text("\n<!DOCTYPE html>")
+    (tmp_path / "pointer.pth").write_text("version https://git-lfs.github.com/spec/v1\n")
+    torch.save({"model": {"reweight_scale": torch.zeros(1)}}, tmp_path / "plus.pth")
+    for name, words in (("page", "a web page"), ("pointer", "a Git LFS pointer"), ("plus", r"this is RAM\+\+")):
+        with pytest.raises(CheckpointError, match=words):
+            read_ram(tmp_path / f"{name}.pth")
     with pytest.raises(CheckpointError, match="this is RAM itself"):
         read_ram(tiny_ram / "ram_swin_large_14m.pth", tiny_ram / "ram_swin_large_14m.pth")
 
