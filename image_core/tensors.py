@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from image_core.errors import CheckpointError
 
-
 NOT_THE_FILE = {
     b"version https://git-lfs": "a Git LFS pointer; fetch the file that it stands for (git lfs pull)",
     b"<": "a web page; use the address that downloads the file (resolve or raw, not blob)",

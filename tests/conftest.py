@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from image_core.official import Ingredients, import_official, make_bundle
+from tests.hub_server import serving
 from tests.tiny_models import write_base, write_weights
 
 SHARED = Path(__file__).parent.parent.parent / "shared"
@@ -72,3 +73,13 @@ def tagging_bundle(tiny_base, tiny_weights, tiny_ram, tmp_path_factory):
     """As `tiny_bundle`, merged, in half precision and with a tagger."""
     parts = Ingredients(tiny_base, tiny_weights, tagger=tiny_ram / "ram_swin_large_14m.pth", dape=tiny_ram / "DAPE.pth")
     return make_bundle(parts, tmp_path_factory.mktemp("bundles") / "tagging", merge=True, half=True)
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A Hugging Face Hub on this machine, with nothing on it yet."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 1 << 16)  # 10 MB in life, more than our files
+    (tmp_path / "served").mkdir()
+    with serving(tmp_path / "served") as server:
+        yield server

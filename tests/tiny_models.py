@@ -121,3 +121,35 @@ def official_checkpoint(base: Path) -> dict[str, object]:
 def write_weights(base: Path, path: Path) -> Path:
     torch.save(official_checkpoint(base), path)
     return path
+
+
+def write_sd1_base(folder: Path) -> Path:
+    """As Stable Diffusion 1.x: heads counted, convolutions around attention, other padding, no word of epsilon."""
+    torch.manual_seed(0)
+    UNet2DConditionModel(
+        block_out_channels=(16, 32),
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        layers_per_block=1,
+        norm_num_groups=8,
+        attention_head_dim=8,
+        cross_attention_dim=24,
+    ).save_pretrained(folder / "unet")
+    AutoencoderKL(
+        block_out_channels=(8, 8, 16, 16),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        norm_num_groups=4,
+    ).save_pretrained(folder / "vae")
+    tokens = write_tokenizer(folder / "tokenizer")
+    settings = json.loads((folder / "tokenizer" / "tokenizer_config.json").read_text())
+    settings["pad_token"] = "<|endoftext|>"
+    (folder / "tokenizer" / "tokenizer_config.json").write_text(json.dumps(settings))
+    sizes = {"hidden_size": 24, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
+    CLIPTextModel(CLIPTextConfig(vocab_size=tokens, eos_token_id=tokens - 1, **sizes)).save_pretrained(
+        folder / "text_encoder"
+    )
+    (folder / "scheduler").mkdir()
+    scheduler = {key: value for key, value in SCHEDULER.items() if key != "prediction_type"}  # as 1.x says it: not
+    (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(scheduler))
+    return folder
