@@ -60,6 +60,10 @@ SD21_BASE: Settings = {
 }
 """What a single file does not say. Defaults of the libraries are left out."""
 
+VELOCITY = (
+    "a v-prediction model such as Stable Diffusion 2.1 (768 px); OSEDiff needs 2.1-base, "
+    "v2-1_512-ema-pruned.safetensors, which predicts epsilon"
+)
 OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 OPEN_CLIP = {
     "ln_1": "layer_norm1",
@@ -95,6 +99,8 @@ def unfold_single_file(path: Path, tokenizer: Path | None, out: Path, settings: 
     }
     for name, (module, converted) in parts.items():
         fill(module, {key: tensor.contiguous() for key, tensor in converted.items()}, f"{path}: {name}")
+        if module is unet:
+            refuse_velocity(unet.eval(), path)
         module.save_pretrained(out / name)  # type: ignore[operator]
     shutil.copytree(tokenizer, out / "tokenizer")
     (out / "scheduler").mkdir()
@@ -102,17 +108,27 @@ def unfold_single_file(path: Path, tokenizer: Path | None, out: Path, settings: 
     return out
 
 
+@torch.inference_mode()
+def refuse_velocity(unet: UNet2DConditionModel, path: Path) -> None:
+    """Raises CheckpointError when the UNet does not predict epsilon, which a single file does not say.
+
+    At the last step the input is all but noise, so that whoever predicts epsilon gives it back: it correlates with the
+    answer. A velocity is there the negative of a picture.
+    """
+    noise = torch.randn(1, unet.config.in_channels, 16, 16, generator=torch.Generator().manual_seed(0))
+    found = unet(noise, 999, torch.zeros(1, 77, unet.config.cross_attention_dim)).sample
+    if torch.corrcoef(torch.stack([noise.flatten(), found.flatten()]))[0, 1] < 0.5:
+        raise CheckpointError(f"{path}: does not predict epsilon: {VELOCITY}")
+
+
 def refuse_other_files(path: Path, tensors: Mapping[str, Tensor], settings: Settings) -> None:
-    """Raises CheckpointError for another model. Whether a 2.x predicts v its tensors do not tell; its name may."""
+    """Raises CheckpointError for another model, as far as names, shapes and metadata tell."""
     said = ""
     if path.suffix == ".safetensors":
         with safe_open(path, "pt") as file:
             said = (file.metadata() or {}).get("modelspec.prediction_type", "")
     if said.startswith("v") or re.search(r"768|v[-_.]?pred", path.name):
-        raise CheckpointError(
-            f"{path}: by its name or metadata a v-prediction model such as Stable Diffusion 2.1 (768 px); "
-            "OSEDiff needs 2.1-base, v2-1_512-ema-pruned.safetensors, which predicts epsilon"
-        )
+        raise CheckpointError(f"{path}: by its name or metadata {VELOCITY}")
     for prefix, kind in (("conditioner.", "Stable Diffusion XL"), ("model.diffusion_model.joint_blocks.", "SD 3")):
         if any(key.startswith(prefix) for key in tensors):
             raise CheckpointError(f"{path}: this is {kind}; OSEDiff stands on Stable Diffusion 1.x or 2.x")

@@ -64,12 +64,28 @@ def test_an_autoencoder_of_another_shape_is_refused(tiny_base, tmp_path):
         read_vae(tmp_path / "a.safetensors", load_vae(tiny_base))
 
 
+@torch.no_grad()
+def see_through(unet):
+    """Let the UNet give back its input, as one that predicts epsilon does at the last step."""
+    for name, parameter in unet.named_parameters():
+        if ".conv2." in name or ".proj_out." in name:
+            parameter.zero_()  # every block passes on what it gets
+    unet.conv_in.weight.zero_()
+    unet.conv_out.weight.zero_()
+    for channel in range(32):
+        unet.conv_in.weight[channel, channel % 4, 1, 1] = 1
+        unet.conv_out.weight[channel % 4, channel, 1, 1] = 1 / 8
+    last = unet.up_blocks[-1].resnets[-1]
+    last.conv_shortcut.weight.copy_(torch.eye(32, 64).roll(32, 1)[..., None, None])  # the skip, straight from conv_in
+
+
 @pytest.fixture(scope="module")
 def single(tmp_path_factory):
     """A tiny Stable Diffusion 2.1-base as folder, tokenizer and single file, of the same weights."""
     folder = tmp_path_factory.mktemp("single")
     torch.manual_seed(0)
     unet, vae = UNet2DConditionModel(**SMALL["unet"]), AutoencoderKL(**SMALL["vae"])
+    see_through(unet)
     text = CLIPTextModel(CLIPTextConfig(**SMALL["text_encoder"]))
     for name, model in (("unet", unet), ("vae", vae), ("text_encoder", text)):
         model.save_pretrained(folder / "base" / name)
@@ -140,10 +156,13 @@ def test_single_files_that_do_not_fit_are_refused(single, tmp_path):
     with pytest.raises(CheckpointError, match="a single file holds no tokenizer; give the tokenizer/ folder"):
         unfold_single_file(whole, None, tmp_path / "b", SMALL)
     tensors = load_file(whole)
+    turned = tensors["model.diffusion_model.out.2.weight"]
     first = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
     for name, change, metadata, words in (
         ("v2-1_768-ema", {}, None, "v-prediction"),
         ("model", {}, {"modelspec.prediction_type": "v"}, "v-prediction"),
+        ("velocity", {"model.diffusion_model.out.2.weight": -turned}, None, "does not predict epsilon"),
+        ("noise", {"model.diffusion_model.out.2.weight": turned.flip(0)}, None, "does not predict epsilon"),
         ("xl", {"conditioner.a": torch.zeros(1)}, None, "Stable Diffusion XL"),
         ("sd3", {"model.diffusion_model.joint_blocks.0": torch.zeros(1)}, None, "SD 3"),
         ("sd1", {first: torch.zeros(32, 768)}, None, "this is Stable Diffusion 1.x, give its folder"),
