@@ -25,23 +25,27 @@ from image_core.catalogue import find_model, load_upscaler
 from image_core.options import UpscaleOptions
 from image_core.upscale import Draft, Upscaler
 from osediff_video import flow as flows
-from osediff_video.film_metrics import dense_flow
-from osediff_video.flow import Estimator, Motion, dis, dis_flow, grid, prepared, warp
+from osediff_video.flow import Estimator, Motion, dis_flow, grid, warp
 from osediff_video.temporal import Blend, LatentBlend, PixelBlend, State, Step, motion_at, output_of, steadied, steps
 from osediff_video.types import Frame, Picture
 
-PIXEL = PixelBlend(0.7, 0.7)
+PIXEL = PixelBlend(0.6, 0.6)
+FAST, MEDIUM = cv2.DISOPTICAL_FLOW_PRESET_FAST, cv2.DISOPTICAL_FLOW_PRESET_MEDIUM
 
 
-def medium(source: Picture, target: Picture) -> flows.Flow:
-    """The estimator of the product with the medium preset."""
-    large = dis(prepared(source), prepared(target), cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    return cv2.resize(large, source.shape[1::-1], interpolation=cv2.INTER_AREA) / flows.ENLARGED
+def preset(which: int, enlarged: int = 1, sigma: float = flows.SMOOTHING_PX) -> Estimator:
+    """DIS with a preset as it is, on luma that is perhaps enlarged first."""
 
+    def prepared(image: Picture) -> np.ndarray:
+        luma = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+        luma = cv2.resize(luma, None, fx=enlarged, fy=enlarged, interpolation=cv2.INTER_CUBIC)
+        return cv2.GaussianBlur(luma, (0, 0), sigma)
 
-def small(source: Picture, target: Picture) -> flows.Flow:
-    """The fast preset on the input as it is."""
-    return dis(*(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in (source, target)))
+    def estimate(source: Picture, target: Picture) -> flows.Flow:
+        large = cv2.DISOpticalFlow.create(which).calc(prepared(source), prepared(target), None)
+        return cv2.resize(large, source.shape[1::-1], interpolation=cv2.INTER_AREA) / enlarged
+
+    return estimate
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,13 @@ class WarpedLatentBlend:
         sure = cv2.resize(large.confidence, (width, height), interpolation=cv2.INTER_AREA)
         if self.nearest:
             flow, sure = np.rint(flow), (sure > 0.5).astype(np.float32)
-        moved = np.concatenate([warp(np.ascontiguousarray(part), flow) for part in np.split(state.guide, 8, -1)], -1)
+        moved = np.concatenate(
+            [
+                warp(np.ascontiguousarray(part), flow)
+                for part in np.split(state.guide, max(1, state.guide.shape[-1] // 4), -1)
+            ],
+            -1,
+        )
         latent = current + self.weight * sure[..., None] * (moved - current)
         decoded = self.decoded(step.draft, latent, step)
         return State(decoded, latent)
@@ -111,19 +121,26 @@ Candidate = tuple[str, Blend, Estimator, Callable[[Step], Step]]
 
 def candidates(upscaler: Upscaler) -> list[Candidate]:
     found: list[Candidate] = [
-        ("pixel .7 (the product)", PIXEL, dis_flow, as_it_is),
-        ("pixel .5", PixelBlend(0.5, 0.5), dis_flow, as_it_is),
+        ("pixel .6 (the product)", PIXEL, dis_flow, as_it_is),
+        ("pixel .4", PixelBlend(0.4, 0.4), dis_flow, as_it_is),
+        ("pixel .7", PixelBlend(0.7, 0.7), dis_flow, as_it_is),
         ("pixel .85", PixelBlend(0.85, 0.85), dis_flow, as_it_is),
         ("pixel, two bands .85 .3", PixelBlend(0.85, 0.3), dis_flow, as_it_is),
-        ("pixel .7, bilinear warp", BilinearBlend(0.7, 0.7), dis_flow, as_it_is),
-        ("pixel .7, no confidence", PIXEL, dis_flow, trusting),
-        ("pixel .7, hard confidence", PIXEL, dis_flow, hard),
-        ("pixel .7, DIS medium enlarged", PIXEL, medium, as_it_is),
-        ("pixel .7, DIS fast, input size", PIXEL, small, as_it_is),
-        ("pixel .7, DIS medium, input size", PIXEL, dense_flow, as_it_is),
-        ("latent .7, round trip taken out", LatentBlend(PIXEL, upscaler), dis_flow, as_it_is),
-        ("latent .7, two bands .85 .3", LatentBlend(PixelBlend(0.85, 0.3), upscaler), dis_flow, as_it_is),
-        ("latent warped bicubic .7", WarpedLatentBlend(upscaler, 0.7, False), dis_flow, as_it_is),
+        ("pixel .6, bilinear warp", BilinearBlend(0.6, 0.6), dis_flow, as_it_is),
+        ("pixel .6, no confidence", PIXEL, dis_flow, trusting),
+        ("pixel .6, hard confidence", PIXEL, dis_flow, hard),
+        ("pixel .6, DIS fast on twice the size", PIXEL, preset(FAST, 2, 1.5), as_it_is),
+        ("pixel .6, DIS medium on twice the size", PIXEL, preset(MEDIUM, 2, 1.5), as_it_is),
+        ("pixel .6, DIS fast", PIXEL, preset(FAST), as_it_is),
+        ("pixel .6, DIS medium", PIXEL, preset(MEDIUM), as_it_is),
+        ("latent .6, round trip taken out", LatentBlend(PIXEL, upscaler), dis_flow, as_it_is),
+        (
+            "latent, two bands .85 .3, round trip taken out",
+            LatentBlend(PixelBlend(0.85, 0.3), upscaler),
+            dis_flow,
+            as_it_is,
+        ),
+        ("latent warped bicubic .6", WarpedLatentBlend(upscaler, 0.6, False), dis_flow, as_it_is),
         ("latent warped nearest .5, hard (published)", WarpedLatentBlend(upscaler, 0.5, True), dis_flow, as_it_is),
     ]
     return found

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from osediff_video.flow import Estimator, Flow, dis, warp
+from osediff_video.flow import LEAST_SIDE_PX, Estimator, Flow, warp
 from osediff_video.metrics import Scorers, mean_scores, picture_scores
 from osediff_video.types import Picture
 
@@ -22,9 +22,11 @@ STILL_LEVELS = 2
 
 
 def dense_flow(source: Picture, target: Picture) -> Flow:
-    """DIS, medium, on the pictures as they are; an Estimator."""
+    """DIS, medium, on the pictures as they are, zero where they are smaller than its window; an Estimator."""
     a, b = (cv2.cvtColor(image.astype(np.uint8), cv2.COLOR_RGB2GRAY) for image in (source, target))
-    return dis(a, b, cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    if min(a.shape) < LEAST_SIDE_PX:
+        return np.zeros((*a.shape, 2), np.float32)
+    return cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(a, b, None)
 
 
 def still_or_seen(backward: Flow, forward: Flow) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Motion between two frames, how far it can be trusted, and pictures moved along it."""
 
 import functools
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,13 +17,13 @@ Flow = NDArray[np.float32]
 Estimator = Callable[[Picture, Picture], Flow]
 """From every pixel of the first picture to where it is in the second, in its pixels. Both (H, W, 3) of one dtype."""
 
-ENLARGED = 2
-SMOOTHING_PX = 1.5
-LEAST_SIDE_PX = 16  # of the enlarged picture: what the coarsest patch of the estimator needs
+SMOOTHING_PX = 0.75
+LEAST_SIDE_PX = 16  # what the coarsest patch of the estimator needs
 AGREEMENT_PX = 0.5
 COARSE_PX = 4
+SAME_LIGHT = 2 / 255
 NOISE_TO_TAU = 3.0
-SMALLEST_TAU, LARGEST_TAU = 3 / 255, 16 / 255
+SMALLEST_TAU, LARGEST_TAU = 10 / 255, 16 / 255  # less keeps what a codec makes flicker; more leaves ghosts
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,23 @@ class Motion:
 
 
 def dis_flow(source: Picture, target: Picture) -> Flow:
-    """Dense inverse search on luma as the estimator likes it; an Estimator."""
-    height, width = source.shape[:2]
-    flow = dis(prepared(source), prepared(target))
-    if flow.shape[:2] == (height, width):
-        return flow
-    return cv2.resize(flow, (width, height), interpolation=cv2.INTER_AREA) / ENLARGED
+    """Dense inverse search (Kroeger et al. 2016) on smoothed luma; an Estimator. Zero below the size of its window.
+
+    The fast preset with half its iterations, but down to single pixels: the presets stop at half the size or a quarter,
+    where moving by less than a pixel goes unseen, and that cost sharpness (benchmarks/results/steadiness_candidates).
+    """
+    if min(source.shape[:2]) < LEAST_SIDE_PX:
+        return np.zeros((*source.shape[:2], 2), np.float32)
+    return dis(threading.get_ident()).calc(prepared(source), prepared(target), None)
+
+
+@functools.lru_cache(maxsize=8)
+def dis(thread: int) -> cv2.DISOpticalFlow:  # noqa: ARG001 - it keeps its buffers, which two threads must not share
+    estimator = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    estimator.setFinestScale(0)
+    estimator.setGradientDescentIterations(8)
+    estimator.setVariationalRefinementIterations(2)
+    return estimator
 
 
 def motion(previous: Picture, current: Picture, estimate: Estimator = dis_flow) -> Motion:
@@ -47,45 +59,41 @@ def motion(previous: Picture, current: Picture, estimate: Estimator = dis_flow) 
 
     Confidence falls with the disagreement e of forward and backward flow, exp(-e^2 / (2 0.5^2)), and with the largest
     colour difference d after a slight blur, exp(-(d / tau)^2 / 2); tau follows the noise, read off the median of what
-    is fine in d, for light that changes as a whole is no noise. It is zero where the other frame does not reach.
+    is fine in d. Where the light of the whole picture changes, in a fade, it falls everywhere. It is zero where the
+    other frame does not reach.
     """
     backward, forward = estimate(current, previous), estimate(previous, current)
     place = grid(*current.shape[:2]) + backward
     agreement = backward + remap(forward, place)
     error = (agreement**2).sum(-1)
     change = blurred(current) - remap(blurred(previous), place)
-    noise = np.median(np.abs(change - cv2.GaussianBlur(change, (0, 0), COARSE_PX)).max(-1))
+    coarse = cv2.GaussianBlur(change, (0, 0), COARSE_PX)
+    noise = np.median(largest(change[::2, ::2] - coarse[::2, ::2]))
+    light = np.abs(np.median(coarse[::4, ::4], axis=(0, 1))).max()
     tau = float(np.clip(NOISE_TO_TAU * noise, SMALLEST_TAU, LARGEST_TAU))
-    difference = np.abs(change).max(-1)
+    difference = largest(change)
     last = np.array(current.shape[1::-1]) - 1
     inside = ((place >= 0) & (place <= last)).all(-1)
-    confidence = np.exp(-error / (2 * AGREEMENT_PX**2) - (difference / tau) ** 2 / 2) * inside
+    doubt = error / AGREEMENT_PX**2 + (difference / tau) ** 2 + (light / SAME_LIGHT) ** 2
+    confidence = np.exp(-doubt / 2) * inside
     return Motion(backward, confidence.astype(np.float32))
 
 
 def prepared(image: Picture) -> NDArray[np.uint8]:
-    """Luma, enlarged and smoothed, or moving by less than a pixel goes unseen."""
+    """Luma, slightly smoothed against noise."""
     eight_bit = image if image.dtype == np.uint8 else (image >> 8).astype(np.uint8)
-    luma = cv2.cvtColor(eight_bit, cv2.COLOR_RGB2GRAY)
-    if ENLARGED * min(luma.shape) < LEAST_SIDE_PX:
-        return luma
-    luma = cv2.resize(luma, None, fx=ENLARGED, fy=ENLARGED, interpolation=cv2.INTER_CUBIC)
-    return cv2.GaussianBlur(luma, (0, 0), SMOOTHING_PX)
-
-
-def dis(source: NDArray[np.uint8], target: NDArray[np.uint8], preset: int = cv2.DISOPTICAL_FLOW_PRESET_FAST) -> Flow:
-    """Dense inverse search (Kroeger et al. 2016) on (H, W) luma; zero for pictures smaller than its window.
-
-    The fast preset on the enlarged picture steadied as well as the medium one at half the time (benchmarks/results).
-    """
-    if min(source.shape) < LEAST_SIDE_PX:
-        return np.zeros((*source.shape, 2), np.float32)
-    return cv2.DISOpticalFlow.create(preset).calc(source, target, None)
+    return cv2.GaussianBlur(cv2.cvtColor(eight_bit, cv2.COLOR_RGB2GRAY), (0, 0), SMOOTHING_PX)
 
 
 def blurred(image: Picture) -> NDArray[np.float32]:
     """In [0, 1], sigma 1."""
     return cv2.GaussianBlur(image.astype(np.float32) / np.iinfo(image.dtype).max, (0, 0), 1)
+
+
+def largest(difference: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Of the channels, without sign: (H, W, 3) to (H, W)."""
+    red, green, blue = cv2.split(np.abs(difference))
+    return np.maximum(np.maximum(red, green), blue)
 
 
 @functools.lru_cache(maxsize=4)

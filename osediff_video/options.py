@@ -46,7 +46,7 @@ class FilmOptions:
     deinterlace: Deinterlace = "auto"
     keep_rotation: bool = False
     temporal: Temporal = "pixel"
-    strength: float = 0.7
+    strength: float = 0.6
     flow: str = "dis"
     cuts: str = "auto"
     fps: Fraction = Fraction(25)

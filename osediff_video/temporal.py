@@ -17,7 +17,7 @@ from osediff_video.options import FilmOptions
 from osediff_video.types import Frame, Picture
 
 WARMUP_FRAMES = 8
-"""How far back the blend looks where a segment begins: what is older weighs 0.7^8, less than 6 %."""
+"""How far back the blend looks where a segment begins: what is older weighs 0.6^8, less than 2 %."""
 
 BANDS_SIGMA_PX = 1.5
 
@@ -89,9 +89,9 @@ class PixelBlend:
 
     @staticmethod
     def of(strength: float, generative: bool) -> "PixelBlend":
-        """0.7 gives what measured best: 0.7 throughout, or 0.85 and 0.3 for a generative model."""
+        """0.6 gives what measured best: 0.6 throughout, or 0.85 and 0.3 for a generative model."""
         if generative:
-            return PixelBlend(strength + (1 - strength) / 2, strength * 3 / 7)
+            return PixelBlend(1 - (1 - strength) * 3 / 8, strength / 2)
         return PixelBlend(strength, strength)
 
     def begin(self, step: Step) -> State:
