@@ -37,7 +37,7 @@ class Motion:
 def dis_flow(source: Picture, target: Picture) -> Flow:
     """Dense inverse search (Kroeger et al. 2016) on smoothed luma; an Estimator. Zero below the size of its window.
 
-    The fast preset with half its iterations, but down to single pixels: the presets stop at half the size or a quarter,
+    The fast preset with fewer patches and iterations, but down to single pixels: the presets stop at half the size or a quarter,
     where moving by less than a pixel goes unseen, and that cost sharpness (benchmarks/results/steadiness_candidates).
     """
     if min(source.shape[:2]) < LEAST_SIDE_PX:
@@ -49,6 +49,7 @@ def dis_flow(source: Picture, target: Picture) -> Flow:
 def dis(thread: int) -> cv2.DISOpticalFlow:  # noqa: ARG001 - it keeps its buffers, which two threads must not share
     estimator = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
     estimator.setFinestScale(0)
+    estimator.setPatchStride(5)
     estimator.setGradientDescentIterations(8)
     estimator.setVariationalRefinementIterations(2)
     return estimator

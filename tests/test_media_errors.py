@@ -125,14 +125,14 @@ def test_a_source_of_all_frames_but_none_decodable(film, tmp_path):
 def test_a_decoder_that_hangs_is_given_up(film, tmp_path, monkeypatch):
     import time
 
-    from osediff_video import upscale
+    from osediff_video import restore
     from osediff_video.media.reader import FilmSource
 
     def stuck(*_):
         time.sleep(30)
         yield from ()
 
-    monkeypatch.setattr(upscale, "DECODER_PATIENCE_S", 0.5)
+    monkeypatch.setattr(restore, "DECODER_PATIENCE_S", 0.5)
     monkeypatch.setattr(FilmSource, "frames", stuck)
     started = time.monotonic()
     with pytest.raises(MediaError, match="silent"):
