@@ -37,8 +37,8 @@ class Motion:
 def dis_flow(source: Picture, target: Picture) -> Flow:
     """Dense inverse search (Kroeger et al. 2016) on smoothed luma; an Estimator. Zero below the size of its window.
 
-    The fast preset with fewer patches and iterations, but down to single pixels: the presets stop at half the size or a quarter,
-    where moving by less than a pixel goes unseen, and that cost sharpness (benchmarks/results/steadiness_candidates).
+    The fast preset with fewer patches and iterations, but down to single pixels: the presets stop at half the size or
+    a quarter, where moving by less than a pixel goes unseen, and that cost sharpness (benchmarks/results).
     """
     if min(source.shape[:2]) < LEAST_SIDE_PX:
         return np.zeros((*source.shape[:2], 2), np.float32)
