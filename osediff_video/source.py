@@ -11,7 +11,7 @@ from osediff_video.media.probe import probe
 from osediff_video.media.reader import FilmSource
 from osediff_video.media.replay import PIPE
 from osediff_video.options import FilmOptions
-from osediff_video.types import UPRIGHT, Source
+from osediff_video.types import UPRIGHT, Source, VideoInfo
 
 
 def open_source(path: Path, options: FilmOptions) -> tuple[Source, list[str]]:
@@ -41,4 +41,13 @@ def open_source(path: Path, options: FilmOptions) -> tuple[Source, list[str]]:
         info = replace(info, width=info.height, height=info.width, sample_aspect_ratio=ratio)
     if options.keep_rotation:
         info = replace(info, orientation=UPRIGHT)
+    info = replace(info, frame_count_estimate=frames_within(info, options))
     return FilmSource(info, start_s=options.start_s, end_s=options.end_s, deinterlace=deinterlace), notes
+
+
+def frames_within(info: VideoInfo, options: FilmOptions) -> int | None:
+    """How many frames are about to come: the film's, or the share of them that its part has."""
+    if info.frame_count_estimate is None or not info.duration_s:
+        return info.frame_count_estimate
+    end_s = info.duration_s if options.end_s is None else min(float(options.end_s), info.duration_s)
+    return max(1, round(info.frame_count_estimate * max(0.0, end_s - float(options.start_s or 0)) / info.duration_s))

@@ -10,6 +10,8 @@ import pytest
 from osediff_video.encoding import Encoding
 from osediff_video.media.probe import probe
 from osediff_video.media.verify import verify
+from osediff_video.options import FilmOptions
+from osediff_video.source import open_source
 from tests.media_files import copy, packets, read, read_times, write_film
 
 STEADY = [512 * n for n in range(30)]
@@ -137,3 +139,12 @@ def test_colour_tags_and_pixel_aspect_are_kept(tmp_path, tags):
     copy(source, tmp_path / "out.mp4", scale=2)
     before, after = probe(source), probe(tmp_path / "out.mp4")
     assert after.color == before.color and after.sample_aspect_ratio == Fraction(16, 11)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "frames"), [(None, None, 50), (None, 1, 25), (1, None, 25), (1, 9, 25), (0, 0.1, 2)]
+)
+def test_what_is_expected_of_a_part_is_the_part(tmp_path, start, end, frames):
+    source = write_film(tmp_path / "in.mp4", [512 * n for n in range(50)])
+    part = FilmOptions(start_s=None if start is None else Fraction(start), end_s=None if end is None else Fraction(end))
+    assert abs(open_source(source, part)[0].info.frame_count_estimate - frames) <= 1
