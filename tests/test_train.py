@@ -1,171 +1,206 @@
-"""The trainer: recipes are checked, a run resumes exactly, and what it exports runs."""
+"""The trainer: a run resumes exactly, two processes are one, and what it exports runs."""
 
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
-import textwrap
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
-from image_core.bundle import load_generator, load_prompt, verify_bundle
-from train.config import DataConfig, RecipeError, load_recipe
-from train.data import open_samples
-from train.export import export_lite
-from train.lite import BlockLatent, block_basis, build_generator, start_from_blocks
-from train.loop import run, schedule
+from image_core.errors import OutputError
+from tests.train_recipes import tiny, write_pictures
+from train.config import LoopConfig, RecipeError
+from train.loop import DivergedError, run
+from train.state import TrainState, find_checkpoint, read_checkpoint, save_checkpoint
 
 ROOT = Path(__file__).parent.parent
-TINY = """
-    [model]
-    widths = [16, 32]
-    latent_channels = 8
-    encoder_width = 8
-    encoder_blocks = 1
-    decoder_width = 8
-    decoder_blocks = 1
-    prompt_width = 8
-    [data]
-    folder = "{folder}"
-    holdout = 1
-    crop_px = 32
-    workers = 0
-    [loop]
-    steps = 12
-    batch = 2
-    warmup_steps = 2
-    checkpoint_every = 4
-    log_every = 4
-    bf16 = false
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": ""}
+RUN = """
+import sys
+from pathlib import Path
+from train.loop import run
+from train.recipe import load_recipe
+run(load_recipe(Path(sys.argv[1]), tuple(sys.argv[3:])), Path(sys.argv[2]), print)
 """
-
-
-class StopHereError(Exception):
-    """Stands for an interruption."""
+ALL_TURNS = ("loss.balance=true", "loss.adversarial=0.1", "loss.feature_matching=0.3", "vsd.weight=0.3", "loop.ema=0.9")
 
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pictures")
-    rng = np.random.default_rng(0)
-    for index in range(4):
-        blocks = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
-        Image.fromarray(blocks).resize((64, 64), Image.Resampling.BICUBIC).save(folder / f"{index}.png")
-    return folder
+    return write_pictures(tmp_path_factory.mktemp("pictures"))
+
+
+@pytest.fixture(scope="module")
+def prior(pictures, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("prior")
+    run(tiny(folder, pictures, "stage=prior", "loop.steps=2"), folder / "run", quiet)
+    return folder / "run"
 
 
 @pytest.fixture
-def recipe_file(tmp_path, pictures):
-    path = tmp_path / "tiny.toml"
-    path.write_text(textwrap.dedent(TINY).format(folder=pictures.as_posix()))
-    return path
+def full(tmp_path, pictures, prior):
+    """A recipe with every turn: generator, critic, discriminator."""
+    return lambda *more: tiny(tmp_path, pictures, f"start.prior={prior.as_posix()!r}", *ALL_TURNS, *more)
 
 
-def weights(state):
-    return torch.cat([p.detach().flatten() for p in state.average.parameters()])
+def quiet(told):
+    pass
 
 
-def test_recipe_overrides_and_shipped_recipe(recipe_file):
-    assert load_recipe(recipe_file, ("loop.steps=3", "model.name=small")).loop.steps == 3
-    assert load_recipe(ROOT / "train/recipes/lite.toml").model.timestep == 280
+def same(a, b):
+    """Equal to the bit, whatever is nested in what."""
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    return len(a) == len(b) and all(map(same, a, b)) if isinstance(a, list | tuple) else a == b
 
 
-@pytest.mark.parametrize(
-    ("override", "message"),
-    [
-        ("loop.stepz=3", "did you mean 'steps'"),
-        ("lop.steps=3", "did you mean 'loop'"),
-        ("loop.steps=many", "loop.*steps must be"),
-        ("loop.bf16=1", "bf16 must be"),
-        ("data.mixture={light = 0.5}", "sum to 1"),
-    ],
-)
-def test_a_wrong_recipe_says_what_is_wrong(recipe_file, override, message):
-    with pytest.raises(RecipeError, match=message):
-        load_recipe(recipe_file, (override,))
+def largest_difference(a, b):
+    if isinstance(a, torch.Tensor):
+        return float((a.double() - b.double()).abs().max())
+    return max((largest_difference(a[key], b[key]) for key in a), default=0.0)
 
 
-def test_no_pictures_and_small_pictures_are_refused(recipe_file, tmp_path):
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(RecipeError, match="no pictures here"):
-        open_samples(DataConfig(folder=str(tmp_path / "empty")), seed=0, length=1)
-    recipe = load_recipe(recipe_file, ("data.crop_px=128",))
-    with pytest.raises(RecipeError, match="64 x 64 is smaller"):
-        run(recipe, tmp_path / "run", report=lambda _: None)
+def learnt(folder):
+    content = read_checkpoint(folder)
+    return {key: content[key] for key in ("modules", "optimizers", "average", "step")}
 
 
-def test_block_latent_is_white_and_the_untrained_generator_passes_it_through(recipe_file):
-    picture = torch.rand(3, 64, 96, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    target = BlockLatent(*block_basis([picture], 8))
-    latent = target(picture[None])[0].flatten(1)
-    assert torch.allclose(latent @ latent.T / latent.shape[1], torch.eye(8), atol=1e-3)
-    generator = build_generator(load_recipe(recipe_file).model)
-    start_from_blocks(generator, target)
-    with torch.no_grad():
-        clean = generator.denoise(generator.encode(picture[None]), torch.zeros(1, 1, 8))
-    assert torch.allclose(clean[0].flatten(1), latent, atol=1e-4)
-
-
-def test_learning_rate_rises_then_falls(recipe_file):
-    config = load_recipe(recipe_file).loop
-    rates = [schedule(step, config) for step in range(config.steps + 1)]
-    assert rates[0] < rates[1] <= 1 and rates[2:] == sorted(rates[2:], reverse=True)
-    assert rates[-1] == pytest.approx(0.01)
-
-
-def test_an_interrupted_run_ends_in_the_same_bits(recipe_file, tmp_path):
-    whole = run(load_recipe(recipe_file), tmp_path / "whole", report=lambda _: None)
-
-    def stop_after_eight(values):
-        if values["step"] == 8:
-            raise StopHereError
-
-    with pytest.raises(StopHereError):
-        run(load_recipe(recipe_file), tmp_path / "cut", report=stop_after_eight)
-    resumed = run(load_recipe(recipe_file), tmp_path / "cut", report=lambda _: None)
-    assert resumed.step == whole.step == 12
-    assert torch.equal(weights(whole), weights(resumed))
-
-
-def test_a_killed_run_resumes_in_a_second_process(recipe_file, tmp_path):
-    out, steps = tmp_path / "killed", ("--set", "loop.steps=4000", "--set", "loop.checkpoint_every=1")
-    command = [sys.executable, "-m", "cli", "train", str(recipe_file), "--out", str(out), *steps]
-    child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    deadline = time.monotonic() + 60
-    while not (out / "latest.pt").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
+def test_a_killed_run_ends_in_the_same_bits(full, tmp_path):
+    """kill -9 while it trains, then the same recipe again: weights, all optimisers, average."""
+    recipe = full("loop.steps=6", "loop.checkpoint_every=1", "loop.keep=9")
+    path, overrides = str(tmp_path / "tiny.toml"), [f"data.folder={recipe.data.folder!r}"]
+    overrides += [f"start.prior={recipe.start.prior!r}", *ALL_TURNS, "loop.steps=6000", "loop.checkpoint_every=1"]
+    command = [sys.executable, "-c", RUN, path, str(tmp_path / "cut"), *overrides, "loop.keep=9"]
+    child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, env=ENVIRONMENT)
+    deadline = time.monotonic() + 120
+    while (
+        not list((tmp_path / "cut").glob("step-00000003.pt")) and child.poll() is None and time.monotonic() < deadline
+    ):
+        time.sleep(0.02)
     child.send_signal(signal.SIGKILL)
-    child.wait()
-    saved = torch.load(out / "latest.pt", weights_only=True)["step"]
-    recipe = load_recipe(recipe_file, ("loop.steps=4000", "loop.checkpoint_every=1"))
-
-    def stop(values):
-        assert values["step"] > saved
-        raise StopHereError
-
-    with pytest.raises(StopHereError):
-        run(recipe, out, report=stop)
+    assert child.wait() == -signal.SIGKILL
+    for late in sorted((tmp_path / "cut").glob("step-*.pt"))[3:]:
+        late.unlink()  # however far the child came, the run goes on from step 3
+    run(recipe, tmp_path / "cut", quiet)
+    run(recipe, tmp_path / "whole", quiet)
+    assert same(learnt(tmp_path / "cut"), learnt(tmp_path / "whole"))
+    assert set(learnt(tmp_path / "cut")["optimizers"]) == {"generator", "critic", "discriminator"}
 
 
-def test_a_checkpoint_of_another_recipe_is_refused(recipe_file, tmp_path):
-    run(load_recipe(recipe_file, ("loop.steps=4",)), tmp_path / "run", report=lambda _: None)
-    with pytest.raises(RecipeError, match="another recipe"):
-        run(load_recipe(recipe_file, ("loop.seed=9",)), tmp_path / "run", report=lambda _: None)
+def test_two_processes_with_batch_2_are_one_with_batch_4(full, tmp_path):
+    """Gradients of generator, critic and discriminator are averaged over the processes, and draws go by item."""
+    # a few steps before the two part: Adam divides a first gradient by itself, were it rounding noise
+    run(full("loop.batch=4", "loop.steps=3"), tmp_path / "two", quiet)
+    shutil.copytree(tmp_path / "two", tmp_path / "one")
+    one = full("loop.batch=4", "loop.steps=5")
+    run(one, tmp_path / "one", quiet)
+    overrides = [f"data.folder={one.data.folder!r}", f"start.prior={one.start.prior!r}", *ALL_TURNS, "loop.steps=5"]
+    command = [sys.executable, "-c", RUN, str(tmp_path / "tiny.toml"), str(tmp_path / "two"), *overrides]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "ACCELERATE_USE_CPU": "true"}
+    children = [
+        subprocess.Popen(command, cwd=ROOT, env={**ENVIRONMENT, **group, "RANK": str(rank), "LOCAL_RANK": str(rank)})
+        for rank in range(2)
+    ]
+    assert [child.wait(timeout=180) for child in children] == [0, 0]
+    alone, together = read_checkpoint(tmp_path / "one"), read_checkpoint(tmp_path / "two")
+    assert largest_difference(alone["modules"], together["modules"]) < 1e-6
+    assert largest_difference(alone["average"], together["average"]) < 1e-6
+    assert together["items_per_step"] == 4
 
 
-def test_the_exported_bundle_runs_like_the_trained_model(recipe_file, tmp_path):
-    recipe = load_recipe(recipe_file)
-    state = run(recipe, tmp_path / "run", report=lambda _: None)
-    bundle = export_lite(state, recipe, tmp_path / "bundle", commit="abc")
-    verify_bundle(bundle)
-    assert bundle.config.card["samples_seen"] == 24 and bundle.config.card["commit"] == "abc"
-    generator, text = load_generator(bundle), load_prompt(bundle, None, "cpu", torch.float32)
-    image = torch.rand(1, 3, 40, 48, generator=torch.Generator().manual_seed(0)) * 2 - 1
+def test_two_passes_accumulated_are_one_of_twice_the_size(tmp_path, pictures):
+    steps = ("loop.steps=2", "loop.learning_rate=1e-4")
+    for name, more in (("one", ("loop.batch=4",)), ("two", ("loop.batch=2", "loop.accumulate=2"))):
+        run(tiny(tmp_path, pictures, *steps, *more), tmp_path / name, quiet)
+    one, two = read_checkpoint(tmp_path / "one"), read_checkpoint(tmp_path / "two")
+    assert largest_difference(one["modules"], two["modules"]) < 1e-6
+
+
+def test_a_run_may_go_on_with_other_passes_but_not_with_another_recipe(tmp_path, pictures):
+    out = tmp_path / "run"
+    run(tiny(tmp_path, pictures, "loop.steps=2", "loop.batch=4"), out, quiet)
+    with pytest.raises(RecipeError, match=r"loss.latent was 0.0, is 0.5.*another --out"):
+        run(tiny(tmp_path, pictures, "loss.latent=0.5", "loop.batch=4"), out, quiet)
+    with pytest.raises(RecipeError, match="batch x accumulate x processes was 4, is 2"):
+        run(tiny(tmp_path, pictures), out, quiet)
+    assert run(tiny(tmp_path, pictures, "loop.accumulate=2", "loop.steps=3"), out, quiet).step == 3
+
+
+def test_the_last_checkpoints_are_kept_and_a_foreign_file_is_refused(tmp_path, pictures):
+    run(tiny(tmp_path, pictures, "loop.steps=5", "loop.checkpoint_every=1"), tmp_path / "run", quiet)
+    assert [path.name for path in sorted((tmp_path / "run").glob("*.pt"))] == ["step-00000004.pt", "step-00000005.pt"]
+    find_checkpoint(tmp_path / "run").write_bytes(b"PK\x03\x04 cut off")
+    with pytest.raises(RecipeError, match=r"step-00000005\.pt: not a readable checkpoint"):
+        run(tiny(tmp_path, pictures), tmp_path / "run", quiet)
+    torch.save({"epoch": 3}, tmp_path / "other.pt")
+    with pytest.raises(RecipeError, match="not a checkpoint of this trainer"):
+        read_checkpoint(tmp_path / "other.pt")
+    with pytest.raises(RecipeError, match="no checkpoint here"):
+        read_checkpoint(tmp_path)
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(tmp_path):
+    """A file-size limit stands for the full disk: the same failed write, in any environment."""
+    content = {"step": 1, "weights": torch.zeros(100)}
+    save_checkpoint(content, tmp_path, keep=2)
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, before[1]))
+    try:
+        with pytest.raises(OutputError, match=r"cannot be written.*step-00000001.pt is untouched.*free some space"):
+            save_checkpoint({"step": 2, "weights": torch.zeros(100_000)}, tmp_path, keep=2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001.pt"]
+    assert torch.load(tmp_path / "step-00000001.pt", weights_only=True)["step"] == 1
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_with_the_batch_saved(tmp_path, pictures):
+    recipe = tiny(tmp_path, pictures, "loop.learning_rate=1e30", "loop.checkpoint_every=1", "loop.steps=9")
+    with pytest.raises(DivergedError, match=r"generator is not finite.*the batch is in"):
+        run(recipe, tmp_path / "run", quiet)
+    (kept,) = (tmp_path / "run").glob("diverged-step-*.pt")
+    batch = torch.load(kept, weights_only=True)
+    assert batch["low"].shape == batch["high"].shape == (2, 3, 64, 64) and batch["captions"] == ["", ""]
+    content = read_checkpoint(tmp_path / "run")
+    assert all(torch.isfinite(t).all() for t in content["modules"]["generator"].values())
+
+
+def test_the_average_follows_the_weights_and_steps_in_for_them():
+    module = torch.nn.Linear(2, 2)
+    state = TrainState({"generator": module}, {"generator": 1e-3}, LoopConfig(ema=0.9), items_per_step=1)
+    state.begin_average()
+    start = module.weight.detach().clone()
     with torch.no_grad():
-        expected, result = state.average.float()(image, text), generator(image, text)
-    assert torch.allclose(expected, result, atol=5e-3)  # the bundle holds float16: 3 digits of values up to 1
+        module.weight.add_(1)
+    state.step = 1000
+    state.update_average()
+    assert torch.allclose(state.average["weight"], start + 0.1)
+    with state.averaged():
+        assert torch.allclose(module.weight, start + 0.1)
+    assert torch.equal(module.weight, start + 1)
+
+
+def test_progress_is_written_down(tmp_path, pictures):
+    told = []
+    recipe = tiny(tmp_path, pictures, "loop.sample_every=2", "loop.validate_every=4", "data.holdout=2")
+    run(recipe, tmp_path / "run", told.append)
+    assert [values["step"] for values in told] == [2, 4, 4]
+    assert {"generator/pixel", "generator/gradient", "images_per_s", "eta_s"} <= told[0].keys()
+    assert told[1]["eta_s"] == 0 and told[1]["images_per_s"] > 0
+    assert 5 < told[2]["held_out/psnr"] < 60 and 0 < told[2]["held_out/ssim"] <= 1
+    assert len((tmp_path / "run" / "log.jsonl").read_text().splitlines()) == 3
+    (board,) = (tmp_path / "run" / "tensorboard").iterdir()
+    assert b"low, result, high/1" in board.read_bytes()

@@ -1,13 +1,10 @@
-"""A recipe: one TOML file into frozen dataclasses. An unknown key is an error that names the nearest known one."""
+"""A recipe as frozen dataclasses: every setting of training, with its default and its check."""
 
-import dataclasses
-import difflib
-import tomllib
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from image_core.errors import OseDiffError
+from train.prompts import NEGATIVE_PROMPT
 
 
 class RecipeError(OseDiffError):
@@ -15,10 +12,9 @@ class RecipeError(OseDiffError):
 
 
 @dataclass(frozen=True)
-class ModelConfig:
+class LiteShape:
     """Shape of the embedded model. widths: UNet channels by depth. prompt_width: of the one stored text embedding."""
 
-    name: str = "lite"
     latent_channels: int = 32
     encoder_width: int = 64
     encoder_blocks: int = 2
@@ -27,6 +23,32 @@ class ModelConfig:
     widths: tuple[int, ...] = (64, 96, 128)
     prompt_width: int = 32
     timestep: int = 280
+
+
+@dataclass(frozen=True)
+class Sd21Config:
+    """The full model. base: folder of Stable Diffusion 2.1-base in diffusers layout.
+
+    draw_latent: train on draws from the posterior of the encoder, as published; False trains on its mode, which
+    is what runs. gradient_checkpointing: compute activations twice instead of keeping them.
+    """
+
+    base: str = ""
+    draw_latent: bool = True
+    gradient_checkpointing: bool = False
+
+
+@dataclass(frozen=True)
+class StartConfig:
+    """Where weights come from besides the base.
+
+    generator: what is trained on: a training run (folder or checkpoint), for the lite model also a bundle (name or
+    folder), for sd21 also weights in the published layout (osediff.pkl). prior: run of the stage "prior", for the lite
+    model: the frozen base of VSD, and where the UNet starts unless `generator` brings a trained one.
+    """
+
+    generator: str = ""
+    prior: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,75 +99,110 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
+class LossConfig:
+    """Weight of each part of the generator's loss; 0 leaves it out, and what it would need is not loaded.
+
+    pixel: "mse" or "charbonnier". lpips: with lpips_network "vgg" or "alex", lpips_backbone a file with its
+    ImageNet weights (empty: where torch keeps them). latent: mean absolute distance to the latent of the target
+    (lite only). adversarial, feature_matching: of a patch discriminator. warp: between neighbouring frames.
+    balance: the weights of VSD, adversarial and feature_matching are shares of the pixel loss's gradient, measured
+    at every step where the two meet, instead of plain factors.
+    """
+
+    pixel: Literal["mse", "charbonnier"] = "mse"
+    pixel_weight: float = 1.0
+    lpips: float = 0.0
+    lpips_network: Literal["vgg", "alex"] = "vgg"
+    lpips_backbone: str = ""
+    latent: float = 0.0
+    adversarial: float = 0.0
+    feature_matching: float = 0.0
+    warp: float = 0.0
+    balance: bool = False
+
+
+@dataclass(frozen=True)
+class VsdConfig:
+    """Variational score distillation in the latent; weight 0 is off.
+
+    guidance: of the teacher, against negative_prompt. low, high: noise levels t in [low, high) for the generator; the
+    critic learns at all. critic: LoRA on "all" layers or, as the published code happens to do, on the "mid" block
+    alone. shared: teacher and critic are one UNet with its adapters switched. from_step: pixel losses alone before.
+    """
+
+    weight: float = 0.0
+    guidance: float = 7.5
+    negative_prompt: str = NEGATIVE_PROMPT
+    low: int = 20
+    high: int = 980
+    critic: Literal["all", "mid"] = "all"
+    critic_learning_rate: float = 5e-5
+    shared: bool = True
+    from_step: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.low < self.high <= 1000:
+            raise RecipeError(f"vsd.low and vsd.high must be 0 <= low < high <= 1000, got {self.low} and {self.high}")
+
+
+@dataclass(frozen=True)
 class LoopConfig:
-    """steps of `batch` pictures; cosine learning rate after a linear warm-up; latent_weight: of the latent loss."""
+    """batch: items per process and pass; accumulate: passes per step. schedule: "constant" or "cosine", after a
+    linear warm-up. precision: "float32" or "bf16" (float16 is left out: the one step multiplies its rounding by 14.65).
+
+    device: "auto" or "cpu". ema: share of the average kept at each step; 0 keeps no average. keep: the last so many
+    checkpoints. *_every: in steps; 0 is never.
+    """
 
     steps: int = 5000
-    batch: int = 32
-    learning_rate: float = 5e-4
-    warmup_steps: int = 100
-    weight_decay: float = 1e-4
+    batch: int = 4
+    accumulate: int = 1
+    learning_rate: float = 5e-5
+    schedule: Literal["constant", "cosine"] = "constant"
+    warmup_steps: int = 0
+    weight_decay: float = 1e-2
     clip_norm: float = 1.0
-    ema: float = 0.999
-    latent_weight: float = 0.02
-    bf16: bool = True
+    ema: float = 0.0
+    precision: Literal["float32", "bf16"] = "float32"
+    device: Literal["auto", "cpu"] = "auto"
     seed: int = 0
-    checkpoint_every: int = 250
+    checkpoint_every: int = 500
+    keep: int = 2
     log_every: int = 50
+    sample_every: int = 0
+    validate_every: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "accumulate", "checkpoint_every", "keep", "log_every"):
+            if getattr(self, name) < 1:
+                raise RecipeError(f"loop.{name} must be at least 1, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    model: ModelConfig = ModelConfig()
+    """stage: what is learnt; "autoencoder" and "prior" are steps on the way of the lite model."""
+
+    name: str = "lite"
+    model: Literal["lite", "sd21"] = "lite"
+    stage: Literal["generator", "autoencoder", "prior"] = "generator"
+    start: StartConfig = StartConfig()
+    lite: LiteShape = LiteShape()
+    sd21: Sd21Config = Sd21Config()
     data: DataConfig = DataConfig()
+    loss: LossConfig = LossConfig()
+    vsd: VsdConfig = VsdConfig()
     loop: LoopConfig = LoopConfig()
 
-
-def load_recipe(path: Path, overrides: tuple[str, ...] = ()) -> Recipe:
-    """Read a recipe. overrides: `section.key=value`, the value in TOML. Raises RecipeError for anything unknown."""
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-        for override in overrides:
-            dotted, _, value = override.partition("=")
-            section, _, key = dotted.partition(".")
-            tables.setdefault(section, {})[key] = _toml_value(value)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise RecipeError(f"{path}: cannot read this recipe: {error}") from error
-    sections = {"model": ModelConfig, "data": DataConfig, "loop": LoopConfig}
-    _check_keys(tables, sections, str(path))
-    return Recipe(**{name: _build(kind, tables.get(name, {}), f"{path}: [{name}]") for name, kind in sections.items()})
-
-
-def _toml_value(text: str) -> Any:
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text  # a bare word is a string
-
-
-def _build(kind: type, table: Any, where: str) -> Any:
-    if not isinstance(table, dict):
-        raise RecipeError(f"{where} must be a table, got {table!r}")
-    known = {f.name: f for f in dataclasses.fields(kind)}
-    _check_keys(table, known, where)
-    for key, value in table.items():
-        if not _fits(value, known[key].type):
-            raise RecipeError(f"{where} {key} must be {known[key].type}, got {value!r}")
-    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in table.items()})
-
-
-def _fits(value: Any, declared: Any) -> bool:
-    if declared is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if declared is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    if declared in (str, bool):
-        return isinstance(value, declared)
-    return isinstance(value, dict if "dict" in str(declared) else list)
-
-
-def _check_keys(table: dict[str, Any], known: dict[str, Any], where: str) -> None:
-    for key in table:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, 1, 0)
-            raise RecipeError(f"{where}: unknown key {key!r}; did you mean {near[0]!r}?")
+    def __post_init__(self) -> None:
+        if self.model == "sd21" and self.stage != "generator":
+            raise RecipeError(f"stage {self.stage!r} is of the lite model; Stable Diffusion brings its own")
+        if self.model == "sd21" and (self.start.prior or self.lite != LiteShape() or self.loss.latent):
+            raise RecipeError(
+                "start.prior, [lite] and loss.latent are of the lite model; this recipe says model = 'sd21'"
+            )
+        if self.model == "lite" and self.sd21 != Sd21Config():
+            raise RecipeError("[sd21] does nothing in a recipe of the lite model; say model = 'sd21' or remove it")
+        if self.model == "lite" and self.vsd.weight and not self.start.prior:
+            raise RecipeError(
+                "VSD needs a frozen base: set start.prior to the run folder of train/recipes/lite-prior.toml"
+            )

@@ -1,50 +1,110 @@
-"""From a training run to a bundle that `upscale` takes, with its provenance inside."""
+"""From a training run to what `upscale` takes, and to the published layout, with its provenance inside."""
 
-import copy
 import dataclasses
+import json
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from image_core.autoencoder import LiteAutoencoder
 from image_core.bundle import Bundle, BundleConfig, write_bundle
-from image_core.generator import Generator
-from train.config import Recipe
-from train.state import TrainState
+from image_core.errors import OutputError
+from image_core.official import import_official
+from image_core.official_layout import OfficialWeights, write_official
+from train.adapters import adapters_below
+from train.config import Recipe, RecipeError
+from train.lite import build_generator
+from train.restorer import Restorer
+from train.state import fill, read_checkpoint
 
-SUMMARY = "Small, faithful and quick; runs anywhere and invents no texture. For the full model: osediff models import."
+LITE_SUMMARY = (
+    "Small, faithful and quick; runs anywhere and invents no texture. For the full model: osediff models import."
+)
+SD21_SUMMARY = "OSEDiff, trained with this program: invents plausible detail; wants a GPU."
+LITE_LICENCE = "Apache-2.0"
+SD21_LICENCE = "Stable Diffusion 2.1-base: CreativeML Open RAIL++-M"
 
 
-def export_lite(state: TrainState, recipe: Recipe, path: Path, commit: str, **card: object) -> Bundle:
-    """Write the averaged weights in half precision as the bundle `path`, which must not exist yet.
+def export_run(run: Path, recipe: Recipe, out: Path, commit: str = "", **card: object) -> Path:
+    """Write the averaged weights of a run folder (or checkpoint) as a bundle, or as `out` ending in .pkl.
 
-    commit: of the code that trained it. card: more to keep, such as a table of measurements.
+    recipe: of the run; its base must still be there. commit: of the code that trained it. card: more to keep, such as
+    a table of measurements. Raises RecipeError for a run that trained no generator, OutputError if `out` exists.
     """
-    generator = state.average
-    assert isinstance(generator, Generator) and isinstance(generator.autoencoder, LiteAutoencoder)
+    content = read_checkpoint(run)
+    if "generator" not in content["modules"]:
+        raise RecipeError(f"{run}: the stage {recipe.stage!r} trains no generator; its result is used as start.prior")
+    weights = content["modules"]["generator"] | content["average"]
+    told = provenance(recipe, content, commit) | card
+    if recipe.model == "lite":
+        if out.suffix == ".pkl":
+            raise RecipeError(f"{out}: the published layout is of the full model; export the lite one as a bundle")
+        return _lite_bundle(recipe, weights, out, told).path
+    official = official_weights(weights)
+    if out.suffix == ".pkl":
+        write_official(official, out, told)
+        return out
+    return _sd21_bundle(recipe, official, out, told)
+
+
+def _sd21_bundle(recipe: Recipe, weights: OfficialWeights, out: Path, card: dict[str, Any]) -> Path:
+    """Through the importer, so that what it checks is checked; then the bundle is told where it comes from."""
+    if out.exists():
+        raise OutputError(f"{out}: exists already; remove it or choose another name for the bundle")
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
+        pickle = Path(folder) / f"{recipe.name}.pkl"
+        write_official(weights, pickle, card)
+        made = import_official(Path(recipe.sd21.base), pickle, Path(folder) / "bundle", merge=False)
+        card = {**made.config.card, **card, "summary": SD21_SUMMARY}
+        config = dataclasses.replace(made.config, name=recipe.name, licence=SD21_LICENCE, card=card)
+        (made.path / "bundle.json").write_text(
+            json.dumps(dataclasses.asdict(config), indent=1) + "\n", encoding="utf-8"
+        )
+        made.path.rename(out)
+    return out
+
+
+def provenance(recipe: Recipe, content: Mapping[str, Any], commit: str) -> dict[str, Any]:
+    """What made these weights. Paths are shortened to their last part: they are of one machine only."""
     settings = dataclasses.asdict(recipe)
-    settings["data"]["folder"] = Path(recipe.data.folder).name  # the path is of one machine only
+    for section, key in (("data", "folder"), ("sd21", "base"), ("start", "generator"), ("start", "prior")):
+        settings[section][key] = Path(settings[section][key]).name
+    return {
+        "data": recipe.data.licence,
+        "recipe": settings,
+        "seed": recipe.loop.seed,
+        "commit": commit,
+        "samples_seen": content["step"] * content["items_per_step"],
+    }
+
+
+def official_weights(tensors: dict[str, Tensor]) -> OfficialWeights:
+    """From the trained tensors of a `Restorer` of the full model."""
+    unet, vae = "generator.unet.", "generator.autoencoder.vae."
+    base = f"{unet}conv_in.base_layer."
+    conv_in = {key.removeprefix(base): tensor for key, tensor in tensors.items() if key.startswith(base)}
+    return OfficialWeights(conv_in, adapters_below(tensors, unet), adapters_below(tensors, vae))
+
+
+def _lite_bundle(recipe: Recipe, weights: dict[str, Tensor], out: Path, card: dict[str, Any]) -> Bundle:
+    generator = build_generator(recipe.lite)
+    fill(Restorer(generator), weights, "checkpoint")
     config = BundleConfig(
-        name=recipe.model.name,
+        name=recipe.name,
         autoencoder="lite",
         timestep=generator.timestep,
-        alpha_bar=float(generator.alpha_bar),
+        alpha_bar=generator.alpha_bar,
         latent_scale=1.0,
         color_fix="none",
         prompts=("",),
-        licence="Apache-2.0",
-        card={
-            "summary": SUMMARY,
-            "data": recipe.data.licence,
-            "recipe": settings,
-            "seed": recipe.loop.seed,
-            "commit": commit,
-            "samples_seen": state.step * recipe.loop.batch,
-            **card,
-        },
-        files={},
+        licence=LITE_LICENCE,
+        card={"summary": LITE_SUMMARY, **card},
     )
-    # copies: the run may go on
-    autoencoder, unet = (copy.deepcopy(part).half() for part in (generator.autoencoder, generator.unet))
-    prompt = torch.zeros(1, 1, recipe.model.prompt_width)
-    return write_bundle(path, config, autoencoder=autoencoder, unet=unet, prompts=[prompt])
+    generator.half()
+    assert isinstance(generator.autoencoder, LiteAutoencoder)
+    prompt = torch.zeros(1, 1, recipe.lite.prompt_width)
+    return write_bundle(out, config, autoencoder=generator.autoencoder, unet=generator.unet, prompts=[prompt])

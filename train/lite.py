@@ -1,5 +1,7 @@
 """Build the embedded model: a one-step generator of the OSEDiff kind that is small enough to train from scratch."""
 
+from collections.abc import Sequence
+
 import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
@@ -7,16 +9,11 @@ from torch.nn import functional as F
 
 from image_core.autoencoder import LATENT_PX, LiteAutoencoder, LiteConfig
 from image_core.generator import Generator
-from train.config import ModelConfig
+from train.config import LiteShape
+from train.schedule import alpha_bar
 
 
-def alpha_bar(timestep: int) -> float:
-    """Share of signal power left at `timestep` under the noise schedule of Stable Diffusion (scaled linear)."""
-    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
-    return float(torch.cumprod(1 - betas, 0)[timestep])
-
-
-def build_generator(config: ModelConfig) -> Generator:
+def build_generator(config: LiteShape) -> Generator:
     """A generator with random weights whose noise prediction starts at zero."""
     autoencoder = LiteAutoencoder(
         LiteConfig(
@@ -27,6 +24,11 @@ def build_generator(config: ModelConfig) -> Generator:
             config.decoder_blocks,
         )
     )
+    return Generator(autoencoder, build_unet(config), alpha_bar(config.timestep), config.timestep)
+
+
+def build_unet(config: LiteShape) -> UNet2DConditionModel:
+    """The UNet of generator and prior, with random weights, whose noise prediction starts at zero."""
     depth = len(config.widths)
     unet = UNet2DConditionModel(
         in_channels=config.latent_channels,
@@ -41,11 +43,11 @@ def build_generator(config: ModelConfig) -> Generator:
     )
     nn.init.zeros_(unet.conv_out.weight)
     nn.init.zeros_(unet.conv_out.bias)
-    return Generator(autoencoder, unet, alpha_bar(config.timestep), config.timestep)
+    return unet
 
 
-def block_basis(pictures: list[Tensor], channels: int, count: int = 40_000, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Whitened principal components of the 8 x 8 blocks of pictures.
+def block_basis(pictures: Sequence[Tensor], channels: int, count: int = 40_000, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Whitened principal components of the 8 x 8 blocks of pictures, `count` blocks in all.
 
     pictures: each (3, H, W) in [-1, 1]. Returns the basis (channels, 192), scaled to unit variance of the latent, and
     the mean block (192,), both in the order of pixel_unshuffle.

@@ -1,96 +1,114 @@
-"""Train the embedded model with pixel losses: from a recipe to a checkpoint, read top to bottom."""
+"""Training, read top to bottom: from a recipe to checkpoints, for every model and stage, on one machine or many."""
 
-import copy
-import dataclasses
-import math
-import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor
 
-from image_core.autoencoder import LiteAutoencoder
-from image_core.generator import Generator
-from train.config import LoopConfig, Recipe
-from train.data import batches, open_samples, training_pictures
-from train.lite import BlockLatent, block_basis, build_generator, start_from_blocks
-from train.losses import charbonnier
-from train.state import TrainState
+from image_core.errors import OseDiffError
+from train.batch import Batch
+from train.config import Recipe
+from train.data import batches, held_out, open_samples
+from train.draws import Draws
+from train.progress import Journal, Progress, Report
+from train.schedule import learning_rate_share
+from train.stage import build_stage
+from train.state import TrainState, check_continues, find_checkpoint, read_checkpoint, save_checkpoint
+from train.validation import Validation
 
-Report = Callable[[dict[str, float]], None]
+
+class DivergedError(OseDiffError):
+    pass
 
 
 def run(recipe: Recipe, out: Path, report: Report) -> TrainState:
-    """Train until `recipe.loop.steps`, resuming from `out` if it holds a checkpoint; `report` gets one line at a time.
+    """Train until `recipe.loop.steps`, going on from the newest checkpoint in `out` if there is one.
 
-    Returns the final state; its `average` is the result. Raises RecipeError for unusable data or a foreign checkpoint.
+    report: told the mean losses, images per second and seconds left. Returns the final state. Raises RecipeError for
+    unusable data or a foreign checkpoint, CheckpointError for unusable weights, DivergedError when a loss or gradient
+    is not finite, OutputError when a checkpoint cannot be written.
     """
     config = recipe.loop
-    torch.manual_seed(config.seed)
-    samples = open_samples(recipe.data, config.seed, config.steps * config.batch)
-    target = BlockLatent(*block_basis(training_pictures(recipe.data), recipe.model.latent_channels))
-    generator = build_generator(recipe.model).to(memory_format=torch.channels_last)
-    start_from_blocks(generator, target)
-    optimizer = torch.optim.AdamW(generator.parameters(), config.learning_rate, weight_decay=config.weight_decay)
-    state = TrainState(generator, copy.deepcopy(generator).requires_grad_(False), optimizer)
-    settings = dataclasses.asdict(recipe)
-    state.resume(out, settings)
+    accelerator = Accelerator(
+        mixed_precision="bf16" if config.precision == "bf16" else "no",
+        gradient_accumulation_steps=config.accumulate,
+        cpu=config.device == "cpu",
+    )
+    device, world, rank = accelerator.device, accelerator.num_processes, accelerator.process_index
+    per_pass = config.batch * world
+    per_step = per_pass * config.accumulate
+    samples = open_samples(recipe.data, config.seed, config.steps * per_step)
+    torch.manual_seed(config.seed)  # new weights are the same in every process
+    stage = build_stage(recipe, device)
+    state = TrainState(stage.modules, stage.learning_rates, config, per_step)
+    for turn in stage.modules:
+        stage.modules[turn], state.optimizers[turn] = accelerator.prepare(stage.modules[turn], state.optimizers[turn])
+    state.begin_average()
+    if found := find_checkpoint(out):
+        content = read_checkpoint(found)
+        check_continues(content, recipe, per_step, found)
+        state.restore(content)
 
-    text = torch.zeros(1, 1, recipe.model.prompt_width)  # the embedded model reads no words
-    started, first, running = time.monotonic(), state.step, torch.zeros(2)
-    for sample in batches(samples, config.batch, state.step, recipe.data.workers):
-        low, high = sample.low.flatten(0, 1), sample.high.flatten(0, 1)
-        for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * schedule(state.step, config)
-        with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
-            clean, picture = forward(generator, low, text)
-        pixel = charbonnier(picture.float(), high)
-        latent = (clean.float() - target(high)).abs().mean()
-        optimizer.zero_grad()
-        (pixel + config.latent_weight * latent).backward()
-        torch.nn.utils.clip_grad_norm_(generator.parameters(), config.clip_norm)
-        optimizer.step()
+    journal = Journal(out, report, silent=not accelerator.is_main_process)
+    progress = Progress(config.steps, per_step, state.step, lambda value: accelerator.reduce(value, "mean"))
+    validation = Validation(held_out(recipe.data), device) if config.validate_every or config.sample_every else None
+    first_pass = state.step * config.accumulate
+    stream = batches(samples, config.batch, first_pass, recipe.data.workers, rank, world)
+    for number, sample in enumerate(stream, first_pass):
+        items = range(number * per_pass + rank * config.batch, number * per_pass + (rank + 1) * config.batch)
+        low, high = (frames.flatten(0, 1).to(device, non_blocking=True) for frames in (sample.low, sample.high))
+        draws = Draws(config.seed, items, device)
+        batch = Batch(low, high, sample.caption, len(low) // config.batch, draws, state.step)
+        with accelerator.accumulate(*stage.modules.values()), accelerator.autocast():
+            for turn, module in stage.modules.items():
+                optimizer = state.optimizers[turn]
+                for group in optimizer.param_groups:
+                    group["lr"] = stage.learning_rates[turn] * learning_rate_share(state.step, config)
+                losses = stage.losses(turn, batch)
+                total = torch.stack(list(losses.values())).sum()
+                accelerator.backward(total)
+                if accelerator.sync_gradients:
+                    norm = accelerator.clip_grad_norm_(module.parameters(), config.clip_norm)
+                    if not torch.isfinite(total.detach() + norm):
+                        raise DivergedError(keep_batch(out, turn, batch, losses))
+                    progress.add({f"{turn}/gradient": norm})
+                optimizer.step()
+                optimizer.zero_grad()
+                progress.add({f"{turn}/{name}": value for name, value in losses.items()})
+        if not accelerator.sync_gradients:
+            continue
         state.step += 1
-        update_average(state, config.ema)
+        state.update_average()
 
-        running += torch.stack([pixel.detach(), latent.detach()])
         if state.step % config.log_every == 0:
-            rate = (state.step - first) / (time.monotonic() - started)
-            pixel_mean, latent_mean = (running / config.log_every).tolist()
-            report(
-                {
-                    "step": state.step,
-                    "pixel": pixel_mean,
-                    "latent": latent_mean,
-                    "pictures_per_s": rate * config.batch,
-                    "eta_s": (config.steps - state.step) / rate,
-                }
-            )
-            running.zero_()
-        if state.step % config.checkpoint_every == 0 or state.step == config.steps:
-            state.save(out, settings)
+            journal.write(progress.tell(state.step))
+        if validation and accelerator.is_main_process:
+            with state.averaged():
+                if due(state.step, config.validate_every):
+                    journal.write({"step": state.step, **stage.scores(validation)})
+                if due(state.step, config.sample_every):
+                    journal.show(state.step, stage.samples(validation))
+        if due(state.step, config.checkpoint_every) or state.step == config.steps:
+            content = state.content(recipe)
+            if accelerator.is_main_process:
+                save_checkpoint(content, out, config.keep)
+    journal.close()
     return state
 
 
-def forward(generator: Generator, low: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
-    """The clean latent and the picture before its clamp, which would stop gradients at white and black."""
-    assert isinstance(generator.autoencoder, LiteAutoencoder)
-    clean = generator.denoise(generator.encode(low), text)
-    return clean, generator.autoencoder.decode_unclamped(clean, low)
+def due(step: int, every: int) -> bool:
+    return every > 0 and step % every == 0
 
 
-def schedule(step: int, config: LoopConfig) -> float:
-    """Share of the learning rate at `step`: up in a line, then down along a cosine to 1 %."""
-    if step < config.warmup_steps:
-        return (step + 1) / config.warmup_steps
-    done = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
-    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done))
-
-
-@torch.no_grad()
-def update_average(state: TrainState, decay: float) -> None:
-    """Move the average towards the model, faster in the first steps, when the start should be forgotten."""
-    decay = min(decay, (1 + state.step) / (10 + state.step))
-    for average, current in zip(state.average.parameters(), state.model.parameters(), strict=True):
-        average.lerp_(current, 1 - decay)
+def keep_batch(out: Path, turn: str, batch: Batch, losses: Mapping[str, Tensor]) -> str:
+    """Save what broke the run, and say it."""
+    path = out / f"diverged-step-{batch.step:08d}.pt"
+    values = {name: float(value.detach()) for name, value in losses.items()}
+    torch.save({"low": batch.low.cpu(), "high": batch.high.cpu(), "captions": batch.captions, "losses": values}, path)
+    told = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+    return (
+        f"step {batch.step}: the loss or gradient of the {turn} is not finite ({told}); the batch is in {path}. Lower "
+        "the learning rate, or set loop.precision = 'float32'; the last checkpoint is sound"
+    )

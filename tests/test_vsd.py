@@ -1,0 +1,178 @@
+"""Latent VSD: the published code's numbers, and the properties of its parts."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+from torch.nn import functional as F
+
+from image_core.lora import unet_targets
+from image_core.official import fold
+from train import vsd
+from train.adapters import adapters_below, adapters_off
+from train.schedule import alpha_bars
+
+
+def load_critic(score, tensors):
+    """Put the oracle's three adapters into the one adapter of `score`."""
+    state = {
+        f"{layer}.lora_{letter}.default.weight": weight
+        for layer, pair in fold(tensors).items()
+        for letter, weight in pair.items()
+    }
+    missing = score.unet.load_state_dict(state, strict=False)
+    assert not missing.unexpected_keys and not [key for key in missing.missing_keys if "lora" in key]
+
+
+@pytest.fixture(scope="module")
+def oracle(shared):
+    with np.load(shared / "oracle/generator/reg_losses_all_adapters.npz") as file:
+        return {k: torch.from_numpy(v) if v.dtype != object and v.dtype.kind in "fi" else v for k, v in file.items()}
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["shared", "two"])
+def score(shared, request):
+    base = UNet2DConditionModel.from_pretrained(shared / "oracle/tiny_sd21/unet")
+    score = vsd.Score(base, "all", shared=request.param)
+    with np.load(shared / "oracle/tiny_reg_lora.npz") as file:
+        load_critic(score, {key: torch.from_numpy(file[key]) for key in file})
+    return score
+
+
+def test_generator_loss_and_its_gradient_are_the_published_ones(oracle, score):
+    latent = oracle["latents"].clone().requires_grad_()
+    loss = vsd.generator_loss(
+        score,
+        latent,
+        noise=oracle["dm_noise"],
+        timesteps=oracle["dm_timesteps"],
+        alpha_bars=alpha_bars(),
+        text=oracle["prompt_embeds"],
+        negative=oracle["neg_prompt_embeds"],
+        guidance=7.5,
+    )
+    loss.backward()
+    assert abs(loss.item() - float(oracle["dm_loss"])) < 1e-6
+    assert (latent.grad - oracle["dm_grad_latents"]).abs().max() < 1e-7
+    assert all(p.grad is None for p in score.parameters())
+
+
+def test_critic_loss_and_its_gradients_are_the_published_ones(oracle, score):
+    latent = oracle["latents"].clone().requires_grad_()
+    loss = vsd.critic_loss(
+        score,
+        latent,
+        noise=oracle["diff_noise"],
+        timesteps=oracle["diff_timesteps"],
+        alpha_bars=alpha_bars(),
+        text=oracle["prompt_embeds"],
+    )
+    loss.backward()
+    assert abs(loss.item() - float(oracle["diff_loss"])) < 1e-6 and latent.grad is None
+    parameters = dict(score.unet.named_parameters())
+    for key in (key for key in oracle if key.startswith("diff_grad:")):
+        layer, _, rest = key.removeprefix("diff_grad:").partition(".lora_")
+        found = parameters[f"{layer}.lora_{rest[0]}.default.weight"].grad
+        assert (found - oracle[key]).abs().max() < 1e-6, key
+    score.zero_grad(set_to_none=True)
+
+
+@pytest.fixture
+def unet(tiny_base):
+    return UNet2DConditionModel.from_pretrained(tiny_base / "unet")
+
+
+def inputs(batch=2):
+    draw = torch.Generator().manual_seed(0)
+    shapes = ((batch, 4, 8, 8), (batch, 4, 8, 8), (batch, 7, 32))
+    return *(torch.randn(shape, generator=draw) for shape in shapes), torch.tensor([30, 700])[:batch]
+
+
+def move_critic(score):
+    draw = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in (p for p in score.parameters() if p.requires_grad):
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=draw))
+
+
+def test_one_unet_with_adapters_switched_equals_two(unet):
+    one, two = vsd.Score(copy.deepcopy(unet), shared=True), vsd.Score(unet, shared=False)
+    for score in (one, two):
+        draw = torch.Generator().manual_seed(2)
+        for weight in (p for p in score.parameters() if p.requires_grad):
+            weight.data = torch.randn(weight.shape, generator=draw) * 0.1
+    noisy, _, text, timesteps = inputs()
+    assert sum(p.numel() for p in one.parameters()) < 0.6 * sum(p.numel() for p in two.parameters())
+    for adapted in (True, False, True):
+        results = [score(noisy, timesteps, text, adapted=adapted) for score in (one, two)]
+        assert torch.equal(*results)
+    assert all(p.requires_grad == ("lora" in name) for name, p in one.named_parameters())
+
+
+def test_a_critic_that_agrees_with_the_teacher_gives_no_push(unet):
+    """Before its first step the critic is the teacher, since B starts at zero; without guidance nothing is left."""
+    score = vsd.Score(unet)
+    latent, noise, text, timesteps = inputs()
+    settings = {"noise": noise, "timesteps": timesteps, "alpha_bars": alpha_bars(), "text": text, "negative": text}
+    assert vsd.generator_loss(score, latent, guidance=1, **settings) == 0
+    move_critic(score)
+    assert vsd.generator_loss(score, latent, guidance=1, **settings) > 1e-3
+
+
+def test_guidance_leads_away_from_the_negative_prompt(unet):
+    score = vsd.Score(unet)
+    noisy, _, text, timesteps = inputs()
+    negative = -text
+    with torch.no_grad(), adapters_off(score.unet):
+        towards, away = (unet(noisy, timesteps, words).sample for words in (text, negative))
+    found = vsd.guided(score, noisy, timesteps, text, negative, 7.5).detach()
+    assert torch.allclose(found, away + 7.5 * (towards - away), atol=1e-5)
+
+
+def test_noise_goes_in_and_out_and_the_weight_stays_finite():
+    latent, noise, _, timesteps = inputs()
+    share = alpha_bars()[timesteps]
+    assert torch.allclose(vsd.remove_noise(vsd.add_noise(latent, noise, share), noise, share), latent, atol=1e-4)
+    assert torch.isfinite(vsd.distillation_gradient(latent, latent, latent + 1)).all()
+    gradient = vsd.distillation_gradient(latent, torch.zeros_like(latent), noise)
+    assert torch.allclose(gradient[1], noise[1] / latent[1].abs().mean())
+    live = latent.clone().requires_grad_()
+    vsd.loss_of_gradient(live, gradient).backward()
+    assert torch.allclose(live.grad, 2 * gradient / latent.numel())
+
+
+def test_the_published_critic_trains_its_middle_block_alone(unet):
+    others = set(unet_targets(unet)["others"])
+    score = vsd.Score(unet, "mid")
+    assert set(adapters_below(score.state_dict(), "unet.").pairs) == others
+    latent, noise, text, timesteps = inputs()
+    loss = vsd.critic_loss(score, latent, noise=noise, timesteps=timesteps, alpha_bars=alpha_bars(), text=text)
+    loss.backward()
+    moved = {
+        name.partition(".lora_")[0].removeprefix("unet.") for name, p in score.named_parameters() if p.grad is not None
+    }
+    assert moved == others
+
+
+def test_a_critic_step_lowers_its_loss_and_leaves_the_teacher(unet):
+    score = vsd.Score(unet)
+    latent, noise, text, timesteps = inputs()
+    settings = {"noise": noise, "timesteps": timesteps, "alpha_bars": alpha_bars(), "text": text}
+    optimizer = torch.optim.AdamW((p for p in score.parameters() if p.requires_grad), 1e-3)
+    with torch.no_grad():
+        before = score(latent, timesteps, text, adapted=False)
+    losses = []
+    for _ in range(5):
+        losses.append(vsd.critic_loss(score, latent, **settings))
+        losses[-1].backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert losses[-1] < losses[0]
+    with torch.no_grad():
+        assert torch.equal(before, score(latent, timesteps, text, adapted=False))
+    teacher = F.mse_loss(
+        score(vsd.add_noise(latent, noise, alpha_bars()[timesteps]), timesteps, text, adapted=False), noise
+    )
+    assert losses[-1] < teacher

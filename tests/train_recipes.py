@@ -1,0 +1,60 @@
+"""Tiny recipes and pictures that the tests of training share."""
+
+import textwrap
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from train.config import Recipe
+from train.recipe import load_recipe
+
+TINY = """
+    [loss]
+    pixel = "charbonnier"
+    [lite]
+    widths = [16, 32]
+    latent_channels = 8
+    encoder_width = 8
+    encoder_blocks = 1
+    decoder_width = 8
+    decoder_blocks = 1
+    prompt_width = 8
+    [data]
+    holdout = 1
+    crop_px = 64
+    workers = 0
+    mixture = { light = 1.0 }
+    [loop]
+    steps = 4
+    batch = 2
+    learning_rate = 1e-3
+    checkpoint_every = 2
+    log_every = 2
+    device = "cpu"
+"""
+
+
+def write_pictures(folder: Path, count: int = 5, size: int = 96) -> Path:
+    folder.mkdir(exist_ok=True)
+    rng = np.random.default_rng(0)
+    for index in range(count):
+        blocks = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(blocks).resize((size, size), Image.Resampling.BICUBIC).save(folder / f"{index}.png")
+    return folder
+
+
+def tiny(folder: Path, pictures: Path, *overrides: str) -> Recipe:
+    """The lite model at its smallest, with `overrides` as of --set."""
+    path = folder / "tiny.toml"
+    path.write_text(textwrap.dedent(TINY))
+    return load_recipe(path, (f"data.folder={pictures.as_posix()!r}", *overrides))
+
+
+def tiny_sd21(base: Path, pictures: Path, folder: Path, *overrides: str) -> Recipe:
+    """The full model's recipe on a tiny base."""
+    path = folder / "sd21.toml"
+    data, loop = textwrap.dedent(TINY).split("[data]")[1].split("[loop]")
+    path.write_text(f'model = "sd21"\n[data]{data}[loop]{loop}')
+    own = (f"data.folder={pictures.as_posix()!r}", f"sd21.base={base.as_posix()!r}", "vsd.weight=1.0")
+    return load_recipe(path, (*own, *overrides))

@@ -1,0 +1,34 @@
+"""What a step learns from."""
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from train.draws import Draws
+
+
+@dataclass
+class Batch:
+    """Frames of B items, T frames each, on the device of the model; pictures have T = 1.
+
+    low, high: (B * T, 3, H, W) in [-1, 1], low already enlarged. captions: B. step: of the run, from 0.
+    text (B * T, L, D), made_latent, made_picture: what the generator's turn leaves, without gradient, for the next.
+    """
+
+    low: Tensor
+    high: Tensor
+    captions: list[str]
+    frames: int
+    draws: Draws
+    step: int
+    text: Tensor = field(init=False)
+    made_latent: Tensor = field(init=False)
+    made_picture: Tensor = field(init=False)
+
+    def normal(self, purpose: str, shape: tuple[int, ...]) -> Tensor:
+        """Standard normal noise, fresh for every frame, (B * T, *shape)."""
+        return self.draws.normal(purpose, (self.frames, *shape)).flatten(0, 1)
+
+    def integers(self, purpose: str, low: int, high: int) -> Tensor:
+        """One number in [low, high) for each item, shared by its frames, (B * T,)."""
+        return self.draws.integers(purpose, low, high).repeat_interleave(self.frames)

@@ -1,0 +1,80 @@
+"""Would this recipe run here? Everything that can fail later is tried now, in seconds."""
+
+import dataclasses
+import resource
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from train.config import Recipe, RecipeError
+from train.data import open_samples
+from train.loop import run
+from train.stage import Stage, build_stage
+from train.state import find_checkpoint, trainable
+
+GB = 1e9
+
+
+def check(recipe: Recipe, out: Path) -> Iterator[str]:
+    """Yield what was found, a line at a time: data, weights, memory, disk, and the time of a step.
+
+    Raises what training would: RecipeError, CheckpointError, OutputError, DivergedError.
+    """
+    _, high, caption = open_samples(recipe.data, recipe.loop.seed, 1)[0]
+    yield f"data: items of {high.shape[0]} x {high.shape[-1]} x {high.shape[-2]} px, caption {caption!r}"
+    stage = build_stage(recipe, torch.device("cpu"))
+    for name, module in stage.modules.items():
+        learnt = sum(p.numel() for p in trainable(module).values())
+        whole = sum(p.numel() for p in module.parameters())
+        yield f"{name}: {learnt / 1e6:.2f} of {whole / 1e6:.2f} million parameters learn"
+    weights, learning = memory(stage, recipe)
+    yield f"memory before activations: {weights / GB:.2f} GB of weights, {learning / GB:.2f} GB to move them"
+    del stage
+    yield from _two_steps(recipe, out)
+
+
+def memory(stage: Stage, recipe: Recipe) -> tuple[int, int]:
+    """Bytes of all weights, and of gradients, AdamW's two moments and the average of those that learn."""
+    weights = sum(p.nbytes for module in stage.modules.values() for p in module.parameters())
+    learnt = [sum(p.nbytes for p in trainable(module).values()) for module in stage.modules.values()]
+    return weights, 3 * sum(learnt) + (learnt[0] if recipe.loop.ema else 0)
+
+
+def _two_steps(recipe: Recipe, out: Path) -> Iterator[str]:
+    short = dataclasses.replace(
+        recipe.loop, steps=2, log_every=1, sample_every=0, validate_every=0, checkpoint_every=2, keep=1
+    )
+    pace: list[float] = []
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    with tempfile.TemporaryDirectory() as folder:
+        state = run(
+            dataclasses.replace(recipe, loop=short), Path(folder), lambda told: pace.append(told["images_per_s"])
+        )
+        file = find_checkpoint(Path(folder))
+        assert file is not None
+        checkpoint = file.stat().st_size
+    yield f"a step: {state.items_per_step / pace[-1]:.2f} s ({pace[-1]:.2f} images per second, once warm)"
+    yield f"memory, measured: {peak_memory() / GB:.2f} GB at most"
+    wanted, free = checkpoint * (recipe.loop.keep + 1), shutil.disk_usage(_existing(out)).free
+    yield f"disk: {wanted / GB:.2f} GB for {recipe.loop.keep} checkpoints and one on the way, {free / GB:.1f} GB free"
+    if wanted > free:
+        raise RecipeError(
+            f"{out}: not enough room for the checkpoints; free some, lower loop.keep, or choose another --out"
+        )
+
+
+def peak_memory() -> int:
+    """Bytes, on the GPU if there is one, else of this process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _existing(path: Path) -> Path:
+    return path if path.exists() else _existing(path.absolute().parent)

@@ -1,0 +1,158 @@
+"""The generator learns from its target pictures and from what a diffusion model holds for likely.
+
+OSEDiff, https://arxiv.org/abs/2406.08177: data loss and latent VSD for the generator, then the critic on what it made.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from train import vsd
+from train.balance import share_of_gradient
+from train.batch import Batch
+from train.config import LossConfig, Recipe
+from train.discriminator import PatchDiscriminator, feature_matching, hinge_discriminator, hinge_generator
+from train.lite import BlockLatent
+from train.losses import charbonnier
+from train.restorer import Restorer
+from train.schedule import LEVELS
+from train.validation import Validation
+from train.vsd import Score
+from train.warp import warp_consistency
+from train.words import Words
+
+
+@dataclass
+class Parts:
+    """What the losses of the recipe need; None where it does not ask for it. All on one device.
+
+    alpha_bars: (1000,). latent: the target's latent, for the latent loss.
+    """
+
+    restorer: Restorer
+    words: Words
+    alpha_bars: Tensor
+    score: Score | None = None
+    discriminator: PatchDiscriminator | None = None
+    lpips: nn.Module | None = None
+    latent: BlockLatent | None = None
+
+
+class GeneratorStage:
+    """Turns: "generator", then "critic" (with VSD), then "discriminator" (with an adversarial loss)."""
+
+    def __init__(self, recipe: Recipe, parts: Parts) -> None:
+        self.recipe, self.parts = recipe, parts
+        learnt = {"generator": parts.restorer, "critic": parts.score, "discriminator": parts.discriminator}
+        self.modules: dict[str, nn.Module] = {name: module for name, module in learnt.items() if module is not None}
+        rates = {"critic": recipe.vsd.critic_learning_rate}
+        self.learning_rates = {name: rates.get(name, recipe.loop.learning_rate) for name in self.modules}
+        self.draw_latent = recipe.model == "sd21" and recipe.sd21.draw_latent
+
+    def losses(self, turn: str, batch: Batch) -> dict[str, Tensor]:
+        if turn == "generator":
+            return self.generator_losses(batch)
+        return self.critic_losses(batch) if turn == "critic" else self.discriminator_losses(batch)
+
+    def generator_losses(self, batch: Batch) -> dict[str, Tensor]:
+        config, parts = self.recipe.loss, self.parts
+        batch.text = parts.words(batch.captions).repeat_interleave(batch.frames, 0)
+        height, width = (side // 8 for side in batch.low.shape[-2:])
+        noise = batch.normal("posterior", (parts.restorer.latent_channels, height, width)) if self.draw_latent else None
+        clean, picture = self.modules["generator"](batch.low, batch.text, noise)
+        clean, picture = clean.float(), picture.float()
+        batch.made_latent, batch.made_picture = clean.detach(), picture.detach()
+
+        losses = {"pixel": config.pixel_weight * pixel_loss(config, picture, batch.high)}
+        if parts.lpips is not None:
+            losses["lpips"] = config.lpips * parts.lpips(picture, batch.high).mean()
+        if parts.latent is not None:
+            losses["latent"] = config.latent * F.l1_loss(clean, parts.latent(batch.high))
+        if config.warp and batch.frames > 1:
+            clips = (frames.unflatten(0, (-1, batch.frames)) for frames in (picture, batch.high))
+            losses["warp"] = config.warp * warp_consistency(*clips)
+        if parts.score is not None and batch.step >= self.recipe.vsd.from_step:
+            losses["vsd"] = self._weighted(self.vsd_loss(clean, batch), losses["pixel"], clean, self.recipe.vsd.weight)
+        return losses | (self.adversarial_losses(picture, batch.high, losses["pixel"]) if parts.discriminator else {})
+
+    def vsd_loss(self, clean: Tensor, batch: Batch) -> Tensor:
+        config = self.recipe.vsd
+        return vsd.generator_loss(
+            self.modules["critic"],
+            clean,
+            noise=batch.normal("vsd/noise", clean.shape[1:]),
+            timesteps=batch.integers("vsd/t", config.low, config.high),
+            alpha_bars=self.parts.alpha_bars,
+            text=batch.text,
+            negative=self.parts.words([config.negative_prompt]).expand(len(clean), -1, -1),
+            guidance=config.guidance,
+        )
+
+    def critic_losses(self, batch: Batch) -> dict[str, Tensor]:
+        latent = batch.made_latent
+        noise, timesteps = batch.normal("critic/noise", latent.shape[1:]), batch.integers("critic/t", 0, LEVELS)
+        loss = vsd.critic_loss(
+            self.modules["critic"],
+            latent,
+            noise=noise,
+            timesteps=timesteps,
+            alpha_bars=self.parts.alpha_bars,
+            text=batch.text,
+        )
+        return {"critic": loss}
+
+    def adversarial_losses(self, picture: Tensor, high: Tensor, pixel: Tensor) -> dict[str, Tensor]:
+        config, discriminator = self.recipe.loss, self.parts.discriminator
+        assert discriminator is not None
+        # the bare module, and frozen: this turn moves the generator alone, and no wrapper may wait for gradients
+        with frozen(discriminator):
+            with torch.no_grad():
+                _, real = discriminator(high)
+            verdict, fake = discriminator(picture)
+        losses = {}
+        if config.adversarial:
+            losses["adversarial"] = self._weighted(hinge_generator(verdict), pixel, picture, config.adversarial)
+        if config.feature_matching:
+            matching = feature_matching(real, fake)
+            losses["features"] = self._weighted(matching, pixel, picture, config.feature_matching)
+        return losses
+
+    def discriminator_losses(self, batch: Batch) -> dict[str, Tensor]:
+        # one call for both: a wrapper expects one forward for each backward
+        pictures = torch.cat([batch.high, batch.made_picture])
+        real, fake = self.modules["discriminator"](pictures)[0].float().chunk(2)
+        return {"discriminator": hinge_discriminator(real, fake)}
+
+    def _weighted(self, loss: Tensor, pixel: Tensor, at: Tensor, weight: float) -> Tensor:
+        """The loss times its weight, or so that its gradient at `at` is that share of the pixel loss's."""
+        share = share_of_gradient(loss, pixel, at) if self.recipe.loss.balance else 1
+        return weight * share * loss
+
+    def picture(self, low: Tensor) -> Tensor:
+        """low: (B, 3, H, W) in [-1, 1]. Returns the like, clamped; from the bare generator, without captions."""
+        text = self.parts.words([""])
+        return self.parts.restorer(low, text)[1].float().clamp(-1, 1)
+
+    def scores(self, validation: Validation) -> dict[str, float]:
+        return validation.scores(self.picture)
+
+    def samples(self, validation: Validation) -> list[list[Tensor]]:
+        return validation.shown(self.picture)
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """Inside, what is computed with `module` leads no gradient to its weights."""
+    module.requires_grad_(False)
+    try:
+        yield
+    finally:
+        module.requires_grad_(True)
+
+
+def pixel_loss(config: LossConfig, picture: Tensor, target: Tensor) -> Tensor:
+    return F.mse_loss(picture, target) if config.pixel == "mse" else charbonnier(picture, target)

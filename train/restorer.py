@@ -1,0 +1,149 @@
+"""The generator as it is trained, in both sizes: what learns, what is frozen, and where it starts."""
+
+import copy
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import Tensor, nn
+
+from image_core.autoencoder import LATENT_PX, LiteAutoencoder
+from image_core.bundle import load_generator
+from image_core.catalogue import find_model
+from image_core.generator import Generator, KLAutoencoder, predict_clean
+from image_core.lora import add_lora, unet_targets, vae_targets
+from image_core.official import base_alpha_bar, load_part
+from image_core.official_layout import read_official
+from train.adapters import set_adapters
+from train.config import LiteShape, Recipe, RecipeError, Sd21Config
+from train.lite import BlockLatent, build_generator, build_unet, start_from_blocks
+from train.prior import Prior
+from train.recipe import build
+from train.state import fill, read_checkpoint
+
+BLOCK = 3 * LATENT_PX**2
+
+
+class Restorer(nn.Module):
+    """What one turn of the generator computes, as one call, so that wrappers see all of it.
+
+    use_unet: False leaves the UNet out, as if it found no noise: the stage "autoencoder".
+    """
+
+    def __init__(self, generator: Generator, use_unet: bool = True) -> None:
+        super().__init__()
+        self.generator, self.use_unet = generator, use_unet
+        keep_float32(generator.unet.conv_out)
+
+    def forward(self, low: Tensor, text: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """low: (B, 3, H, W) in [-1, 1], enlarged. text: (B or 1, L, D). noise: (B, 4, H/8, W/8), standard normal, for
+        a draw from the posterior of the encoder; None is its mode.
+
+        Returns the clean latent, and the picture like `low`. The embedded model's picture is not clamped, which would
+        stop gradients at white and black; that of the full model is, as published.
+        """
+        autoencoder = self.generator.autoencoder
+        if noise is None:
+            latent = autoencoder.encode(low)
+        else:
+            assert isinstance(autoencoder, KLAutoencoder)
+            latent = autoencoder.encode_draw(low, noise)
+        if self.use_unet:
+            clean = self.generator.denoise(latent, text)
+        else:
+            clean = predict_clean(latent.float(), torch.zeros_like(latent.float()), self.generator.alpha_bar)
+        if isinstance(autoencoder, LiteAutoencoder):
+            return clean, autoencoder.decode_unclamped(clean, low)
+        return clean, self.generator.decode(clean, low)
+
+    @property
+    def latent_channels(self) -> int:
+        return self.generator.unet.config.in_channels
+
+
+def keep_float32(layer: nn.Module) -> None:
+    """Let `layer` compute in float32 under autocast too: the one step multiplies its rounding by up to 14.65."""
+    plain = layer.forward
+
+    def forward(features: Tensor) -> Tensor:
+        with torch.autocast(features.device.type, enabled=False):
+            return plain(features.float())
+
+    layer.forward = forward  # a wrapper module would rename the weights
+
+
+def build_sd21(config: Sd21Config, start: str = "") -> Restorer:
+    """LoRA on the encoder of the VAE and on the UNet, conv_in whole; the decoder is frozen. 4.44 M parameters learn.
+
+    start: weights in the published layout (osediff.pkl), or an earlier run; else A is Gaussian and B zero.
+    Raises CheckpointError for a base or weights that are missing, damaged, foreign, or for a base that predicts v.
+    """
+    base = Path(config.base)
+    alpha_bar = base_alpha_bar(base)
+    unet, vae = load_part(UNet2DConditionModel, base / "unet"), load_part(AutoencoderKL, base / "vae")
+    for part in (unet, vae):
+        part.requires_grad_(False).train()  # no dropout in either; checkpointing works in training mode alone
+    unet.conv_in.requires_grad_(True)
+    published = read_official(Path(start), unet, vae) if start.endswith(".pkl") else None
+    if published:
+        unet.conv_in.load_state_dict(published.conv_in)
+    add_lora(unet, [name for names in unet_targets(unet).values() for name in names])
+    add_lora(vae, vae_targets(vae))
+    if config.gradient_checkpointing:
+        unet.enable_gradient_checkpointing()
+        vae.enable_gradient_checkpointing()
+    restorer = Restorer(Generator(KLAutoencoder(vae, vae.config.scaling_factor), unet, alpha_bar))
+    if published:
+        set_adapters(unet, published.unet)
+        set_adapters(vae, published.vae)
+    elif start:
+        _start_from_run(restorer, Path(start))
+    return restorer
+
+
+def build_lite(recipe: Recipe, latent: BlockLatent, prior: Prior | None) -> Restorer:
+    """All of it learns, in the stage "autoencoder" all but the UNet.
+
+    It starts as what passes the block latent through; with the UNet of the prior, its last layer at zero; or as
+    `recipe.start.generator`, a bundle or an earlier run. Raises RecipeError when that has another shape.
+    """
+    generator = build_generator(recipe.lite)
+    start_from_blocks(generator, latent)
+    if prior is not None:
+        generator.unet = copy.deepcopy(prior.unet).requires_grad_(True)
+        nn.init.zeros_(generator.unet.conv_out.weight)
+        nn.init.zeros_(generator.unet.conv_out.bias)
+    restorer = Restorer(generator, use_unet=recipe.stage != "autoencoder")
+    if start := recipe.start.generator:
+        is_run = any(Path(start).glob("step-*.pt")) or Path(start).suffix == ".pt"
+        _start_from_run(restorer, Path(start)) if is_run else _start_from_bundle(restorer, start)
+    generator.unet.requires_grad_(restorer.use_unet)
+    return restorer.to(memory_format=torch.channels_last)
+
+
+def _start_from_run(restorer: Restorer, run: Path) -> None:
+    content = read_checkpoint(run)
+    if "generator" not in content["modules"]:
+        raise RecipeError(f"{run}: a run of the stage {content['recipe']['stage']!r}, which trains no generator")
+    fill(restorer, content["modules"]["generator"] | content["average"], str(run))
+
+
+def _start_from_bundle(restorer: Restorer, name: str) -> None:
+    bundle = find_model(name)
+    if bundle.config.autoencoder != "lite" or bundle.config.timestep != restorer.generator.timestep:
+        found = f"a {bundle.config.autoencoder!r} model at t = {bundle.config.timestep}"
+        raise RecipeError(f"{name}: {found}; the recipe trains a 'lite' one at {restorer.generator.timestep}")
+    source = load_generator(bundle).state_dict()
+    fill(restorer, {f"generator.{key}": tensor for key, tensor in source.items()}, name)
+
+
+def load_prior(path: Path) -> Prior:
+    """The averaged prior of a run folder or checkpoint, frozen. Raises RecipeError."""
+    content = read_checkpoint(path)
+    if (stage := content["recipe"]["stage"]) != "prior":
+        raise RecipeError(f"{path}: a run of the stage {stage!r}; start.prior needs one of the stage 'prior'")
+    shape = build(LiteShape, content["recipe"]["lite"], f"{path}: lite")
+    channels = shape.latent_channels
+    prior = Prior(build_unet(shape), BlockLatent(torch.zeros(channels, BLOCK), torch.zeros(BLOCK)))
+    fill(prior, content["modules"]["prior"] | content["average"], str(path))
+    return prior.requires_grad_(False)

@@ -1,0 +1,105 @@
+"""What is learnt: a stage holds modules and computes their losses; the loop does the rest."""
+
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from diffusers import UNet2DConditionModel
+from torch import Tensor, nn
+
+from image_core.official import load_part
+from image_core.perceptual import load_lpips
+from train.batch import Batch
+from train.config import Recipe, RecipeError
+from train.data import training_pictures
+from train.discriminator import PatchDiscriminator
+from train.generator_stage import GeneratorStage, Parts
+from train.lite import BlockLatent, block_basis, build_unet
+from train.prior import Prior, PriorStage
+from train.restorer import build_lite, build_sd21, load_prior
+from train.schedule import alpha_bars
+from train.validation import Validation
+from train.vsd import Score
+from train.words import no_words, read_words
+
+
+class Stage(Protocol):
+    """modules: what learns, by turn, in the order of the turns of a step. The loop puts wrapped ones in their place,
+    and `losses` calls them through this dictionary alone."""
+
+    modules: dict[str, nn.Module]
+    learning_rates: dict[str, float]
+
+    def losses(self, turn: str, batch: Batch) -> dict[str, Tensor]:
+        """Scalars whose sum is the loss of this turn. Later turns of a step use what earlier ones left in `batch`."""
+
+    def scores(self, validation: Validation) -> dict[str, float]:
+        """How good it is on held-out pictures, by names that begin with "held_out/"."""
+
+    def samples(self, validation: Validation) -> list[list[Tensor]]:
+        """Low, result and high of some held-out pictures, each (3, H, W) in [-1, 1]."""
+
+
+def build_stage(recipe: Recipe, device: torch.device) -> Stage:
+    """The modules of a recipe on `device`, with all that its losses need.
+
+    Raises CheckpointError for unusable weights, RecipeError for unusable pictures or runs, before any work is done.
+    """
+    if recipe.model == "sd21":
+        return GeneratorStage(recipe, _sd21_parts(recipe, device))
+    if recipe.stage == "prior":
+        prior = Prior(build_unet(recipe.lite), _measure_latent(recipe))
+        return PriorStage(prior.to(device, memory_format=torch.channels_last), recipe.loop.learning_rate)  # type: ignore[call-overload]
+    return GeneratorStage(recipe, _lite_parts(recipe, device))
+
+
+def _sd21_parts(recipe: Recipe, device: torch.device) -> Parts:
+    base = Path(recipe.sd21.base)
+    parts = Parts(
+        restorer=build_sd21(recipe.sd21, recipe.start.generator).to(device),
+        words=read_words(base, device),
+        alpha_bars=alpha_bars().to(device),
+    )
+    if recipe.vsd.weight:
+        parts.score = Score(load_part(UNet2DConditionModel, base / "unet"), recipe.vsd.critic, recipe.vsd.shared).to(
+            device
+        )
+        if recipe.sd21.gradient_checkpointing:
+            parts.score.unet.train().enable_gradient_checkpointing()
+    return _with_judges(parts, recipe, device)
+
+
+def _lite_parts(recipe: Recipe, device: torch.device) -> Parts:
+    prior = load_prior(Path(recipe.start.prior)) if recipe.start.prior else None
+    latent = prior.latent if prior else _measure_latent(recipe)
+    if latent.weight.shape[0] != recipe.lite.latent_channels:
+        has, wanted = latent.weight.shape[0], recipe.lite.latent_channels
+        raise RecipeError(f"start.prior has {has} latent channels, lite.latent_channels is {wanted}")
+    parts = Parts(
+        restorer=build_lite(recipe, latent, prior).to(device),
+        words=no_words(recipe.lite.prompt_width, device),
+        alpha_bars=alpha_bars().to(device),
+        latent=latent.to(device) if recipe.loss.latent else None,
+    )
+    if prior is not None and recipe.vsd.weight:
+        parts.score = Score(prior.unet, recipe.vsd.critic, recipe.vsd.shared).to(
+            device,
+            memory_format=torch.channels_last,  # type: ignore[call-overload]
+        )
+    return _with_judges(parts, recipe, device)
+
+
+def _with_judges(parts: Parts, recipe: Recipe, device: torch.device) -> Parts:
+    """Add the networks that look at pictures."""
+    loss = recipe.loss
+    if loss.lpips:
+        backbone = Path(loss.lpips_backbone) if loss.lpips_backbone else None
+        parts.lpips = load_lpips(loss.lpips_network, backbone).to(device)
+    if loss.adversarial or loss.feature_matching:
+        parts.discriminator = PatchDiscriminator().to(device)
+    return parts
+
+
+def _measure_latent(recipe: Recipe) -> BlockLatent:
+    """The block latent of the recipe's own training pictures: the same for every stage on the same data."""
+    return BlockLatent(*block_basis(training_pictures(recipe.data), recipe.lite.latent_channels))
