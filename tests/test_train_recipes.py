@@ -50,15 +50,20 @@ def test_the_one_gpu_recipe_sees_as_many_pictures_a_step():
         ("vsd.weight=1", "start.prior"),
         ("model=sd21", r"\[start\]|\[lite\]|lite"),
         ("sd21.base=x", "does nothing"),
+        ("loss.warp=1", "data.frames is 1"),
+        ("stage=prior", r"\[loss\] and \[vsd\] do nothing"),
         ("stage=encoder", "'autoencoder', 'prior'"),
     ],
 )
 def test_a_wrong_recipe_says_what_is_wrong(tmp_path, override, message):
+    tiny(tmp_path, tmp_path)
     with pytest.raises(RecipeError, match=message):
-        tiny(tmp_path, tmp_path, override)
+        load_recipe(tmp_path / "tiny.toml", (override,))
 
 
 def test_overrides_are_toml_and_bare_words_are_strings(tmp_path):
+    with pytest.raises(RecipeError, match="32 px"):
+        tiny(tmp_path, tmp_path, "loss.lpips=1", "data.crop_px=24")
     recipe = tiny(tmp_path, tmp_path, "loop.steps=7", "name=small", "data.mixture={heavy = 1}", "lite.widths=[16]")
     assert (recipe.loop.steps, recipe.name, recipe.data.mixture, recipe.lite.widths) == (
         7,

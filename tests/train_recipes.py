@@ -47,7 +47,8 @@ def write_pictures(folder: Path, count: int = 5, size: int = 96) -> Path:
 def tiny(folder: Path, pictures: Path, *overrides: str) -> Recipe:
     """The lite model at its smallest, with `overrides` as of --set."""
     path = folder / "tiny.toml"
-    path.write_text(textwrap.dedent(TINY))
+    text = textwrap.dedent(TINY)
+    path.write_text(text.replace('pixel = "charbonnier"', "") if "stage=prior" in overrides else text)
     return load_recipe(path, (f"data.folder={pictures.as_posix()!r}", *overrides))
 
 

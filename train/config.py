@@ -194,15 +194,26 @@ class Recipe:
     loop: LoopConfig = LoopConfig()
 
     def __post_init__(self) -> None:
+        self._check_model()
+        self._check_losses()
+
+    def _check_model(self) -> None:
         if self.model == "sd21" and self.stage != "generator":
             raise RecipeError(f"stage {self.stage!r} is of the lite model; Stable Diffusion brings its own")
         if self.model == "sd21" and (self.start.prior or self.lite != LiteShape() or self.loss.latent):
-            raise RecipeError(
-                "start.prior, [lite] and loss.latent are of the lite model; this recipe says model = 'sd21'"
-            )
+            raise RecipeError("start.prior, [lite] and loss.latent are of the lite model; this recipe is of sd21")
         if self.model == "lite" and self.sd21 != Sd21Config():
             raise RecipeError("[sd21] does nothing in a recipe of the lite model; say model = 'sd21' or remove it")
+
+    def _check_losses(self) -> None:
+        """What is asked for must have an effect: a loss that is silently zero is worse than an error."""
+        if self.stage == "prior" and (self.loss != LossConfig() or self.vsd != VsdConfig()):
+            raise RecipeError("the stage 'prior' learns to predict noise; [loss] and [vsd] do nothing there")
+        if self.stage == "autoencoder" and self.vsd.weight:
+            raise RecipeError("VSD moves the UNet, which the stage 'autoencoder' leaves alone; set vsd.weight = 0")
         if self.model == "lite" and self.vsd.weight and not self.start.prior:
-            raise RecipeError(
-                "VSD needs a frozen base: set start.prior to the run folder of train/recipes/lite-prior.toml"
-            )
+            raise RecipeError("VSD needs a frozen base: set start.prior to a run of train/recipes/lite-prior.toml")
+        if self.loss.warp and self.data.frames < 2:
+            raise RecipeError(f"loss.warp compares neighbouring frames; data.frames is {self.data.frames}")
+        if self.loss.lpips and self.data.crop_px < 32:
+            raise RecipeError(f"LPIPS needs sides of 32 px; data.crop_px is {self.data.crop_px}")
