@@ -141,6 +141,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--start", default="lite")
     parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--device", choices=("auto", "cpu"), default="auto")
     arguments = parser.parse_args()
@@ -149,7 +150,7 @@ def main() -> None:
     print(json.dumps({"row": "enlarged (bicubic)", **scores(start["low"], start["high"])}), flush=True)
     print(json.dumps({"row": "start", "model": arguments.start, **scores(start["result"], start["high"])}), flush=True)
     prior_steps = read_checkpoint(arguments.prior)["step"]
-    for name in ROWS:
+    for name in arguments.rows:
         recipe, folder = recipe_of(name, arguments), arguments.out / name.replace(" + ", "-")
         began = time.monotonic()
         run(recipe, folder, lambda told: print("#", {k: round(v, 5) for k, v in told.items()}, flush=True))
@@ -163,7 +164,8 @@ def main() -> None:
         if recipe.vsd.weight:
             row |= critic_and_teacher(recipe, content)
         print(json.dumps(row), flush=True)
-        show(columns, Path(__file__).parent / "ablation")
+        if arguments.rows == list(ROWS):
+            show(columns, Path(__file__).parent / "ablation")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from tests.train_recipes import tiny, tiny_sd21, write_pictures
 from train.balance import share_of_gradient
 from train.batch import Batch
 from train.check import check
-from train.config import RecipeError
+from train.config import RecipeError, VsdConfig
 from train.draws import Draws
 from train.export import export_run
 from train.lite import BlockLatent, block_basis, build_generator, start_from_blocks
@@ -103,7 +103,7 @@ def test_the_autoencoder_stage_is_the_generator_with_a_silent_unet(lite_runs):
     folder, recipe = lite_runs
     prior = load_prior(folder / "prior")
     whole = build_lite(recipe, prior.latent, prior)
-    alone = build_lite(dataclasses.replace(recipe, stage="autoencoder"), prior.latent, prior)
+    alone = build_lite(dataclasses.replace(recipe, stage="autoencoder", vsd=VsdConfig()), prior.latent, prior)
     with torch.no_grad():
         for a, b in zip(
             whole(a_picture(), torch.zeros(1, 1, 8)), alone(a_picture(), torch.zeros(1, 1, 8)), strict=True

@@ -4,15 +4,14 @@ import copy
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor, nn
 
 from image_core.autoencoder import LATENT_PX, LiteAutoencoder
+from image_core.base import check_base, load_unet, load_vae
 from image_core.bundle import load_generator
 from image_core.catalogue import find_model
 from image_core.generator import Generator, KLAutoencoder, predict_clean
 from image_core.lora import add_lora, unet_targets, vae_targets
-from image_core.official import base_alpha_bar, load_part
 from image_core.official_layout import read_official
 from train.adapters import set_adapters
 from train.config import LiteShape, Recipe, RecipeError, Sd21Config
@@ -79,8 +78,8 @@ def build_sd21(config: Sd21Config, start: str = "") -> Restorer:
     Raises CheckpointError for a base or weights that are missing, damaged, foreign, or for a base that predicts v.
     """
     base = Path(config.base)
-    alpha_bar = base_alpha_bar(base)
-    unet, vae = load_part(UNet2DConditionModel, base / "unet"), load_part(AutoencoderKL, base / "vae")
+    facts = check_base(base)
+    unet, vae = load_unet(base), load_vae(base)
     for part in (unet, vae):
         part.requires_grad_(False).train()  # no dropout in either; checkpointing works in training mode alone
     unet.conv_in.requires_grad_(True)
@@ -92,7 +91,7 @@ def build_sd21(config: Sd21Config, start: str = "") -> Restorer:
     if config.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
         vae.enable_gradient_checkpointing()
-    restorer = Restorer(Generator(KLAutoencoder(vae, vae.config.scaling_factor), unet, alpha_bar))
+    restorer = Restorer(Generator(KLAutoencoder(vae, facts.latent_scale), unet, facts.alpha_bar, facts.timestep))
     if published:
         set_adapters(unet, published.unet)
         set_adapters(vae, published.vae)

@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
-from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
-from image_core.official import load_part
+from image_core.base import load_unet
 from image_core.perceptual import load_lpips
 from train.batch import Batch
 from train.config import Recipe, RecipeError
@@ -61,9 +60,7 @@ def _sd21_parts(recipe: Recipe, device: torch.device) -> Parts:
         alpha_bars=alpha_bars().to(device),
     )
     if recipe.vsd.weight:
-        parts.score = Score(load_part(UNet2DConditionModel, base / "unet"), recipe.vsd.critic, recipe.vsd.shared).to(
-            device
-        )
+        parts.score = Score(load_unet(base), recipe.vsd.critic, recipe.vsd.shared).to(device)
         if recipe.sd21.gradient_checkpointing:
             parts.score.unet.train().enable_gradient_checkpointing()
     return _with_judges(parts, recipe, device)

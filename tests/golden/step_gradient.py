@@ -1,8 +1,8 @@
 """Makes step_gradient.npy: the VSD gradient on the latents in the oracle's generator step. Minutes.
 
-The oracle keeps the gradients of the weights after clipping, and not the noise that VSD drew. The weights' gradients are
-linear in the latent's, which 768 backward passes and a least-squares fit therefore give back. The fit leaves 2e-6 of them;
-and the mean square of what it finds is the oracle's VSD loss, which the fit knows nothing of.
+The oracle keeps the gradients of the weights after clipping, and not the noise that VSD drew. The weights' gradients
+are linear in the latent's, which 768 backward passes and a least-squares fit therefore give back. The fit leaves 2e-6
+of them; and the mean square of what it finds is the oracle's VSD loss, which the fit knows nothing of.
 
 PYTHONPATH=. python tests/golden/step_gradient.py ../shared/oracle
 """
