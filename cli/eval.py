@@ -10,6 +10,7 @@ from cli.image import SUFFIXES
 from cli.model import say
 
 if TYPE_CHECKING:
+    from osediff_video.evaluation import Table
     from osediff_video.flow import Estimator
     from osediff_video.metrics import Scorers
 
@@ -23,46 +24,90 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="ImageNet weights of AlexNet for LPIPS and tLP.  [default: torch's cache, if they are there]",
 )
-@click.option("--also", multiple=True, metavar="NAME", help="A metric of pyiqa: niqe, musiq, dists, ...; repeatable.")
+@click.option("--niqe", type=click.Path(path_type=Path), metavar="FILE", help="Parameters of NIQE, .mat or .npz.")
+@click.option(
+    "--also", multiple=True, metavar="NAME", help="A metric of pyiqa: niqe, musiq, dists, fid, ...; repeatable."
+)
+@click.option("--paper", is_flag=True, help="The columns of the OSEDiff paper, as far as their weights are here.")
 @click.option(
     "--flow", default="dis", show_default=True, metavar="dis|FILE", help="Finds motion; FILE: RAFT's weights."
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
-def eval(result: Path, reference: Path, lpips: Path | None, also: tuple[str, ...], flow: str, as_json: bool) -> None:
+@click.option("--csv", "table_file", type=click.Path(path_type=Path), metavar="FILE", help="One line a picture.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing FILE.")
+def eval(
+    result: Path,
+    reference: Path,
+    lpips: Path | None,
+    niqe: Path | None,
+    also: tuple[str, ...],
+    paper: bool,
+    flow: str,
+    as_json: bool,
+    table_file: Path | None,
+    overwrite: bool,
+) -> None:
     """Score RESULT against REFERENCE: two films, two pictures, or two folders of pictures with equal names."""
-    from osediff_video.film_metrics import FILM_DEFINITIONS
-    from osediff_video.metrics import DEFINITIONS, mean_scores
+    if table_file is not None:
+        check_table(table_file, overwrite)
 
-    scorers = find_scorers(lpips, also)
+    from osediff_video.evaluation import PAPER, PYIQA, find_scorers
+
+    names = list(dict.fromkeys([*also, *(PYIQA if paper else ()), *(("niqe",) if niqe else ())]))
+    scorers, missing = find_scorers([name for name in names if name != "fid"], lpips, niqe, strict=not paper)
+    table = score(result, reference, scorers, flow, with_fid="fid" in names, strict=not paper)
+    table.missing = missing | table.missing
+    if paper:
+        table = table.only([*PAPER, *(name for name in also if name not in PAPER)])
+    if table.unpaired:
+        say(f"note: {len(table.unpaired)} pictures have no partner and are left out: {', '.join(table.unpaired[:3])}")
+    if table_file is not None:
+        from osediff_video.media.segment import write_whole
+
+        write_whole(table_file, table.as_csv())
+    tell(table, as_json)
+
+
+def score(result: Path, reference: Path, scorers: "Scorers", flow: str, *, with_fid: bool, strict: bool) -> "Table":
+    """Whatever the two are. Raises ImageError or MediaError."""
+    from osediff_video.evaluation import Table, add_frechet, score_folders, score_pair
+
     if result.suffix.lower() in SUFFIXES and result.is_file():
-        rows = {result.name: score_pictures(result, reference, scorers)}
-        means = rows[result.name]
+        row = score_pair(result, reference, scorers)
+        table = Table({result.name: row}, dict(row))
     elif result.is_dir() and reference.is_dir():
-        rows = score_folders(result, reference, scorers)
-        means = mean_scores(list(rows.values()))
+        table = score_folders(result, reference, scorers)
     else:
-        rows, means = {}, score_films(result, reference, scorers, find_estimator(flow))
-    definitions = DEFINITIONS | FILM_DEFINITIONS | {name: f"{name} of pyiqa" for name in also}
+        table = Table({}, score_films(result, reference, scorers, find_estimator(flow)))
+    if with_fid:
+        add_frechet(table, result, reference, strict)
+    return table
+
+
+def tell(table: "Table", as_json: bool) -> None:
+    """The means with their definitions, and why others are missing; as JSON every picture too."""
+    from osediff_video.evaluation import definition
+    from osediff_video.film_metrics import FILM_DEFINITIONS
+
+    definitions = {name: FILM_DEFINITIONS.get(name, definition(name)) for name in table.means}
     if as_json:
-        click.echo(json.dumps({"mean": means, "pictures": rows, "definitions": {n: definitions[n] for n in means}}))
+        facts = {"mean": table.means, "pictures": table.pictures, "definitions": definitions, "missing": table.missing}
+        click.echo(json.dumps(facts))
         return
-    for name, value in means.items():
+    for name, value in table.means.items():
         click.echo(f"{name:14} {value:10.4f}  {definitions[name]}")
+    for name, reason in table.missing.items():
+        say(f"without {name}: {reason}")
 
 
-def find_scorers(lpips: Path | None, also: tuple[str, ...]) -> "Scorers":
-    """By name, what scores a pair of pictures with a network. LPIPS is there if its weights are."""
-    from image_core.errors import CheckpointError
-    from osediff_video.scorers import lpips_distance, pyiqa_score
+def check_table(path: Path, overwrite: bool) -> None:
+    """Fail before the work. Raises OutputError."""
+    from image_core.errors import OutputError
 
-    found: Scorers = {}
-    try:
-        found["lpips"] = lpips_distance(lpips)
-    except CheckpointError as error:
-        if lpips is not None:
-            raise
-        say(f"without LPIPS and tLP: {error}")
-    return found | {name: pyiqa_score(name) for name in also}
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path}: exists already; --overwrite replaces it")
+    if not path.absolute().parent.is_dir():
+        raise OutputError(f"{path.parent}: no such folder; make it first")
 
 
 def find_estimator(flow: str) -> "Estimator":
@@ -70,29 +115,6 @@ def find_estimator(flow: str) -> "Estimator":
     from osediff_video.raft import load_raft
 
     return dense_flow if flow == "dis" else load_raft(Path(flow))
-
-
-def score_pictures(result: Path, reference: Path, scorers: "Scorers") -> dict[str, float]:
-    from image_core.errors import ImageError
-    from osediff_video.metrics import picture_scores
-    from osediff_video.picture import eight_bit, read_picture
-
-    a, b = (read_picture(path).image for path in (result, reference))
-    if a.shape != b.shape:
-        raise ImageError(
-            f"{result}: {a.shape[1]} x {a.shape[0]}, but {reference} is {b.shape[1]} x {b.shape[0]}; expected one size"
-        )
-    return picture_scores(eight_bit(a), eight_bit(b), scorers)
-
-
-def score_folders(result: Path, reference: Path, scorers: "Scorers") -> dict[str, dict[str, float]]:
-    from image_core.errors import ImageError
-
-    names = {path.stem: path for path in reference.iterdir() if path.suffix.lower() in SUFFIXES}
-    found = sorted(path for path in result.iterdir() if path.suffix.lower() in SUFFIXES and path.stem in names)
-    if not found:
-        raise ImageError(f"{result}: holds no picture with the name of one in {reference}")
-    return {path.name: score_pictures(path, names[path.stem], scorers) for path in found}
 
 
 def score_films(result: Path, reference: Path, scorers: "Scorers", estimate: "Estimator") -> dict[str, float]:

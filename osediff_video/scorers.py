@@ -1,13 +1,19 @@
 """Scores that need a network: LPIPS, and whatever the package pyiqa knows. As functions of 8-bit pictures."""
 
-from collections.abc import Callable
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 
-from image_core.errors import CheckpointError, ModelNotFoundError
+from image_core.errors import CheckpointError, ImageError, ModelNotFoundError
 from image_core.images import to_tensor
 from image_core.perceptual import LEAST_SIDE_PX, load_lpips
+from osediff_video.folder import SUFFIXES
 from osediff_video.types import Picture
 
 
@@ -24,12 +30,27 @@ def lpips_distance(backbone: Path | None = None) -> Callable[[Picture, Picture],
     return distance
 
 
-def pyiqa_score(name: str) -> Callable[[Picture, Picture], float]:
+def pyiqa_score(name: str, parameters: Path | None = None) -> Callable[[Picture, Picture], float]:
     """The metric of pyiqa of that name (niqe, musiq, maniqa-pipal, clipiqa, dists, ...), of a result and its reference.
 
-    Raises ModelNotFoundError when pyiqa is not installed or knows no such metric, CheckpointError when its weights
-    cannot be had.
+    parameters: of NIQE, a .mat or .npz file, where pyiqa's are not here.
+    Raises ModelNotFoundError when pyiqa or a library of the metric is not installed or pyiqa knows no such metric,
+    CheckpointError when its weights cannot be had.
     """
+    with parameters_as_mat(parameters) as file:
+        metric = pyiqa_metric(name, {} if file is None else {"pretrained_model_path": str(file)})
+    referenced = metric.metric_mode == "FR"
+
+    @torch.inference_mode()
+    def score(result: Picture, reference: Picture) -> float:
+        a, b = ((to_tensor([image]) + 1) / 2 for image in (result, reference))
+        return float(metric(a, b) if referenced else metric(a))
+
+    return score
+
+
+def pyiqa_metric(name: str, settings: dict[str, str]) -> Any:
+    """The metric itself, on the CPU. Raises as `pyiqa_score`."""
     try:
         import pyiqa
     except ImportError as error:
@@ -39,17 +60,47 @@ def pyiqa_score(name: str) -> Callable[[Picture, Picture], float]:
     if name not in pyiqa.list_models():
         raise ModelNotFoundError(f"pyiqa knows no metric {name!r}; it knows {', '.join(pyiqa.list_models())}")
     try:
-        metric = pyiqa.create_metric(name, device="cpu")
-    except (OSError, RuntimeError, ValueError) as error:
+        with redirect_stdout(sys.stderr):  # it talks; standard output is for results
+            return pyiqa.create_metric(name, device=torch.device("cpu"), **settings)
+    except ImportError as error:
+        hint = "; pip install 'setuptools<81'" if error.name == "pkg_resources" else "; install it"
+        raise ModelNotFoundError(f"the metric {name} of pyiqa needs a library: {error}{hint}") from error
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
         raise CheckpointError(
             f"the metric {name} has no weights here and pyiqa could not fetch them "
-            f"({str(error).splitlines()[0]}); run it once where the network is, or put them in pyiqa's cache"
+            f"({(str(error) or type(error).__name__).splitlines()[0]}); run it once where the network is, or put them "
+            "in pyiqa's cache"
         ) from error
-    referenced = metric.metric_mode == "FR"
 
-    @torch.inference_mode()
-    def score(result: Picture, reference: Picture) -> float:
-        a, b = ((to_tensor([image]) + 1) / 2 for image in (result, reference))
-        return float(metric(a, b) if referenced else metric(a))
 
-    return score
+@contextmanager
+def parameters_as_mat(path: Path | None) -> Iterator[Path | None]:
+    """The file as pyiqa reads it: BasicSR keeps the same two arrays as .npz. Raises CheckpointError."""
+    if path is None or path.suffix.lower() == ".mat":
+        if path is not None and not path.is_file():
+            raise CheckpointError(f"{path}: no such file; expected the parameters of NIQE, .mat or .npz")
+        yield path
+        return
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            mean, covariance = arrays["mu_pris_param"], arrays["cov_pris_param"]
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(
+            f"{path}: expected mu_pris_param and cov_pris_param, as NIQE has them: {error}"
+        ) from error
+    from scipy.io import savemat
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "niqe.mat"
+        savemat(file, {"mu_prisparam": mean, "cov_prisparam": covariance})
+        yield file
+
+
+def frechet_distance(result: Path, reference: Path) -> float:
+    """FID of pyiqa between all pictures of two folders. Raises as `pyiqa_score`, or ImageError for less than two."""
+    for folder in (result, reference):
+        if not folder.is_dir() or sum(path.suffix.lower() in SUFFIXES for path in folder.iterdir()) < 2:
+            raise ImageError(f"{folder}: FID compares two folders of at least two pictures each")
+    metric = pyiqa_metric("fid", {})
+    with redirect_stdout(sys.stderr):
+        return float(metric(str(result), str(reference), num_workers=0, batch_size=4, verbose=False))
