@@ -19,6 +19,21 @@ OPTIONS = (
     ),
     click.option("--model", default="auto", show_default=True, help="A model's name or the folder of a bundle."),
     click.option("--prompt", help="What the picture shows, for models that read text."),
+    click.option("--negative-prompt", help="What it should not show, with --guidance.  [default: empty]"),
+    click.option(
+        "--guidance", type=float, default=UpscaleOptions.guidance, show_default=True,
+        help="How far it is led away from the negative prompt, 1 to 20; above 1 the model runs twice.",
+    ),
+    click.option(
+        "--strength", type=float, default=UpscaleOptions.strength, show_default=True,
+        help="From the enlarged input, 0, to what the model makes of it, 1.",
+    ),
+    click.option("--adaptive", is_flag=True, help="Less of it where the input is sharp and clean."),
+    click.option(
+        "--lora-scale", type=float, default=UpscaleOptions.lora_scale, show_default=True,
+        help="Of the model's adapters, if they are not merged, 0 to 2.",
+    ),
+    click.option("--keep-tones", is_flag=True, help="Low frequencies stay exactly the input's."),
     click.option(
         "--prompt-mode", type=click.Choice(PROMPT_MODES), default=UpscaleOptions.prompt_mode, show_default=True,
         help="tags: what the picture shows, then --prompt; fixed: --prompt; auto: tags if the model has a tagger.",
@@ -54,6 +69,12 @@ def build_upscaler(
     model: str,
     prompt: str | None,
     prompt_mode: Any,
+    negative_prompt: str | None,
+    guidance: float,
+    strength: float,
+    adaptive: bool,
+    lora_scale: float,
+    keep_tones: bool,
     color_fix: Any,
     device: str,
     precision: Any,
@@ -62,7 +83,20 @@ def build_upscaler(
 ) -> "Upscaler":
     """From words to an upscaler. Says on standard error which model runs, and where. Raises OseDiffError."""
     try:
-        options = UpscaleOptions(scale, prompt, color_fix, batch, tile_px, prompt_mode=prompt_mode)
+        options = UpscaleOptions(
+            scale=scale,
+            prompt=prompt,
+            prompt_mode=prompt_mode,
+            negative_prompt=negative_prompt,
+            guidance=guidance,
+            strength=strength,
+            adaptive=adaptive,
+            lora_scale=lora_scale,
+            keep_tones=keep_tones,
+            color_fix=color_fix,
+            batch=batch,
+            tile_px=tile_px,
+        )
     except ValueError as error:
         raise click.UsageError(str(error)) from error
 

@@ -160,10 +160,24 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def load_generator(bundle: Bundle, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Generator:
-    """Verify the files, build the model and fill it. Ready for inference. Raises CheckpointError."""
+def load_generator(
+    bundle: Bundle,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    lora_scale: float = 1.0,
+) -> Generator:
+    """Verify the files, build the model and fill it. Ready for inference.
+
+    lora_scale: times the effect of the adapters, 1 is as trained.
+    Raises CheckpointError, also for another lora_scale when the bundle holds no adapters of their own.
+    """
     verify_bundle(bundle)
     config = bundle.config
+    if lora_scale != 1 and not any(name.startswith("lora.") for name in config.files):
+        raise CheckpointError(
+            f"the model {config.name} has no adapters beside its weights for --lora-scale {lora_scale:g}: "
+            "they are merged, or it never had any; import it again without --merge, or leave --lora-scale at 1"
+        )
     # on the meta device no time goes into random weights that are replaced at once
     with torch.device("meta"):
         unet = UNet2DConditionModel.from_config(_settings(bundle, "unet"))
@@ -180,7 +194,7 @@ def load_generator(bundle: Bundle, device: torch.device | str = "cpu", dtype: to
             path = bundle.path / f"lora.{name}.safetensors"
             weights = _read_lora(path)
             check_weights(module, weights, str(path))
-            merge_lora(module, weights)
+            merge_lora(module, weights, lora_scale)
     autoencoder = inner if isinstance(inner, LiteAutoencoder) else KLAutoencoder(inner, config.latent_scale)
     generator = Generator(autoencoder, unet, config.alpha_bar, config.timestep)
     generator.requires_grad_(False).eval()

@@ -9,7 +9,7 @@ import torch
 from image_core.bundle import Bundle, load_generator, read_bundle, sha256
 from image_core.errors import ModelNotFoundError
 from image_core.options import Precision, UpscaleOptions
-from image_core.prompt import load_prompter
+from image_core.prompt import load_prompter, negative_text
 from image_core.upscale import Upscaler
 
 EMBEDDED = Path(__file__).parent / "weights"
@@ -84,7 +84,8 @@ def load_upscaler(
     prompter = load_prompter(bundle, options, device, dtype, report)
     # with a fixed prompt its embedding; else one that stands for the shape of all
     text = prompter.embedding(None if prompter.tagger else prompter.fixed)
-    generator = load_generator(bundle, device, dtype)
+    negative = negative_text(prompter.prompts, options)
+    generator = load_generator(bundle, device, dtype, options.lora_scale)
     return Upscaler(
         generator,
         text,
@@ -94,5 +95,7 @@ def load_upscaler(
         identity=f"{bundle.config.name} {sha256(bundle.path / 'bundle.json')[:16]} {str(dtype).removeprefix('torch.')}",
         generative=bundle.config.autoencoder == "kl",
         prompter=prompter if prompter.tagger else None,
+        prompts=prompter.prompts,
+        negative=negative,
         report=report,
     )

@@ -85,14 +85,26 @@ class Generator(nn.Module):
 
     def encode_clean(self, picture: Tensor) -> Tensor:
         """picture: a good one, (B, 3, H, W) in [-1, 1]. Returns its latent where `denoise` would leave it, float32."""
-        latent = self.encode(picture).float()
-        return latent / self.alpha_bar**0.5 if self.autoencoder.encodes_noisy else latent
+        return self.as_clean(self.encode(picture))
+
+    def as_clean(self, latent: Tensor) -> Tensor:
+        """A latent as `encode` makes it, in the scale of clean ones, float32: what `denoise` leaves of no noise."""
+        return latent.float() / self.alpha_bar**0.5 if self.autoencoder.encodes_noisy else latent.float()
 
     def denoise(self, latent: Tensor, text: Tensor) -> Tensor:
         """latent: (B, C, h, w). text: (B or 1, L, D). Returns the clean latent in float32, (B, C, h, w)."""
         noise = self.unet(latent, self.timestep, text.expand(len(latent), -1, -1)).sample
         # float32: the step divides by sqrt(alpha_bar), 1/14.65 at t = 999, and so multiplies rounding errors
         return predict_clean(latent.float(), noise.float(), self.alpha_bar)
+
+    def denoise_guided(self, latent: Tensor, text: Tensor, negative: Tensor, guidance: float) -> Tensor:
+        """As `denoise`, led away from `negative`, like text: two passes of the UNet, in one batch of twice the size.
+
+        Classifier-free guidance, https://arxiv.org/abs/2207.12598: eps_negative + guidance (eps_text - eps_negative).
+        """
+        texts = torch.cat([side.expand(len(latent), -1, -1) for side in (negative, text)])
+        away, towards = self.unet(torch.cat([latent, latent]), self.timestep, texts).sample.float().chunk(2)
+        return predict_clean(latent.float(), away + guidance * (towards - away), self.alpha_bar)
 
     def decode(self, latent: Tensor, image: Tensor) -> Tensor:
         """latent: (B, C, h, w), clean. image: the enlarged input, (B, 3, 8h, 8w). Returns like image, in [-1, 1]."""

@@ -1,5 +1,6 @@
 """Settings for upscaling pictures. Standard library only, so that `--help` is instant."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -12,6 +13,7 @@ PROMPT_MODES: tuple[str, ...] = get_args(PromptMode)
 PRECISIONS: tuple[str, ...] = get_args(Precision)
 
 MIN_SCALE, MAX_SCALE = 1.0, 8.0
+MAX_GUIDANCE, MAX_LORA_SCALE = 20.0, 2.0
 
 
 @dataclass(frozen=True)
@@ -21,13 +23,24 @@ class UpscaleOptions:
     scale: output size / input size, 1 to 8. prompt: text for models that read one; None is the model's own default.
     prompt_mode: "tags" puts what the picture shows before the prompt, "fixed" is the prompt alone, "none" the empty
     one; "auto" is tags where the model has a tagger.
-    color_fix: "auto" is what the model's bundle recommends. batch: pictures per model call; None chooses.
+    negative_prompt, guidance: what the picture is moved away from, and how far: 1 is not at all and one pass of the
+    model; more takes two passes. None is the empty prompt.
+    strength: how far from the enlarged input, 0, to what the model makes of it, 1. adaptive: less of it where the input
+    is sharp and clean (see image_core/degradation.py). lora_scale: of the model's adapters, 1 is as trained.
+    color_fix: "auto" is what the model's bundle recommends. keep_tones: means over 16 x 16 pixels of the output stay
+    exactly the enlarged input's. batch: pictures per model call; None chooses.
     tile_px: edge of a tile in output pixels, a multiple of 8; None is no tiles while the picture fits in memory.
     """
 
     scale: float = 4.0
     prompt: str | None = None
     color_fix: ColorFix = "auto"
+    negative_prompt: str | None = None
+    guidance: float = 1.0
+    strength: float = 1.0
+    adaptive: bool = False
+    lora_scale: float = 1.0
+    keep_tones: bool = False
     batch: int | None = None
     tile_px: int | None = None
     tile_overlap_px: int = 64
@@ -42,6 +55,11 @@ class UpscaleOptions:
             raise ValueError(f"scale must be from {MIN_SCALE:g} to {MAX_SCALE:g}, got {self.scale:g}")
         if self.color_fix not in COLOR_FIXES:
             raise ValueError(f"color_fix must be one of {', '.join(COLOR_FIXES)}, got {self.color_fix!r}")
+        check_range("guidance", self.guidance, 1, MAX_GUIDANCE)
+        check_range("strength", self.strength, 0, 1)
+        check_range("lora_scale", self.lora_scale, 0, MAX_LORA_SCALE)
+        if self.negative_prompt is not None and self.guidance == 1:
+            raise ValueError("a negative prompt does nothing at guidance 1; give a guidance above 1, such as 2")
         if self.batch is not None and self.batch < 1:
             raise ValueError(f"batch must be at least 1, got {self.batch}")
         if self.tile_overlap_px < 8 or self.tile_overlap_px % 8:
@@ -51,3 +69,9 @@ class UpscaleOptions:
                 f"tile_px must be a multiple of 8 and at least twice the overlap ({self.tile_overlap_px}), "
                 f"got {self.tile_px}"
             )
+
+
+def check_range(name: str, value: float, least: float, most: float) -> None:
+    """Raises ValueError for what is not a number from `least` to `most`."""
+    if not (math.isfinite(value) and least <= value <= most):
+        raise ValueError(f"{name} must be from {least:g} to {most:g}, got {value:g}")

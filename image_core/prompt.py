@@ -72,3 +72,20 @@ def load_prompter(
         )
     # float32 whatever the model runs in: tags must not depend on it
     return Prompter(prompts, load_tagger(bundle.path / "tagger", device), options.prompt or "")
+
+
+def negative_text(prompts: Prompts, options: UpscaleOptions) -> Tensor | None:
+    """What guidance leads away from, (1, L, D); None at guidance 1. Says what guidance costs.
+
+    Raises CheckpointError for a model to which all prompts are one.
+    """
+    if options.guidance == 1:
+        return None
+    config = prompts.bundle.config
+    if "text_encoder/config.json" not in config.files and len(config.prompts) < 2:
+        raise CheckpointError(
+            f"{config.name} reads no prompts, so guidance {options.guidance:g} has nothing to lead away from; "
+            "leave it at 1, or choose a model that reads text"
+        )
+    prompts.report(f"guidance {options.guidance:g}: two passes of the model's UNet for every picture instead of one")
+    return prompts(options.negative_prompt or "")

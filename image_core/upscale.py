@@ -1,5 +1,6 @@
 """A batch of pictures, end to end: enlarge, encode, one UNet call, decode, colour fix."""
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -12,6 +13,7 @@ from torch import Tensor
 from image_core import color
 from image_core.autoencoder import LATENT_PX
 from image_core.color import Tone
+from image_core.degradation import shares
 from image_core.errors import OutOfMemoryError
 from image_core.generator import Generator
 from image_core.images import (
@@ -26,8 +28,10 @@ from image_core.images import (
     to_tensor,
     values_to_tensor,
 )
+from image_core.keep_tones import keep_tones
 from image_core.options import UpscaleOptions
-from image_core.prompt import Prompter
+from image_core.prompt import Prompter, negative_text
+from image_core.text import Prompts
 from image_core.tiling import run_tiled
 
 SMALLEST_PICTURE_PX = 64  # less is padded: a network that halves its grid thrice needs 8 positions a side
@@ -77,8 +81,9 @@ class Upscaler:
 
     generator, text: on one device, in one dtype; text (1, L, D). bytes_per_pixel: peak memory of the model for each
     output pixel. color_fix: what "auto" stands for. identity: tells one model and precision from another. generative:
-    it invents texture. prompter: finds a text for each picture, instead of `text`. report: told in a sentence when
-    memory forces a lighter load.
+    it invents texture. prompter: finds a text for each picture, instead of `text`. prompts: make a text of words, for
+    other options. negative: like text, what guidance leads away from. report: told in a sentence when memory forces a
+    lighter load.
     """
 
     def __init__(
@@ -92,19 +97,39 @@ class Upscaler:
         identity: str = "",
         generative: bool = False,
         prompter: Prompter | None = None,
+        prompts: Prompts | None = None,
+        negative: Tensor | None = None,
         report: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.generator, self.text, self.options, self.report = generator, text, options, report
         self.device = text.device
         self.bytes_per_pixel = bytes_per_pixel
+        self.advised_fix = color_fix
         self.color_fix = color_fix if options.color_fix == "auto" else options.color_fix
         self.identity, self.generative, self.prompter = identity, generative, prompter
+        self.prompts, self.negative = prompts, negative
         self.load: Load | None = None
+
+    def steered(self, options: UpscaleOptions) -> "Upscaler":
+        """The same model, its weights shared, under other options. Raises CheckpointError for texts it cannot read.
+
+        Another prompt is all that it is told: nobody looks at the pictures for tags.
+        """
+        assert options.lora_scale == self.options.lora_scale, "adapters are part of the shared weights"
+        other = copy.copy(self)
+        other.options = options
+        other.color_fix = self.advised_fix if options.color_fix == "auto" else options.color_fix
+        if self.prompts is not None:
+            other.negative = negative_text(self.prompts, options)
+            if options.prompt != self.options.prompt:
+                other.text, other.prompter = self.prompts(options.prompt), None
+        return other
 
     def plan(self, height: int, width: int) -> Load:
         """Choose batch and tile for output pictures of this size from the memory that is free now."""
         options = self.options
-        room_px = int(free_bytes(self.device) * 0.6) // self.bytes_per_pixel
+        passes = 1 if self.negative is None else 2
+        room_px = int(free_bytes(self.device) * 0.6) // (self.bytes_per_pixel * passes)
         fitting = room_px // (height * width)
         if options.tile_px or fitting:
             most = MAX_BATCH_CPU if self.device.type == "cpu" else MAX_BATCH
@@ -141,9 +166,9 @@ class Upscaler:
         def next_batch(load: Load) -> list[Draft]:
             part = slice(len(results), len(results) + load.batch)
             enlarged = [enlarge(image, *size) for image in images[part]]
-            return self.restore(
-                enlarged, tones[part] if tones else None, revisable, torch.cat(list(texts[part])) if texts else None
-            )
+            text = torch.cat(list(texts[part])) if texts else None
+            share = shares(images[part], size, self.options, SMALLEST_PICTURE_PX)
+            return self.restore(enlarged, tones[part] if tones else None, revisable, text, share)
 
         while len(results) < len(images):
             results += self.within_memory(next_batch, size)
@@ -162,14 +187,17 @@ class Upscaler:
 
     @torch.inference_mode()
     def restore(
-        self, enlarged: Sequence[Picture], tones: Sequence[Tone] | None, revisable: bool, text: Tensor | None
+        self,
+        enlarged: Sequence[Picture],
+        tones: Sequence[Tone] | None,
+        revisable: bool,
+        text: Tensor | None,
+        share: Tensor | None,
     ) -> list[Draft]:
-        """One model call on pictures that already have the output size."""
+        """One model call on pictures that already have the output size. share: see `shares`."""
         image = to_tensor(enlarged)
         padded = self.padded(image)
-        if text is None:
-            text = self.prompter(image) if self.prompter else self.text
-        latent = self.clean_latent(padded, text)
+        latent = self.clean_latent(padded, self.text_for(image) if text is None else text, share)
         pictures = to_pictures(self.finished(latent, padded, image, tones), enlarged[0].dtype)
         if not revisable:
             return [Draft(picture) for picture in pictures]
@@ -200,20 +228,37 @@ class Upscaler:
     def finished(self, latent: Tensor, padded: Tensor, image: Tensor, tones: Sequence[Tone] | None) -> Tensor:
         """Decode and give the colours of the input. image: as `padded`, but of the output's size."""
         picture = crop(self.picture(latent, padded), *image.shape[-2:])
-        if self.color_fix == "none":
+        if self.color_fix == "none" and not self.options.keep_tones:
             return picture
         reference = image.to(picture.device)
-        return (
-            color.adain(picture, reference, tones) if self.color_fix == "adain" else color.wavelet(picture, reference)
-        )
+        if self.color_fix == "adain":
+            picture = color.adain(picture, reference, tones)
+        elif self.color_fix == "wavelet":
+            picture = color.wavelet(picture, reference)
+        return keep_tones(picture, reference) if self.options.keep_tones else picture
 
-    def clean_latent(self, image: Tensor, text: Tensor) -> Tensor:
-        """image: enlarged, (B, 3, H, W) in [-1, 1], padded. text: (B or 1, L, D). Returns (B, C, H/8, W/8), float32."""
+    def text_for(self, image: Tensor) -> Tensor:
+        """image: enlarged, (B, 3, H, W) in [-1, 1]. Returns the text of each, (B, L, D), or of all, (1, L, D)."""
+        return self.prompter(image) if self.prompter else self.text
 
-        def encode_and_denoise(tile: Tensor) -> Tensor:
-            return self.generator.denoise(self.generator.encode(tile.to(text.dtype)), text)
+    def clean_latent(self, image: Tensor, text: Tensor, share: Tensor | None = None) -> Tensor:
+        """image: enlarged, (B, 3, H, W) in [-1, 1], padded. text: (B or 1, L, D). Returns (B, C, H/8, W/8), float32.
 
-        return self.tiled(encode_and_denoise, [(image, LATENT_PX)], output_px=1)
+        share: of the model's work that each position gets, (B, 1, H/8, W/8) in [0, 1]; None is all of it.
+        """
+
+        def encode_and_denoise(tile: Tensor, part: Tensor | None = None) -> Tensor:
+            latent = self.generator.encode(tile.to(text.dtype))
+            clean = self.denoised(latent, text)
+            return clean if part is None else torch.lerp(self.generator.as_clean(latent), clean, part)
+
+        inputs = [(image, LATENT_PX)] + ([] if share is None else [(share.to(image.device), 1)])
+        return self.tiled(encode_and_denoise, inputs, output_px=1)
+
+    def denoised(self, latent: Tensor, text: Tensor) -> Tensor:
+        if self.negative is None:
+            return self.generator.denoise(latent, text)
+        return self.generator.denoise_guided(latent, text, self.negative, self.options.guidance)
 
     def latent_of(self, picture: Tensor) -> Tensor:
         """picture: as it should come out, (B, 3, H, W), padded. Returns its clean latent, float32."""
