@@ -41,7 +41,7 @@ def drafted(small: Pictures, upscaler: Upscaler, revisable: bool) -> list[Step]:
 
 
 def blended(done: list[Step], upscaler: Upscaler, temporal: Temporal, strength: float, segment: int) -> Pictures:
-    blend = choose_blend(FilmOptions(temporal=temporal, strength=strength), upscaler)
+    blend = choose_blend(FilmOptions(temporal=temporal, temporal_strength=strength), upscaler)
     return [step.output for step in steadied(done, blend, segment) if step.output is not None]
 
 
@@ -104,7 +104,7 @@ def main() -> None:
     parser.add_argument("clips", nargs="+", type=Path)
     parser.add_argument("--frames", type=int, default=26)
     parser.add_argument("--model", default="lite")
-    parser.add_argument("--strength", type=float, default=FilmOptions.strength)
+    parser.add_argument("--strength", type=float, default=FilmOptions.temporal_strength)
     parser.add_argument("--latent", action="store_true")
     parser.add_argument("--slices", type=Path)
     arguments = parser.parse_args()

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from cli.model import together
+from cli.model import DRAWING, together
 from osediff_video.encoding import Encoding
 from osediff_video.options import DEINTERLACE, PIPE_FORMATS, TEMPORALS, FilmOptions, parse_time
 
@@ -62,8 +62,12 @@ READING = (
         "off leaves frames as the model made them.",
     ),
     click.option(
-        "--strength", type=float, default=FilmOptions.strength, show_default=True, help="Of that blend, 0 to 1."
+        "--temporal-strength", type=float, default=FilmOptions.temporal_strength, show_default=True,
+        help="Of that blend, between 0 and 1.",
     ),
+    click.option("--shots", metavar="FILE", help="TOML that says how single shots are treated otherwise."),
+    click.option("--uncertainty", metavar="FOLDER", help="Write a map of what is uncertain in each frame."),
+    *DRAWING,
     click.option(
         "--flow", default=FilmOptions.flow, show_default=True, metavar="dis|FILE",
         help="What finds the motion; FILE holds weights of RAFT.",

@@ -2,12 +2,17 @@
 
 import glob
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.model import build_upscaler, model_options, say
+from cli.model import build_upscaler, drawing_options, model_options, say
 from image_core.errors import OseDiffError, OutputError
+from image_core.options import Draws
+
+if TYPE_CHECKING:
+    from image_core.images import Picture
+    from image_core.upscale import Upscaler
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".avif")
 
@@ -18,8 +23,23 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".avif")
     "-o", "--output", type=click.Path(path_type=Path), help="File or folder to write.  [default: beside SOURCE]"
 )
 @model_options
+@click.option(
+    "--uncertainty",
+    type=click.Path(path_type=Path),
+    metavar="MAP.png",
+    help="Write a map of what is uncertain, and a coloured one beside it; a folder for several pictures.",
+)
+@drawing_options
 @click.option("--overwrite", is_flag=True, help="Replace an existing output.")
-def image(sources: tuple[str, ...], output: Path | None, overwrite: bool, **model: Any) -> None:
+def image(
+    sources: tuple[str, ...],
+    output: Path | None,
+    uncertainty: Path | None,
+    draws: int,
+    seed: int,
+    overwrite: bool,
+    **model: Any,
+) -> None:
     """Make every SOURCE, a picture, a folder of pictures or a quoted pattern, sharper and larger."""
     paths = expand(sources)
     several = len(paths) > 1 or any(Path(source).is_dir() for source in sources)
@@ -28,12 +48,15 @@ def image(sources: tuple[str, ...], output: Path | None, overwrite: bool, **mode
     targets = [target_for(path, output, model["scale"], several) for path in paths]
     for path, target in zip(paths, targets, strict=True):
         check_picture_target(path, target, overwrite)
+    maps = [map_for(target, uncertainty, several) for target in targets]
+    for path, map_path in zip(paths, maps, strict=True):
+        check_map(path, map_path, overwrite)
 
     from osediff_video.picture import read_picture, write_picture
 
     upscaler = build_upscaler(**model)
     failed = 0
-    for path, target in zip(paths, targets, strict=True):
+    for path, target, map_path in zip(paths, targets, maps, strict=True):
         try:
             picture = read_picture(path)
             result, lost = picture.enlarged(upscaler([picture.image])[0]).fitted(target.suffix)
@@ -41,6 +64,8 @@ def image(sources: tuple[str, ...], output: Path | None, overwrite: bool, **mode
                 say(f"note: {path}: {note}")
             write_picture(target, result)
             say(f"{path} -> {target}")
+            if map_path is not None:
+                tell_uncertainty(upscaler, picture.image, result.image, map_path, Draws(draws, seed))
         except OseDiffError as error:
             if len(paths) == 1:
                 raise
@@ -49,6 +74,33 @@ def image(sources: tuple[str, ...], output: Path | None, overwrite: bool, **mode
     if failed:
         say(f"{failed} of {len(paths)} pictures failed")
         raise SystemExit(1)
+
+
+def map_for(target: Path, uncertainty: Path | None, several: bool) -> Path | None:
+    """Where the map of the result `target` goes."""
+    if uncertainty is None:
+        return None
+    return uncertainty / f"{target.stem}_map.png" if several or uncertainty.is_dir() else uncertainty
+
+
+def check_map(source: Path, path: Path | None, overwrite: bool) -> None:
+    """Fail before the model is loaded. Raises OutputError."""
+    if path is None:
+        return
+    if path.suffix.lower() != ".png":
+        raise OutputError(f"{path}: a map of uncertainty is a 16-bit PNG; name it .png, or name a folder")
+    for written in (path, path.with_name(f"{path.stem}_overlay.png")):
+        check_picture_target(source, written, overwrite)
+
+
+def tell_uncertainty(upscaler: "Upscaler", image: "Picture", result: "Picture", path: Path, draws: Draws) -> None:
+    """Draw, write the map and its overlay, and say what they show. Raises OutputError or OutOfMemoryError."""
+    from image_core.uncertainty import spread
+    from osediff_video.maps import overlay_path, write_map
+
+    found = spread(upscaler, image, draws)
+    write_map(path, result, found, draws, upscaler.identity)
+    say(f"{path}, {overlay_path(path)}: {found}")
 
 
 def expand(sources: tuple[str, ...]) -> list[Path]:

@@ -5,7 +5,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from image_core.options import COLOR_FIXES, MAX_SCALE, MIN_SCALE, PRECISIONS, PROMPT_MODES, UpscaleOptions
+from image_core.options import (
+    COLOR_FIXES,
+    MAX_DRAWS,
+    MAX_SCALE,
+    MIN_SCALE,
+    PRECISIONS,
+    PROMPT_MODES,
+    Draws,
+    UpscaleOptions,
+)
 
 if TYPE_CHECKING:
     from image_core.upscale import Upscaler
@@ -49,6 +58,15 @@ OPTIONS = (
 )  # fmt: skip
 
 
+DRAWING = (
+    click.option(
+        "--draws", type=click.IntRange(2, MAX_DRAWS), default=Draws.count, show_default=True,
+        help="Results that a map of uncertainty compares; the model runs once more for each.",
+    ),
+    click.option("--seed", type=click.IntRange(0), default=Draws.seed, show_default=True, help="Of those draws."),
+)  # fmt: skip
+
+
 def together(options: Sequence[Callable[[Command], Command]]) -> Callable[[Command], Command]:
     """One decorator of several, in the order in which help shows them."""
 
@@ -60,7 +78,7 @@ def together(options: Sequence[Callable[[Command], Command]]) -> Callable[[Comma
     return add
 
 
-model_options = together(OPTIONS)
+model_options, drawing_options = together(OPTIONS), together(DRAWING)
 
 
 def build_upscaler(

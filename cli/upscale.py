@@ -8,6 +8,7 @@ import click
 from cli.film import encoding, film_options, reading_options, writing_options
 from cli.model import build_upscaler, model_options, say
 from cli.sources import jobs
+from osediff_video.options import FilmOptions
 
 
 @click.command()
@@ -37,6 +38,7 @@ def upscale(
     """
     options, how = film_options(values), encoding(values)
     found = jobs(sources, output, options.size or f"x{values['scale']:g}")
+    check_extras(options, found, overwrite or restart)
 
     from cli.telling import JsonTeller, Teller
     from image_core.errors import OseDiffError
@@ -79,3 +81,25 @@ def upscale(
         failed += not (whole and (result.verification is None or result.verification.ok))
     if failed:
         raise SystemExit(1)
+
+
+def check_extras(options: FilmOptions, found: list[tuple[Path, Path]], overwrite: bool) -> None:
+    """Fail before the model is loaded: the list of shots, and the folder for maps. Raises OseDiffError, UsageError."""
+    from image_core.errors import OutputError
+    from osediff_video.job import job_folder
+    from osediff_video.shot_list import read_shot_list
+
+    if options.shots:
+        read_shot_list(Path(options.shots))
+    if not options.uncertainty:
+        return
+    if len(found) > 1:
+        raise click.UsageError("--uncertainty takes one film at a time: the maps of several would have the same names")
+    folder, resumed = Path(options.uncertainty), job_folder(found[0][1]).is_dir()
+    if not folder.parent.is_dir():
+        raise OutputError(f"{folder.parent}: no such folder; make it first")
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder}: a file is in the place of the folder for maps; choose another")
+    if folder.is_dir() and any(folder.iterdir()) and not (overwrite or resumed):
+        raise OutputError(f"{folder}: holds files already; choose an empty folder for maps, or add --overwrite")
+    folder.mkdir(exist_ok=True)

@@ -3,7 +3,7 @@
 OSEDiff, https://arxiv.org/abs/2406.08177.
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -23,6 +23,13 @@ class Autoencoder(Protocol):
     def encode(self, image: Tensor) -> Tensor: ...
 
     def decode(self, latent: Tensor, image: Tensor) -> Tensor: ...
+
+
+@runtime_checkable
+class Unsure(Protocol):
+    """An autoencoder whose encoder gives a distribution."""
+
+    def encode_draw(self, image: Tensor, noise: Tensor) -> Tensor: ...
 
 
 class KLAutoencoder(nn.Module):
@@ -82,6 +89,11 @@ class Generator(nn.Module):
     def encode(self, image: Tensor) -> Tensor:
         """image: (B, 3, H, W) in [-1, 1]. Returns the latent of the input, (B, C, H/8, W/8)."""
         return self.autoencoder.encode(image)
+
+    def encode_draw(self, image: Tensor, noise: Tensor) -> Tensor:
+        """As `encode`, but a draw from the encoder's distribution. noise: standard normal, of the result's shape."""
+        assert isinstance(self.autoencoder, Unsure), "a deterministic encoder has nothing to draw from"
+        return self.autoencoder.encode_draw(image, noise)
 
     def encode_clean(self, picture: Tensor) -> Tensor:
         """picture: a good one, (B, 3, H, W) in [-1, 1]. Returns its latent where `denoise` would leave it, float32."""

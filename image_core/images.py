@@ -36,13 +36,17 @@ def enlarge(image: Picture, height: int, width: int) -> Picture:
         return image
     if image.dtype == np.uint8:
         return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
-    # PIL has no 16-bit RGB: the same filter in float, one channel at a time
+    # PIL has no 16-bit RGB
+    return np.clip(np.rint(enlarge_values(image.astype(np.float32), height, width)), 0, white).astype(np.uint16)
+
+
+def enlarge_values(values: Values, height: int, width: int) -> Values:
+    """The same filter in float, one channel at a time; nothing is clipped."""
     channels = [
-        Image.fromarray(image[..., c].astype(np.float32)).resize((width, height), Image.Resampling.BICUBIC)
+        Image.fromarray(np.ascontiguousarray(values[..., c])).resize((width, height), Image.Resampling.BICUBIC)
         for c in range(3)
     ]
-    resized = np.stack([np.asarray(channel) for channel in channels], axis=-1)
-    return np.clip(np.rint(resized), 0, white).astype(np.uint16)
+    return np.stack([np.asarray(channel) for channel in channels], axis=-1)
 
 
 def to_tensor(images: Sequence[Picture]) -> Tensor:

@@ -13,7 +13,7 @@ PROMPT_MODES: tuple[str, ...] = get_args(PromptMode)
 PRECISIONS: tuple[str, ...] = get_args(Precision)
 
 MIN_SCALE, MAX_SCALE = 1.0, 8.0
-MAX_GUIDANCE, MAX_LORA_SCALE = 20.0, 2.0
+MAX_GUIDANCE, MAX_LORA_SCALE, MAX_DRAWS = 20.0, 2.0, 256
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,18 @@ class UpscaleOptions:
                 f"tile_px must be a multiple of 8 and at least twice the overlap ({self.tile_overlap_px}), "
                 f"got {self.tile_px}"
             )
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Of results that were equally possible, for a map of what is uncertain. seed: the same draws every time."""
+
+    count: int = 8
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_range("draws", self.count, 2, MAX_DRAWS)
+        check_range("seed", self.seed, 0, 2**63 - 1)
 
 
 def check_range(name: str, value: float, least: float, most: float) -> None:

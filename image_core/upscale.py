@@ -2,11 +2,10 @@
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-import psutil
 import torch
 from torch import Tensor
 
@@ -14,7 +13,6 @@ from image_core import color
 from image_core.autoencoder import LATENT_PX
 from image_core.color import Tone
 from image_core.degradation import shares
-from image_core.errors import OutOfMemoryError
 from image_core.generator import Generator
 from image_core.images import (
     Picture,
@@ -29,38 +27,16 @@ from image_core.images import (
     values_to_tensor,
 )
 from image_core.keep_tones import keep_tones
+from image_core.load import MAX_BATCH, MAX_BATCH_CPU, SMALLEST_TILE_PX, Load, free_bytes
 from image_core.options import UpscaleOptions
 from image_core.prompt import Prompter, negative_text
 from image_core.text import Prompts
 from image_core.tiling import run_tiled
 
 SMALLEST_PICTURE_PX = 64  # less is padded: a network that halves its grid thrice needs 8 positions a side
-SMALLEST_TILE_PX = 256
 T = TypeVar("T")
 Size = tuple[int, int]
 """Height and width."""
-
-MAX_BATCH, MAX_BATCH_CPU = 8, 1  # on a CPU one picture keeps every core busy; eight took 1.8 times as long each
-
-
-@dataclass(frozen=True)
-class Load:
-    """How much goes through the model at once. tile_px: None is whole pictures."""
-
-    batch: int
-    tile_px: int | None
-
-    def lighter(self, height: int, width: int) -> "Load":
-        """Half the batch, then tiles, then smaller tiles. Raises OutOfMemoryError at the end of the ladder."""
-        if self.batch > 1:
-            return replace(self, batch=self.batch // 2)
-        current = self.tile_px or max(height, width)
-        if current <= SMALLEST_TILE_PX:
-            raise OutOfMemoryError(
-                f"a picture of {width} x {height} does not fit in memory even in tiles of {current} px; "
-                "close other programs, use a smaller --scale, or --device cpu"
-            )
-        return replace(self, tile_px=max(SMALLEST_TILE_PX, current // 2 // LATENT_PX * LATENT_PX))
 
 
 @dataclass(frozen=True)
@@ -167,7 +143,7 @@ class Upscaler:
             part = slice(len(results), len(results) + load.batch)
             enlarged = [enlarge(image, *size) for image in images[part]]
             text = torch.cat(list(texts[part])) if texts else None
-            share = shares(images[part], size, self.options, SMALLEST_PICTURE_PX)
+            share = self.shares_of(images[part], size)
             return self.restore(enlarged, tones[part] if tones else None, revisable, text, share)
 
         while len(results) < len(images):
@@ -237,22 +213,39 @@ class Upscaler:
             picture = color.wavelet(picture, reference)
         return keep_tones(picture, reference) if self.options.keep_tones else picture
 
+    def with_tones_of(self, image: Picture, picture: Picture) -> Picture:
+        """A result with the tones of the picture `image` that it was made of, both as files hold them."""
+        kept = keep_tones(to_tensor([picture]), to_tensor([enlarge(image, *picture.shape[:2])]))
+        return to_pictures(kept, picture.dtype)[0]
+
     def text_for(self, image: Tensor) -> Tensor:
         """image: enlarged, (B, 3, H, W) in [-1, 1]. Returns the text of each, (B, L, D), or of all, (1, L, D)."""
         return self.prompter(image) if self.prompter else self.text
 
-    def clean_latent(self, image: Tensor, text: Tensor, share: Tensor | None = None) -> Tensor:
+    def shares_of(self, images: Sequence[Picture], size: Size) -> Tensor | None:
+        """How much of the model's work each latent position of pictures as they came gets; see `shares`."""
+        return shares(images, size, self.options, SMALLEST_PICTURE_PX)
+
+    def clean_latent(
+        self, image: Tensor, text: Tensor, share: Tensor | None = None, noise: Tensor | None = None
+    ) -> Tensor:
         """image: enlarged, (B, 3, H, W) in [-1, 1], padded. text: (B or 1, L, D). Returns (B, C, H/8, W/8), float32.
 
         share: of the model's work that each position gets, (B, 1, H/8, W/8) in [0, 1]; None is all of it.
+        noise: standard normal, (B, C, H/8, W/8), for a draw from what the encoder holds possible instead of its best.
         """
 
-        def encode_and_denoise(tile: Tensor, part: Tensor | None = None) -> Tensor:
-            latent = self.generator.encode(tile.to(text.dtype))
+        def encode_and_denoise(tile: Tensor, *planes: Tensor) -> Tensor:
+            tile = tile.to(text.dtype)
+            if noise is None:
+                latent = self.generator.encode(tile)
+            else:
+                latent = self.generator.encode_draw(tile, planes[-1].to(tile.dtype))
             clean = self.denoised(latent, text)
-            return clean if part is None else torch.lerp(self.generator.as_clean(latent), clean, part)
+            return clean if share is None else torch.lerp(self.generator.as_clean(latent), clean, planes[0])
 
-        inputs = [(image, LATENT_PX)] + ([] if share is None else [(share.to(image.device), 1)])
+        planes = [plane.to(image.device) for plane in (share, noise) if plane is not None]
+        inputs = [(image, LATENT_PX), *((plane, 1) for plane in planes)]
         return self.tiled(encode_and_denoise, inputs, output_px=1)
 
     def denoised(self, latent: Tensor, text: Tensor) -> Tensor:
@@ -281,10 +274,3 @@ class Upscaler:
         if tile_px is None:
             return function(*(tensor for tensor, _ in inputs))
         return run_tiled(function, inputs, output_px, tile_px // LATENT_PX, self.options.tile_overlap_px // LATENT_PX)
-
-
-def free_bytes(device: torch.device) -> int:
-    """Memory that new tensors on `device` may take."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    return psutil.virtual_memory().available

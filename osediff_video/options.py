@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal, get_args
 
+from image_core.options import Draws
+
 Temporal = Literal["pixel", "latent", "off"]
 TEMPORALS: tuple[str, ...] = get_args(Temporal)
 Layout = Literal["side", "split", "wipe"]
@@ -34,9 +36,11 @@ class FilmOptions:
     deinterlace: "auto" is when the film says and looks so. keep_rotation: leave pictures as coded and write the display
     matrix, instead of turning them upright. fps: the clock of a folder of frames. pipe_format: of standard output.
     temporal: "pixel" blends each output with the last one along the motion, "latent" does so in the model's latent,
-    "off" leaves frames as the model made them. strength: of the blend, the weight of the last picture where motion is
-    certain. flow: what finds the motion, "dis" or a file with the weights of RAFT. cuts: where nothing is carried over:
-    "auto" finds the cuts, "off" knows none, else a file that lists their times.
+    "off" leaves frames as the model made them. temporal_strength: the weight of the last picture in that blend, where
+    motion is certain. shots: a file that says how single shots are treated otherwise (see shot_list.py).
+    flow: what finds the motion, "dis" or a file with the weights of RAFT. cuts: where nothing is carried over: "auto"
+    finds the cuts, "off" knows none, else a file that lists their times. uncertainty: a folder for maps of how far each
+    frame can be trusted, before it is blended. draws, seed: how many results such a map compares, and which.
     strict: whatever cannot be kept is an error. allow_damaged: a film that ends early is no failure.
     """
 
@@ -46,7 +50,11 @@ class FilmOptions:
     deinterlace: Deinterlace = "auto"
     keep_rotation: bool = False
     temporal: Temporal = "pixel"
-    strength: float = 0.6
+    temporal_strength: float = 0.6
+    shots: str | None = None
+    uncertainty: str | None = None
+    draws: int = Draws.count
+    seed: int = Draws.seed
     flow: str = "dis"
     cuts: str = "auto"
     fps: Fraction = Fraction(25)
@@ -59,8 +67,9 @@ class FilmOptions:
             raise ValueError(f"deinterlace must be one of {', '.join(DEINTERLACE)}, got {self.deinterlace!r}")
         if self.temporal not in TEMPORALS:
             raise ValueError(f"temporal must be one of {', '.join(TEMPORALS)}, got {self.temporal!r}")
-        if not 0 < self.strength < 1:
-            raise ValueError(f"strength must be between 0 and 1, got {self.strength:g}")
+        if not 0 < self.temporal_strength < 1:
+            raise ValueError(f"temporal_strength must be between 0 and 1, got {self.temporal_strength:g}")
+        Draws(self.draws, self.seed)
         if (self.start_s or 0) < 0:
             raise ValueError(f"start must not be negative, got {float(self.start_s or 0):g} s")
         if self.end_s is not None and self.end_s <= (self.start_s or 0):

@@ -1,5 +1,6 @@
 """The chain in one readable function: decode, model and blend overlap, and memory does not depend on length."""
 
+import itertools
 import time
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -9,17 +10,21 @@ from typing import cast
 
 import cv2
 
+from image_core.options import Draws
 from image_core.upscale import Draft, Upscaler
 from osediff_video.flow import Estimator, dis_flow
 from osediff_video.job import Manifest
+from osediff_video.maps import with_maps
 from osediff_video.media.replay import PIPE
 from osediff_video.options import FilmOptions
 from osediff_video.overlap import StageHangsError, ahead
 from osediff_video.plan import FilmPlan
 from osediff_video.prompts import ShotTexts, read_shots, say_shots, with_first_texts, with_texts, write_shots
+from osediff_video.shot_list import read_shot_list
 from osediff_video.shots import SETTLED, mark_cuts, mark_listed_cuts, read_cut_list
-from osediff_video.temporal import WARMUP_FRAMES, Blend, Step, choose_blend, steadied, steps
+from osediff_video.temporal import WARMUP_FRAMES, Blend, Step, steadied, steps
 from osediff_video.tones import TONE_FRAMES, steady_tones
+from osediff_video.treatment import BlendByShot, Treatments
 from osediff_video.types import Frame, Plane
 
 QUEUE_BYTES, MOST_QUEUED = 256 << 20, 8
@@ -30,11 +35,15 @@ Numbered = tuple[int, Frame]
 
 @dataclass(frozen=True)
 class Steadiness:
-    """How a film is kept steady. blend: None leaves frames alone. cuts: their times, or None to find them."""
+    """How a film is kept steady. blend: None leaves frames alone. cuts: their times, or None to find them.
+
+    treatments: which model, with which settings, makes which frame.
+    """
 
     blend: Blend | None
     estimate: Estimator
     cuts: list[Fraction] | None
+    treatments: Treatments
 
     @property
     def lead_frames(self) -> int:
@@ -43,16 +52,20 @@ class Steadiness:
 
 
 def prepare(options: FilmOptions, upscaler: Upscaler) -> Steadiness:
-    """Read what the options name. Raises MediaError for a list of cuts, CheckpointError for weights."""
+    """Read what the options name. Raises MediaError for cuts or shots, CheckpointError for weights or texts."""
     cuts: list[Fraction] | None = None
     if options.cuts != "auto":
         cuts = [] if options.cuts == "off" else read_cut_list(Path(options.cuts))
-    blend = None if options.temporal == "off" else choose_blend(options, upscaler)
+    shots = read_shot_list(Path(options.shots)) if options.shots else ()
+    treatments = Treatments(shots, options, upscaler)
+    blend = treatments.usual.blend
+    if blend and shots:
+        blend = BlendByShot(treatments)
     if options.flow == "dis":
-        return Steadiness(blend, dis_flow, cuts)
+        return Steadiness(blend, dis_flow, cuts, treatments)
     from osediff_video.raft import load_raft
 
-    return Steadiness(blend, load_raft(Path(options.flow), upscaler.device), cuts)
+    return Steadiness(blend, load_raft(Path(options.flow), upscaler.device), cuts, treatments)
 
 
 def find_texts(
@@ -96,29 +109,40 @@ def restored(
 
     picture_bytes = plan.height * plan.width * 3 * (2 if plan.info.bit_depth > 8 else 1)
     depth = max(1, min(MOST_QUEUED, QUEUE_BYTES // picture_bytes))
-    decoded = ahead(plan.source.frames(skip - lead), MOST_QUEUED, watched)
-    related = related_steps(decoded, plan, upscaler, steadiness, skip - lead)
+    treatments = steadiness.treatments
+    begin = 0 if treatments.by_number else skip - lead
+    decoded = ahead(plan.source.frames(begin), MOST_QUEUED, watched)
+    related = related_steps(decoded, plan, steadiness, begin, skip - lead)
     if texts is not None:
         related = with_texts(related, texts)
     elif upscaler.prompter is not None:
         related = with_first_texts(related, upscaler.prompter, plan.height, plan.width)
     wanted = (step for step in ahead(related, MOST_QUEUED, watched) if step.position >= skip - min(skip, WARMUP_FRAMES))
-    results = ahead(upscale_steps(wanted, plan, upscaler, revisable=plan.options.temporal == "latent"), depth)
+    upscaled = upscale_steps(wanted, plan, treatments, revisable=plan.options.temporal == "latent")
+    if plan.options.uncertainty:
+        draws = Draws(plan.options.draws, plan.options.seed)
+        upscaled = with_maps(upscaled, Path(plan.options.uncertainty), draws, treatments, skip)
+    results = ahead(upscaled, depth)
     if blend:
         results = ahead(steadied(results, blend, length), 1)
     for step in results:
         if step.position >= skip:
-            yield step.position // length, finished(step, plan.height, plan.width)
+            yield step.position // length, finished(step, treatments.at(step.frame).upscaler)
 
 
 def related_steps(
-    frames: Iterable[Frame], plan: FilmPlan, upscaler: Upscaler, steadiness: Steadiness, first: int
+    frames: Iterable[Frame], plan: FilmPlan, steadiness: Steadiness, begin: int, first: int
 ) -> Iterator[Step]:
-    """Everything that can be known of a frame before the model sees it: shots, motion, tones."""
-    if not steadiness.blend:
-        return steps(frames, first, None)
-    related = steps(marked(frames, plan, steadiness.cuts), first, steadiness.estimate)
-    return steady_tones(related) if upscaler.color_fix == "adain" else related
+    """Everything that can be known of a frame before the model sees it: shots, treatment, motion, tones.
+
+    frames: from `begin` on. Steps: from `first` on.
+    """
+    blend, treatments = steadiness.blend, steadiness.treatments
+    if blend or treatments.by_number:
+        frames = marked(frames, plan, steadiness.cuts)
+    known = itertools.islice(treatments.marked(frames, plan.info.time_base), first - begin, None)
+    related = steps(known, first, steadiness.estimate if blend else None)
+    return steady_tones(related) if blend and treatments.fix_by_statistics else related
 
 
 def marked(frames: Iterable[Frame], plan: FilmPlan, cuts: list[Fraction] | None) -> Iterator[Frame]:
@@ -126,29 +150,32 @@ def marked(frames: Iterable[Frame], plan: FilmPlan, cuts: list[Fraction] | None)
     return mark_cuts(frames) if cuts is None else mark_listed_cuts(frames, cuts, plan.info.time_base)
 
 
-def upscale_steps(related: Iterable[Step], plan: FilmPlan, upscaler: Upscaler, revisable: bool) -> Iterator[Step]:
+def upscale_steps(related: Iterable[Step], plan: FilmPlan, treatments: Treatments, revisable: bool) -> Iterator[Step]:
     """Put the model's draft into every step, in order; a frame that equals the one before is not computed again."""
     last: Draft | None = None
-    for batch in batches(related, upscaler, plan.segment_frames):
+    for batch in batches(related, treatments, plan.segment_frames):
+        upscaler = treatments.at(batch[0].frame).upscaler
         is_fresh = [not step.same or (last is None and number == 0) for number, step in enumerate(batch)]
         fresh = [step for step, fresh in zip(batch, is_fresh, strict=True) if fresh]
         images, tones = [step.frame.image for step in fresh], [step.tone for step in fresh if step.tone]
-        texts = [step.text for step in fresh if step.text is not None]
+        # a prompt of the shot's own stands in the place of what its pictures show
+        texts = [step.text for step in fresh if step.text is not None and upscaler.prompter is not None]
         drafts = iter(upscaler.drafts(images, (plan.height, plan.width), tones, revisable, texts))
         for step, computed in zip(batch, is_fresh, strict=True):
             last = next(drafts) if computed else last
             yield replace(step, draft=last)
 
 
-def batches(related: Iterable[Step], upscaler: Upscaler, segment_frames: int) -> Iterator[list[Step]]:
-    """Group steps as the upscaler's load allows, which is known after the first.
+def batches(related: Iterable[Step], treatments: Treatments, segment_frames: int) -> Iterator[list[Step]]:
+    """Group steps as the upscaler's load allows, which is known after the first. All of a group are treated alike.
 
     The same frames meet in a batch wherever reading began: none spans the start of a segment or of its warm-up.
     """
     held: list[Step] = []
     for step in related:
         place = step.position % segment_frames
-        full = len(held) >= (upscaler.load.batch if upscaler.load else 1)
+        load = treatments.at(step.frame).upscaler.load
+        full = len(held) >= (load.batch if load else 1) or (held and held[0].frame.table != step.frame.table)
         if held and (full or place in (0, segment_frames - WARMUP_FRAMES)):
             yield held
             held = []
@@ -157,10 +184,13 @@ def batches(related: Iterable[Step], upscaler: Upscaler, segment_frames: int) ->
         yield held
 
 
-def finished(step: Step, height: int, width: int) -> Frame:
+def finished(step: Step, upscaler: Upscaler) -> Frame:
     """The frame as it will be encoded; transparency grows with it."""
     assert step.draft is not None
-    alpha = step.frame.alpha
+    image, alpha = step.draft.picture, step.frame.alpha
+    if step.output is not None:
+        # the blend has brought tones of other frames
+        image = upscaler.with_tones_of(step.frame.image, step.output) if upscaler.options.keep_tones else step.output
     if alpha is not None:
-        alpha = cast(Plane, cv2.resize(alpha, (width, height), interpolation=cv2.INTER_CUBIC))
-    return replace(step.frame, image=step.draft.picture if step.output is None else step.output, alpha=alpha)
+        alpha = cast(Plane, cv2.resize(alpha, image.shape[1::-1], interpolation=cv2.INTER_CUBIC))
+    return replace(step.frame, image=image, alpha=alpha)

@@ -138,7 +138,7 @@ class LatentBlend:
 
 
 def choose_blend(options: FilmOptions, upscaler: Upscaler) -> Blend:
-    pixel = PixelBlend.of(options.strength, upscaler.generative)
+    pixel = PixelBlend.of(options.temporal_strength, upscaler.generative)
     return LatentBlend(pixel, upscaler) if options.temporal == "latent" else pixel
 
 

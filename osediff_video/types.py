@@ -96,7 +96,8 @@ class Frame:
     """A decoded picture and its exact time.
 
     image: (H, W, 3) RGB, uint8 or uint16. pts, duration: in the time base of its VideoInfo; duration 0 is unknown.
-    alpha: (H, W) of the same dtype, or None. cut: it begins a shot.
+    alpha: (H, W) of the same dtype, or None. cut: it begins a shot. table: which of a list of shots' tables says how it
+    is treated, None where none does.
     """
 
     image: Picture
@@ -104,6 +105,7 @@ class Frame:
     duration: int = 0
     alpha: Plane | None = None
     cut: bool = False
+    table: int | None = None
 
 
 @dataclass

@@ -150,8 +150,8 @@ def settings(plan: FilmPlan, upscaler: Upscaler) -> dict[str, Any]:
     # how much goes at once, and what is reported, changes no frame
     without = {"batch", "strict", "allow_damaged", "notes"}
     values = {**pictures, **film, **encoder, "model": upscaler.identity, "segment_frames": plan.segment_frames}
-    for name in ("cuts", "flow"):  # what a file says counts, not its name
-        if Path(values[name]).is_file():
+    for name in ("cuts", "flow", "shots"):  # what a file says counts, not its name
+        if values[name] and Path(values[name]).is_file():
             values[name] = sha256(Path(values[name]))
     return json.loads(json.dumps({k: v for k, v in values.items() if k not in without}, default=str))
 

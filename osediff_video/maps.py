@@ -1,0 +1,101 @@
+"""Maps of what is uncertain, as files: 16-bit grey PNG with the scale in its text, and a coloured picture beside it."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from image_core.errors import OutputError
+from image_core.options import Draws
+from image_core.uncertainty import Spread, spread
+from osediff_video.picture import eight_bit
+from osediff_video.temporal import Step
+from osediff_video.treatment import Treatments
+from osediff_video.types import Picture
+
+UNITS_PER_LEVEL = 256
+"""Of the 16-bit values: a standard deviation of one level of 255 is 256."""
+
+LEAST_TOP, TOP_QUANTILE = 0.25, 0.995
+LEGEND_PX = 160
+
+
+def write_map(path: Path, picture: Picture, found: Spread, draws: Draws, identity: str) -> None:
+    """Write the map as `path` and the coloured picture beside it. picture: the result, (H, W, 3).
+
+    Raises OutputError.
+    """
+    top = top_level(found.levels)
+    facts = {
+        "Title": "Uncertainty: standard deviation of each pixel over draws, root mean square of the channels",
+        "Scale": f"{UNITS_PER_LEVEL} units are one level of 255",
+        "Overlay": f"brightest colour is {top:g} levels",
+        "Draws": f"{draws.count} of {found.kind}"
+        + (f", {found.noise_levels:.3f} levels" if found.noise_levels is not None else ""),
+        "Seed": str(draws.seed),
+        "Model": identity,
+    }
+    units = np.clip(np.rint(found.levels * UNITS_PER_LEVEL), 0, 65535).astype(np.uint16)
+    for target, image in ((path, units), (overlay_path(path), overlay(picture, found.levels, top))):
+        part = target.with_name(f".{target.name}.part")
+        text = PngInfo()
+        for key, value in facts.items():
+            text.add_text(key, value)
+        try:
+            Image.fromarray(image).save(part, "PNG", pnginfo=text)
+            part.replace(target)
+        except OSError as error:
+            raise OutputError(f"{target}: cannot write the map: {error}") from error
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def with_maps(
+    upscaled: Iterable[Step], folder: Path, draws: Draws, treatments: Treatments, first: int
+) -> Iterator[Step]:
+    """The same steps; of every frame from `first` on a map is written. A frame that equals the one before has its map.
+
+    Raises OutputError.
+    """
+    found: Spread | None = None
+    for step in upscaled:
+        if step.position >= first:
+            assert step.draft is not None
+            upscaler, picture = treatments.at(step.frame).upscaler, step.draft.picture
+            if found is None or not step.same:
+                text = step.text if upscaler.prompter is not None else None
+                found = spread(upscaler, step.frame.image, draws, picture.shape[:2], text)
+            write_map(folder / f"frame_{step.position + 1:08d}.png", picture, found, draws, upscaler.identity)
+        yield step
+
+
+def overlay_path(path: Path) -> Path:
+    return path.with_name(f"{path.stem}_overlay.png")
+
+
+def top_level(levels: NDArray[np.float32]) -> float:
+    """What the brightest colour stands for: a power of two, so that it seldom changes from frame to frame."""
+    return max(LEAST_TOP, float(2 ** np.ceil(np.log2(max(1e-6, float(np.quantile(levels, TOP_QUANTILE)))))))
+
+
+def overlay(picture: Picture, levels: NDArray[np.float32], top: float) -> NDArray[np.uint8]:
+    """(H, W, 3): the picture in grey, coloured the more the less it is certain, with a scale in its corner."""
+    share = np.clip(levels / top, 0, 1)
+    color = cv2.applyColorMap(np.rint(share * 255).astype(np.uint8), cv2.COLORMAP_TURBO)[..., ::-1]
+    grey = cv2.cvtColor(eight_bit(picture), cv2.COLOR_RGB2GRAY)[..., None] * np.float32(0.7)
+    weight = np.sqrt(share)[..., None]
+    result = np.rint(grey * (1 - weight) + color * weight).astype(np.uint8)
+    if min(result.shape[:2]) >= LEGEND_PX:
+        draw_legend(result, top)
+    return result
+
+
+def draw_legend(image: NDArray[np.uint8], top: float) -> None:
+    ramp = np.tile(np.arange(128, dtype=np.uint8), (10, 1)) * 2
+    image[-28:-18, 8:136] = cv2.applyColorMap(ramp, cv2.COLORMAP_TURBO)[..., ::-1]
+    image[-16:-2, 8:136] = 0
+    cv2.putText(image, f"0 to {top:g} levels", (10, image.shape[0] - 5), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (255,) * 3, 1)

@@ -1,0 +1,91 @@
+"""How each stretch of a film is treated, where a list of shots says so."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+from image_core.errors import MediaError
+from image_core.upscale import Upscaler
+from osediff_video.options import FilmOptions
+from osediff_video.shot_list import ShotSettings
+from osediff_video.temporal import Blend, State, Step, choose_blend
+from osediff_video.types import Frame
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """blend: None leaves frames as the model made them."""
+
+    upscaler: Upscaler
+    blend: Blend | None
+
+
+class Treatments:
+    """The treatment of every frame, by the number of its table. Raises MediaError for tables that cannot be obeyed."""
+
+    def __init__(self, shots: tuple[ShotSettings, ...], options: FilmOptions, upscaler: Upscaler) -> None:
+        self.shots = shots
+        self.usual = Treatment(upscaler, None if options.temporal == "off" else choose_blend(options, upscaler))
+        self.own = [self.made(shot, options, upscaler) for shot in shots]
+
+    @staticmethod
+    def made(shot: ShotSettings, options: FilmOptions, upscaler: Upscaler) -> Treatment:
+        try:
+            steered, film = upscaler.steered(shot.pictures(upscaler.options)), shot.film(options)
+        except ValueError as error:
+            place = f"number {shot.number}" if shot.number else f"start {float(shot.start_s or 0):g} s"
+            raise MediaError(f"the list of shots, {place}: {error}") from error
+        return Treatment(steered, None if film.temporal == "off" else choose_blend(film, steered))
+
+    @property
+    def by_number(self) -> bool:
+        """Cuts are counted, so the film must be read from its beginning."""
+        return any(shot.number is not None for shot in self.shots)
+
+    @property
+    def fix_by_statistics(self) -> bool:
+        """Some frame's colours are held to the input's means and deviations."""
+        return any(part.upscaler.color_fix == "adain" for part in (self.usual, *self.own))
+
+    def at(self, frame: Frame) -> Treatment:
+        return self.usual if frame.table is None else self.own[frame.table]
+
+    def marked(self, frames: Iterable[Frame], time_base: Fraction) -> Iterator[Frame]:
+        """Frames, whose cuts are known if tables have numbers, with their table. Another table is a cut."""
+        if not self.shots:
+            yield from frames
+            return
+        number, last = 0, None
+        for frame in frames:
+            number += frame.cut
+            table = self.table(number, frame.pts * time_base)
+            yield replace(frame, table=table, cut=frame.cut or table != last)
+            last = table
+
+    def table(self, number: int, time_s: Fraction) -> int | None:
+        """The one that holds for a frame of this shot at this time."""
+        begun: list[tuple[Fraction, int]] = []
+        for index, shot in enumerate(self.shots):
+            if shot.number == number:
+                return index
+            if shot.start_s is not None and shot.start_s <= time_s:
+                begun.append((shot.start_s, index))
+        return max(begun)[1] if begun else None
+
+
+@dataclass(frozen=True)
+class BlendByShot:
+    """Each frame is blended as its treatment says. There is one for every frame, or for none."""
+
+    treatments: Treatments
+
+    def begin(self, step: Step) -> State:
+        return self.blend_of(step).begin(step)
+
+    def carry(self, state: State, step: Step) -> State:
+        return self.blend_of(step).carry(state, step)
+
+    def blend_of(self, step: Step) -> Blend:
+        blend = self.treatments.at(step.frame).blend
+        assert blend is not None
+        return blend
