@@ -1,8 +1,8 @@
 """What the controls do to PSNR on pictures the model never saw: a curve over --strength. Prints one JSON line.
 
-python -m benchmarks.strength --kodak FOLDER [--model lite] [--pictures 8] [--crop 256]
+python -m benchmarks.strength --kodak FOLDER [--preset light] [--model lite] [--pictures 24] [--crop 256]
 
-The middle of each picture, made four times smaller by the light degradation of train/degrade.py with fixed seeds.
+The middle of each picture, made four times smaller by a degradation of train/degrade.py with fixed seeds.
 strength 0 is the round trip of the enlarged picture through the model's autoencoder, 1 the model. adaptive, keep_tones:
 at strength 1. low_band: largest difference of means over 16 x 16 pixels to the enlarged input, in levels of 255.
 lora_scale: only for bundles whose adapters are not merged. PSNR-Y as in osediff_video/metrics.py, mean over pictures.
@@ -26,7 +26,7 @@ STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 LORA_SCALES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
-def pairs(folder: Path, count: int, crop_px: int) -> list[tuple[Picture, Picture]]:
+def pairs(folder: Path, preset: str, count: int, crop_px: int) -> list[tuple[Picture, Picture]]:
     """(low, reference)."""
     found = []
     paths = sorted(folder.glob("*.png"))
@@ -34,7 +34,7 @@ def pairs(folder: Path, count: int, crop_px: int) -> list[tuple[Picture, Picture
         whole = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
         top, left = ((side - crop_px) // 2 for side in whole.shape[:2])
         good = np.ascontiguousarray(whole[top : top + crop_px, left : left + crop_px])
-        low = degrade(good.astype(np.float32) / 255, PRESETS["light"], np.random.default_rng((2026, number)))
+        low = degrade(good.astype(np.float32) / 255, PRESETS[preset], np.random.default_rng((2026, number)))
         found.append((low, good))
     return found
 
@@ -54,11 +54,14 @@ def moved(done: list[Picture], low: list[Picture]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kodak", type=Path, required=True)
+    parser.add_argument("--preset", choices=PRESETS, default="light")
     parser.add_argument("--model", default="lite")
-    parser.add_argument("--pictures", type=int, default=8)
+    parser.add_argument("--pictures", type=int, default=24)
     parser.add_argument("--crop", type=int, default=256)
     arguments = parser.parse_args()
-    low, good = map(list, zip(*pairs(arguments.kodak, arguments.pictures, arguments.crop), strict=True))
+    low, good = map(
+        list, zip(*pairs(arguments.kodak, arguments.preset, arguments.pictures, arguments.crop), strict=True)
+    )
     device, bundle = choose_device("auto"), find_model(arguments.model)
     dtype = choose_dtype("auto", device, bundle.config.alpha_bar)
     upscaler = load_upscaler(bundle, UpscaleOptions(), device=device, dtype=dtype)
@@ -71,6 +74,7 @@ def main() -> None:
         "model": bundle.config.name,
         "device": str(device),
         "dtype": str(dtype).removeprefix("torch."),
+        "degradation": arguments.preset,
         "pictures": len(low),
         "crop_px": arguments.crop,
         "bicubic": score([enlarge(image, *g.shape[:2]) for image, g in zip(low, good, strict=True)], good),

@@ -71,7 +71,7 @@ def axis_means(matrix: Tensor) -> Tensor:
 
 
 def solve(matrix: Tensor, values: Tensor, axis: int) -> Tensor:
-    """x with matrix @ x = values along `axis`, in float64."""
-    moved = values.movedim(axis, 0)
-    solution = torch.linalg.solve(matrix.double(), moved.double().flatten(1))
+    """x with matrix @ x = values along `axis`, in float64, on the CPU: not every device has it."""
+    moved = values.cpu().movedim(axis, 0)
+    solution = torch.linalg.solve(matrix.cpu().double(), moved.double().flatten(1))
     return solution.view(moved.shape).movedim(0, axis).to(values)
