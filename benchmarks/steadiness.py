@@ -32,6 +32,7 @@ from osediff_video.temporal import Step, choose_blend, output_of, steadied, step
 from osediff_video.types import Frame
 
 SEGMENT = 10
+SLICE_PX = 480
 
 
 def drafted(small: Pictures, upscaler: Upscaler, revisable: bool) -> list[Step]:
@@ -64,7 +65,9 @@ def border_ratio(whole: Pictures, cut: Pictures, good: Pictures) -> float:
 def save_slices(path: Path, *films: Pictures) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     middle = films[0][0].shape[0] // 2
-    strips = [np.stack([picture[middle] for picture in film]).repeat(4, 0) for film in films]
+    left = max(0, films[0][0].shape[1] - SLICE_PX) // 2
+    rows = [np.stack([picture[middle, left : left + SLICE_PX] for picture in film]) for film in films]
+    strips = [film.repeat(4, 0) for film in rows]
     cv2.imwrite(str(path), np.concatenate(strips)[..., ::-1])
 
 

@@ -9,10 +9,10 @@ import torch
 from image_core.errors import OutOfMemoryError
 from image_core.options import UpscaleOptions
 from image_core.upscale import Load, Upscaler
-from train.config import ModelConfig
+from train.config import LiteShape
 from train.lite import build_generator
 
-TINY = ModelConfig(
+TINY = LiteShape(
     latent_channels=8,
     encoder_width=8,
     encoder_blocks=1,
