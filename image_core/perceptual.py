@@ -4,10 +4,7 @@ Zhang et al. 2018, https://arxiv.org/abs/1801.03924, version 0.1. The linear hea
 network below them is torchvision's, trained on ImageNet, and has to be on this machine already.
 """
 
-import pickle
 import warnings
-import zipfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, Self
 
@@ -17,6 +14,7 @@ from torch import Tensor, nn
 from torchvision.models import AlexNet_Weights, VGG16_Weights
 
 from image_core.errors import CheckpointError
+from image_core.tensors import read_checkpoint
 
 LEAST_SIDE_PX = 32  # AlexNet has nothing left below
 BACKBONES = {"vgg": VGG16_Weights.IMAGENET1K_V1.url, "alex": AlexNet_Weights.IMAGENET1K_V1.url}
@@ -80,9 +78,9 @@ def load_lpips(network: Literal["vgg", "alex"], backbone: Path | None = None) ->
         warnings.filterwarnings("ignore", category=UserWarning, module="torchvision")
         with torch.device("meta"):  # no time or memory for random weights that are replaced below
             model = lpips.LPIPS(pretrained=False, net=network, pnet_rand=True, verbose=False)
-    heads = read_tensors(Path(lpips.__file__).parent / "weights" / "v0.1" / f"{network}.pth")
+    heads = read_checkpoint(Path(lpips.__file__).parent / "weights" / "v0.1" / f"{network}.pth")
     state = {f"lins.{name.removeprefix('lin')}": tensor for name, tensor in heads.items()}
-    content = read_tensors(path)
+    content = read_checkpoint(path)
     for name, parameter in model.net.named_parameters():
         key = "features." + name.partition(".")[2]  # slice2.5.weight in one, features.5.weight in the other
         found = content.get(key)
@@ -94,14 +92,3 @@ def load_lpips(network: Literal["vgg", "alex"], backbone: Path | None = None) ->
     kept = Perceptual(model)
     kept.load_state_dict(state | model.scaling_layer.state_dict(prefix="scaling_layer."), assign=True)
     return kept.requires_grad_(False)
-
-
-def read_tensors(path: Path) -> Mapping[str, Tensor]:
-    """A state dict, read without running any code in it. Raises CheckpointError for anything else."""
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, OSError, RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise CheckpointError(f"{path}: damaged, or not a state dict: {str(error).splitlines()[0]}") from error
-    if not isinstance(content, dict) or not all(isinstance(tensor, Tensor) for tensor in content.values()):
-        raise CheckpointError(f"{path}: holds something else than a state dict")
-    return content

@@ -52,9 +52,7 @@ def read_torch(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: no such file") from error
     except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path}: holds more than tensors, or is damaged; it is none of the published files"
-        ) from error
+        raise CheckpointError(f"{path}: not a file of weights, or damaged, or with more in it than tensors") from error
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise CheckpointError(f"{path}: truncated or not a checkpoint: {str(error).splitlines()[0]}") from error
     if not isinstance(content, dict):
@@ -68,7 +66,10 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         return read_safetensors(path)
     content = read_torch(path)
     content = content.get("state_dict", content)
-    return {key: tensor for key, tensor in content.items() if isinstance(tensor, Tensor)}
+    tensors = {key: tensor for key, tensor in content.items() if isinstance(tensor, Tensor)}
+    if not tensors:
+        raise CheckpointError(f"{path}: holds no tensors by name; expected the state dict of a network")
+    return tensors
 
 
 def fill(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:

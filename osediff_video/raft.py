@@ -2,16 +2,14 @@
 
 import re
 from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 from torchvision.models.optical_flow import RAFT, raft_large, raft_small
 
 from image_core.errors import CheckpointError
 from image_core.images import pad_to_multiple, to_tensor
+from image_core.tensors import fill, read_checkpoint
 from osediff_video.flow import Flow
 from osediff_video.types import Picture
 
@@ -62,34 +60,15 @@ def load_raft(path: Path, device: torch.device | str = "cpu") -> Raft:
 
     path: a .pth or .safetensors file. Raises CheckpointError when it is neither or incomplete.
     """
-    tensors = renamed(read_tensors(path))
-    network = (raft_large if "mask_predictor.conv.weight" in tensors else raft_small)(weights=None, progress=False)
-    expected = network.state_dict()
-    for name in sorted(expected.keys() ^ tensors.keys()):
-        what = "is missing" if name in expected else "is not one of RAFT's"
-        raise CheckpointError(f"{path}: not the weights of RAFT, large or small: the tensor {name} {what}")
-    for name, tensor in tensors.items():
-        if tensor.shape != expected[name].shape:
-            raise CheckpointError(
-                f"{path}: {name} has shape {tuple(tensor.shape)}, expected {tuple(expected[name].shape)}"
-            )
-    network.load_state_dict(tensors)
-    return Raft(network.requires_grad_(False).eval().to(device))
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise CheckpointError(
             f"{path}: no such file; expected weights of RAFT (raft_large or raft_small of torchvision, or "
             "raft-things.pth and its like), or --flow dis, which needs none"
         )
-    try:
-        content = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-    except (SafetensorError, UnpicklingError, RuntimeError, OSError, ValueError, EOFError) as error:
-        raise CheckpointError(f"{path}: not a readable file of weights: {str(error).splitlines()[0]}") from error
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise CheckpointError(f"{path}: expected a table of tensors, as torch.save(network.state_dict()) writes it")
-    return content
+    tensors = renamed(read_checkpoint(path))
+    network = (raft_large if "mask_predictor.conv.weight" in tensors else raft_small)(weights=None, progress=False)
+    fill(network, tensors, f"{path}: not the weights of RAFT, large or small")
+    return Raft(network.requires_grad_(False).eval().to(device))
 
 
 def renamed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -80,7 +80,7 @@ def test_a_missing_or_wrong_backbone_is_refused_with_what_to_do(backbone, tmp_pa
     with pytest.raises(CheckpointError, match=r"features.*expected.*not torchvision's"):
         load_lpips("vgg" if name == "alex" else "alex", path)
     (tmp_path / "text.pth").write_text("no weights")
-    with pytest.raises(CheckpointError, match="not a state dict"):
+    with pytest.raises(CheckpointError, match="not a file of weights"):
         load_lpips(name, tmp_path / "text.pth")
 
 

@@ -96,10 +96,10 @@ def test_what_is_no_raft_is_refused(tmp_path):
     torch.save(bent, tmp_path / "bent.pth")
     for name, words in (
         ("none.pth", "no such file"),
-        ("words.pth", "not a readable file"),
-        ("list.pth", "table of tensors"),
+        ("words.pth", "not a file of weights"),
+        ("list.pth", "holds a list"),
         ("other.pth", "not the weights of RAFT"),
-        ("lacking.pth", "flow_head.conv2.bias is missing"),
+        ("lacking.pth", "missing tensor update_block.flow_head.conv2.bias"),
         ("bent.pth", "expected \\(128,\\)"),
     ):
         with pytest.raises(CheckpointError, match=f"{name}: .*{words}"):
