@@ -1,6 +1,7 @@
 """`osediff-video eval`"""
 
 import json
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 )
 @click.option("--paper", is_flag=True, help="The columns of the OSEDiff paper, as far as their weights are here.")
 @click.option(
-    "--flow", default="dis", show_default=True, metavar="dis|FILE", help="Finds motion; FILE: RAFT's weights."
+    "--flow", default="dis", show_default=True, metavar="dis|FILE", help="Finds motion in films; FILE: RAFT's weights."
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 @click.option("--csv", "table_file", type=click.Path(path_type=Path), metavar="FILE", help="One line a picture.")
@@ -132,6 +133,10 @@ def score_films(result: Path, reference: Path, scorers: "Scorers", estimate: "Es
             f"{result}: {a.width} x {a.height}, but {reference} is {b.width} x {b.height}; expected one size"
         )
     scores = FilmScores(estimate, scorers)
-    for ours, theirs in zip(sources[0].frames(), mark_cuts(sources[1].frames()), strict=False):
+    for count, (ours, theirs) in enumerate(zip_longest(sources[0].frames(), mark_cuts(sources[1].frames()))):
+        if ours is None or theirs is None:
+            longer, shorter = (result, reference) if theirs is None else (reference, result)
+            say(f"note: {shorter} ends after {count} frames, {longer} goes on; what is beyond was not compared")
+            break
         scores.add(eight_bit(ours.image), eight_bit(theirs.image), theirs.cut)
     return scores.means()

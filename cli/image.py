@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.model import build_upscaler, drawing_options, model_options, say
-from image_core.errors import OseDiffError, OutputError
+from image_core.errors import ImageError, OseDiffError, OutputError
 from image_core.options import Draws
 
 if TYPE_CHECKING:
@@ -46,11 +46,11 @@ def image(
     if several and output is not None and output.suffix.lower() in SUFFIXES:
         raise click.UsageError(f"several pictures need a folder as output, got {output}")
     targets = [target_for(path, output, model["scale"], several) for path in paths]
-    for path, target in zip(paths, targets, strict=True):
-        check_picture_target(path, target, overwrite)
     maps = [map_for(target, uncertainty, several) for target in targets]
-    for path, map_path in zip(paths, maps, strict=True):
-        check_map(path, map_path, overwrite)
+    check_outputs(paths, targets, maps, overwrite, several)
+    for folder in (output, uncertainty):
+        if several and folder is not None:
+            folder.mkdir(exist_ok=True)
 
     from osediff_video.picture import read_picture, write_picture
 
@@ -83,14 +83,31 @@ def map_for(target: Path, uncertainty: Path | None, several: bool) -> Path | Non
     return uncertainty / f"{target.stem}_map.png" if several or uncertainty.is_dir() else uncertainty
 
 
-def check_map(source: Path, path: Path | None, overwrite: bool) -> None:
-    """Fail before the model is loaded. Raises OutputError."""
-    if path is None:
-        return
-    if path.suffix.lower() != ".png":
-        raise OutputError(f"{path}: a map of uncertainty is a 16-bit PNG; name it .png, or name a folder")
-    for written in (path, path.with_name(f"{path.stem}_overlay.png")):
-        check_picture_target(source, written, overwrite)
+def check_outputs(
+    sources: list[Path], targets: list[Path], maps: list[Path | None], overwrite: bool, several: bool
+) -> None:
+    """Fail before the model is loaded. several: their folders are made. Raises UsageError, ImageError, OutputError."""
+    planned = list(zip(sources, targets, strict=True))
+    for source, path in zip(sources, maps, strict=True):
+        if path is None:
+            continue
+        if path.suffix.lower() != ".png":
+            raise OutputError(f"{path}: a map of uncertainty is a 16-bit PNG; name it .png, or name a folder")
+
+        from osediff_video.maps import overlay_path
+
+        planned += [(source, path), (source, overlay_path(path))]
+    seen: set[Path] = set()
+    for source, target in planned:
+        if target.absolute() in seen:
+            raise click.UsageError(f"two pictures would both be written to {target}; use different names or folders")
+        seen.add(target.absolute())
+        check_picture_target(source, target, overwrite)
+        folder = target.absolute().parent
+        if folder.exists() and not folder.is_dir():
+            raise OutputError(f"{folder}: a file is in the place of the folder for results; choose another")
+        if not (folder.parent if several else folder).is_dir():
+            raise OutputError(f"{folder}: no such folder; make it first")
 
 
 def tell_uncertainty(upscaler: "Upscaler", image: "Picture", result: "Picture", path: Path, draws: Draws) -> None:
@@ -129,12 +146,12 @@ def target_for(source: Path, output: Path | None, scale: float, several: bool) -
 
 
 def check_picture_target(source: Path, target: Path, overwrite: bool) -> None:
-    """Fail before the model is loaded. Raises OutputError."""
+    """Fail before the model is loaded. Raises ImageError for a missing source, OutputError."""
+    if not source.exists():
+        raise ImageError(f"{source}: no such file")
     if target.suffix.lower() not in SUFFIXES:
         raise OutputError(f"{target}: cannot write this kind of picture; expected {' '.join(SUFFIXES)}")
-    if target.exists() and source.exists() and target.samefile(source):
+    if target.exists() and target.samefile(source):
         raise OutputError(f"{target}: is the source itself; choose another --output")
     if target.exists() and not overwrite:
         raise OutputError(f"{target}: exists already; --overwrite replaces it")
-    if not target.parent.is_dir():
-        raise OutputError(f"{target.parent}: no such folder; make it first")

@@ -88,7 +88,9 @@ class FilmScores:
         difference = farneback(before, result) - farneback(reference_before, reference)
         self.pairs["tof"].append(float(np.hypot(difference[..., 0], difference[..., 1]).mean()))
         if lpips := self.scorers.get("lpips"):
-            self.pairs["tlp"].append(100 * abs(lpips(before, result) - lpips(reference_before, reference)))
+            jump = 100 * abs(lpips(before, result) - lpips(reference_before, reference))
+            if not np.isnan(jump):  # it is for pictures too small
+                self.pairs["tlp"].append(jump)
 
     def add_own_motion(self, before: Picture, now: Picture) -> None:
         backward, forward = self.estimate(now, before), self.estimate(before, now)
@@ -104,7 +106,7 @@ class FilmScores:
 
     def means(self) -> dict[str, float]:
         """Every score that could be computed."""
-        found = mean_scores(self.pictures) if self.pictures else {}
+        found = mean_scores(self.pictures)
         units = {"e_warp": 1e4, "e_star_warp": 1e3, "flicker": 1.0}
         found |= {name: units[name] * value / weight for name, (value, weight) in self.weighed.items() if weight}
         return found | {name: float(np.mean(values)) for name, values in self.pairs.items() if values}

@@ -73,18 +73,20 @@ def edges_kept(result: Picture, reference: Picture) -> float | None:
 
 
 def picture_scores(result: Picture, reference: Picture, scorers: Scorers | None = None) -> dict[str, float]:
-    """Every score that pictures of this size have. scorers: more of them."""
+    """Every score that pictures of this size have. scorers: more of them, which answer NaN where they have none."""
     a, b = luma(result), luma(reference)
-    scores = {"psnr_y": psnr(a, b), "gradient": gradient(a) / max(gradient(b), 1e-9)}
-    scores["gradient_kept"] = gradient_kept(result, reference)
-    if (edges := edges_kept(result, reference)) is not None:
-        scores["edges"] = edges
+    scores = {"psnr_y": psnr(a, b)}
+    if min(a.shape) >= 2 and (own := gradient(b)) > 0:
+        scores |= {"gradient": gradient(a) / own, "gradient_kept": gradient_kept(result, reference)}
+        if (edges := edges_kept(result, reference)) is not None:
+            scores["edges"] = edges
     if min(a.shape) >= 11:
         scores["ssim_y"] = ssim(a, b)
-    return scores | {name: score(result, reference) for name, score in (scorers or {}).items()}
+    scores |= {name: score(result, reference) for name, score in (scorers or {}).items()}
+    return {name: score for name, score in scores.items() if not np.isnan(score)}
 
 
 def mean_scores(rows: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Mean over pictures, of the scores that all have."""
-    names = [name for name in rows[0] if all(name in row for row in rows)]
-    return {name: float(np.mean([row[name] for row in rows])) for name in names}
+    """Mean of each score over the pictures that have it: what a black frame lacks is not lost for the whole film."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: float(np.mean([row[name] for row in rows if name in row])) for name in names}

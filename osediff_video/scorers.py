@@ -76,9 +76,9 @@ def pyiqa_metric(name: str, settings: dict[str, str]) -> Any:
 @contextmanager
 def parameters_as_mat(path: Path | None) -> Iterator[Path | None]:
     """The file as pyiqa reads it: BasicSR keeps the same two arrays as .npz. Raises CheckpointError."""
+    if path is not None and not path.is_file():
+        raise CheckpointError(f"{path}: no such file; expected the parameters of NIQE, .mat or .npz")
     if path is None or path.suffix.lower() == ".mat":
-        if path is not None and not path.is_file():
-            raise CheckpointError(f"{path}: no such file; expected the parameters of NIQE, .mat or .npz")
         yield path
         return
     try:
@@ -86,7 +86,7 @@ def parameters_as_mat(path: Path | None) -> Iterator[Path | None]:
             mean, covariance = arrays["mu_pris_param"], arrays["cov_pris_param"]
     except (OSError, ValueError, KeyError) as error:
         raise CheckpointError(
-            f"{path}: expected mu_pris_param and cov_pris_param, as NIQE has them: {error}"
+            f"{path}: not the parameters of NIQE; expected a .mat file, or .npz with mu_pris_param and cov_pris_param"
         ) from error
     from scipy.io import savemat
 

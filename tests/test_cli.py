@@ -158,6 +158,10 @@ def test_models_import(tiny_base, tiny_weights, tmp_path):
         (["image", "EMPTY"], 1, "not a readable picture"),
         (["image", "FILM"], 1, "not a readable picture"),
         (["image", "EMPTYDIR"], 2, "no pictures here"),
+        (["image", "PICTURE", "PICTURE", "-o", "new"], 2, "two pictures would both be written to new/in_x4.png"),
+        (["image", "PICTURE", "-o", "o.png", "--uncertainty", "o.png"], 2, "both be written to o.png"),
+        (["image", "PICTURE", "EMPTY", "-o", "EMPTY"], 1, "in the place of the folder"),
+        (["image", "PICTURE", "-o", "new/out.png"], 1, "no such folder"),
         (["probe", "EMPTY"], 1, "0 bytes"),
         (["models", "verify", "EMPTYDIR"], 1, "no bundle.json"),
         (["models", "import", "--base", "EMPTYDIR", "--weights", "FILM", "--out", "bundle"], 1, "missing"),
@@ -166,9 +170,15 @@ def test_models_import(tiny_base, tiny_weights, tmp_path):
 def test_bad_input_is_one_line_and_leaves_nothing(film, tmp_path, monkeypatch, words, code, message):
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "folder").mkdir()
+    Image.fromarray(picture(0, 16, 16)).save(tmp_path / "in.png")
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.iterdir())
-    names = {"FILM": film, "EMPTY": tmp_path / "empty.mp4", "EMPTYDIR": tmp_path / "folder"}
+    names = {
+        "FILM": film,
+        "EMPTY": tmp_path / "empty.mp4",
+        "EMPTYDIR": tmp_path / "folder",
+        "PICTURE": tmp_path / "in.png",
+    }
     output = run(*(names.get(word, word) for word in words), code=code)
     assert message in output
     assert sorted(tmp_path.iterdir()) == before

@@ -16,7 +16,7 @@ from cli.main import cli
 from image_core.errors import ModelNotFoundError
 from osediff_video.film_metrics import FilmScores, farneback, half, warping_error
 from osediff_video.flow import dis_flow
-from osediff_video.metrics import edges_kept, gradient_kept, luma, picture_scores, psnr, ssim
+from osediff_video.metrics import edges_kept, gradient_kept, luma, mean_scores, picture_scores, psnr, ssim
 from osediff_video.picture import PictureFile, read_picture, write_picture
 from tests.media_files import copy, picture, write_film
 from tests.test_temporal import pan
@@ -44,7 +44,18 @@ def test_psnr_and_ssim_by_hand():
 
 
 def test_a_flat_reference_has_no_edges_to_keep():
-    assert "edges" not in picture_scores(picture(0), np.full((48, 64, 3), 90, np.uint8))
+    flat = picture_scores(picture(0), np.full((48, 64, 3), 90, np.uint8))
+    assert flat.keys() == {"psnr_y", "ssim_y"}
+    whole = picture_scores(picture(0), picture(1))
+    assert mean_scores([flat, whole])["edges"] == whole["edges"]  # a black frame does not take it from a film
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 40), (2, 2), (8, 8)])
+def test_the_smallest_pictures_have_the_scores_that_they_can_have(shape):
+    image = np.random.default_rng(0).integers(0, 255, (*shape, 3), dtype=np.uint8)
+    scores = picture_scores(image, image, {"lpips": lambda *_: float("nan")})
+    assert scores["psnr_y"] == 80 and scores.keys() <= {"psnr_y", "gradient", "gradient_kept", "edges"}
+    assert ("gradient" in scores) == (min(shape) > 1)
 
 
 def test_a_picture_against_itself_is_perfect():
@@ -191,6 +202,9 @@ def run(*words, code=0):
 def test_the_command_scores_films_pictures_and_folders(tmp_path, backbone):
     source = write_film(tmp_path / "a.mp4", [512 * n for n in range(4)])
     copy(source, tmp_path / "b.mp4")
+    longer = write_film(tmp_path / "long.mp4", [512 * n for n in range(6)])
+    said = CliRunner().invoke(cli, ["eval", str(longer), str(source)]).stderr
+    assert f"{source} ends after 4 frames, {longer} goes on" in said
     scores = json.loads(run(tmp_path / "b.mp4", source, "--json"))
     assert scores["mean"]["psnr_y"] > 30 and scores["definitions"].keys() == scores["mean"].keys()
     for name in ("x", "y"):
