@@ -84,11 +84,22 @@ def upscale(
 
 
 def check_extras(options: FilmOptions, found: list[tuple[Path, Path]], overwrite: bool) -> None:
-    """Fail before the model is loaded: the list of shots, and the folder for maps. Raises OseDiffError, UsageError."""
-    from image_core.errors import OutputError
+    """Fail before the model is loaded: files that options name, and the folder for maps.
+
+    Raises OseDiffError or UsageError.
+    """
+    from image_core.errors import CheckpointError, OutputError
     from osediff_video.job import job_folder
     from osediff_video.shot_list import read_shot_list
 
+    if options.flow != "dis" and not Path(options.flow).is_file():
+        raise CheckpointError(
+            f"{options.flow}: no such file; expected weights of RAFT, or --flow dis, which needs none"
+        )
+    if options.cuts not in ("auto", "off"):
+        from osediff_video.shots import read_cut_list
+
+        read_cut_list(Path(options.cuts))
     if options.shots:
         read_shot_list(Path(options.shots))
     if not options.uncertainty:

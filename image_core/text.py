@@ -104,6 +104,7 @@ class Prompts:
             raise CheckpointError(
                 f"the model {self.bundle.config.name} reads no prompts of its own choice; it knows only "
                 + ", ".join(repr(known) for known in self.bundle.config.prompts)
+                + "; leave the prompt out, or choose a model that reads text (osediff models list)"
             )
         encoder = {name: digest for name, digest in files.items() if name.startswith(("text_encoder/", "tokenizer/"))}
         key = hashlib.sha256(json.dumps([encoder, text], sort_keys=True).encode()).hexdigest()

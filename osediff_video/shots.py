@@ -68,5 +68,7 @@ def read_cut_list(path: Path) -> list[Fraction]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
         return sorted(parse_time(line) for line in lines if line.strip() and not line.startswith("#"))
+    except FileNotFoundError as error:
+        raise MediaError(f"{path}: no such file; expected a list of cuts, one time a line") from error
     except (OSError, UnicodeDecodeError, ValueError) as error:
         raise MediaError(f"{path}: not a list of cuts, one time a line ({error})") from error

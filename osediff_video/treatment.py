@@ -55,12 +55,24 @@ class Treatments:
         if not self.shots:
             yield from frames
             return
-        number, last = 0, None
+        number, last, time_s = 0, None, None
         for frame in frames:
-            number += frame.cut
-            table = self.table(number, frame.pts * time_base)
+            number, time_s = number + frame.cut, frame.pts * time_base
+            table = self.table(number, time_s)
             yield replace(frame, table=table, cut=frame.cut or table != last)
             last = table
+        if time_s is not None:
+            self.say_unreached(number, time_s)
+
+    def say_unreached(self, number: int, time_s: Fraction) -> None:
+        """Tables that no frame obeyed, since the film ends in this shot at this time: a slip, most likely."""
+        report = self.usual.upscaler.report
+        for shot in self.shots:
+            if shot.number is not None and shot.number > number:
+                report(f"note: the list of shots has number {shot.number}, but shot {number} is the last here")
+            if shot.start_s is not None and shot.start_s > time_s:
+                start, last = float(shot.start_s), float(time_s)
+                report(f"note: the list of shots has start {start:g} s, but the last frame here is at {last:g} s")
 
     def table(self, number: int, time_s: Fraction) -> int | None:
         """The one that holds for a frame of this shot at this time."""

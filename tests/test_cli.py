@@ -151,6 +151,8 @@ def test_models_import(tiny_base, tiny_weights, tmp_path):
         (["upscale", "FILM", "--fps", "fast"], 2, "expected a rate"),
         (["upscale", "FILM", "--encoder-option", "x"], 2, "key=value"),
         (["upscale", "FILM", "FILM", "-o", "out.mp4"], 2, "folder as output"),
+        (["upscale", "FILM", "--flow", "raft.pth", "--model", "no-such"], 1, "raft.pth: no such file"),
+        (["upscale", "FILM", "--cuts", "cuts.txt", "--model", "no-such"], 1, "cuts.txt: no such file"),
         (["upscale", "FILM", "--device", "cuda:77"], 1, "cuda:77"),
         (["upscale", "EMPTY"], 1, "0 bytes"),
         (["upscale", "EMPTYDIR"], 1, "no frames"),

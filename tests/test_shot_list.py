@@ -81,6 +81,17 @@ def test_the_next_start_ends_a_table_and_a_number_counts_before_a_start(film, ge
     assert equal(found[25:], plain[25:])
 
 
+def test_tables_that_the_film_does_not_reach_are_said(film, generator):  # noqa: F811
+    (film.parent / "cuts.txt").write_text(TIME)
+    shots = listed(
+        film, "".join(f"[[shot]]\n{place}\nstrength = 0.2\n" for place in ("number=2", "number=9", "start=7"))
+    )
+    model, said = upscaler(generator, scale=1), []
+    model.report = said.append
+    frames(film, model, cuts=str(film.parent / "cuts.txt"), shots=shots)
+    assert len(said) == 2 and "number 9, but shot 2 is" in said[0] and "start 7 s" in said[1] and "1.16 s" in said[1]
+
+
 def test_the_blend_changes_with_the_shot_and_begins_anew(film, generator):  # noqa: F811
     (film.parent / "cuts.txt").write_text(TIME)
     shots = listed(film, f"[[shot]]\nstart = {TIME}\ntemporal_strength = 0.2\n")

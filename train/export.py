@@ -22,7 +22,7 @@ from train.restorer import Restorer
 from train.state import fill, read_checkpoint
 
 LITE_SUMMARY = (
-    "Small, faithful and quick; runs anywhere and invents no texture. For the full model: osediff models import."
+    "Small, faithful and quick; runs anywhere and invents no texture. For the full model: osediff models pull sd21."
 )
 SD21_SUMMARY = "OSEDiff, trained with this program: invents plausible detail; wants a GPU."
 LITE_LICENCE = "Apache-2.0"
