@@ -55,15 +55,9 @@ def upscale(
     for source, target in found:
         teller = (JsonTeller if as_json else Teller)(source)
         try:
+            progress, planned = teller.progress, teller.planned
             result = upscale_video(
-                source,
-                target,
-                upscaler,
-                how,
-                options,
-                restart=restart,
-                progress=teller.progress,
-                planned=teller.planned,
+                source, target, upscaler, how, options, restart=restart, progress=progress, planned=planned
             )
         except OseDiffError as error:
             if len(found) == 1 and not as_json:
