@@ -2,6 +2,7 @@
 
 from dataclasses import fields
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import click
@@ -119,3 +120,19 @@ def encoding(values: dict[str, Any]) -> Encoding:
         values.pop("pix_fmt"),
         dict(values.pop("encoder_options")),
     )
+
+
+def check_named_files(options: FilmOptions) -> None:
+    """Read what is quickly read of the files that options name. Raises OseDiffError."""
+    from image_core.errors import CheckpointError
+    from osediff_video.shot_list import read_shot_list
+    from osediff_video.shots import read_cut_list
+
+    if options.flow != "dis" and not Path(options.flow).is_file():
+        raise CheckpointError(
+            f"{options.flow}: no such file; expected weights of RAFT, or --flow dis, which needs none"
+        )
+    if options.cuts not in ("auto", "off"):
+        read_cut_list(Path(options.cuts))
+    if options.shots:
+        read_shot_list(Path(options.shots))

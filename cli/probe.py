@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.film import encoding, film_options, reading_options, writing_options
+from cli.film import check_named_files, encoding, film_options, reading_options, writing_options
 from cli.sources import target_for
+from image_core.options import MAX_SCALE, MIN_SCALE, UpscaleOptions
 
 if TYPE_CHECKING:
     from osediff_video.plan import FilmPlan
@@ -16,7 +17,13 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("source", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The target to plan for.  [default: as upscale]")
-@click.option("--scale", type=float, default=4.0, show_default=True, help="Output size / input size.")
+@click.option(
+    "--scale",
+    type=click.FloatRange(MIN_SCALE, MAX_SCALE),
+    default=UpscaleOptions.scale,
+    show_default=True,
+    help="Output size / input size.",
+)
 @reading_options
 @writing_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
@@ -24,6 +31,7 @@ def probe(source: Path, output: Path | None, scale: float, as_json: bool, **valu
     """Say what SOURCE holds and what `upscale` with the same options would make of it. Writes nothing."""
     options, how = film_options(values), encoding(values)
     target = target_for(source, output, options.size or f"x{scale:g}", False)
+    check_named_files(options)
 
     from cli.telling import plan_facts
     from osediff_video.plan import plan_film

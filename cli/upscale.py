@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from cli.film import encoding, film_options, reading_options, writing_options
+from cli.film import check_named_files, encoding, film_options, reading_options, writing_options
 from cli.model import build_upscaler, model_options, say
 from cli.sources import jobs
 from osediff_video.options import FilmOptions
@@ -82,24 +82,15 @@ def check_extras(options: FilmOptions, found: list[tuple[Path, Path]], overwrite
 
     Raises OseDiffError or UsageError.
     """
-    from image_core.errors import CheckpointError, OutputError
-    from osediff_video.job import job_folder
-    from osediff_video.shot_list import read_shot_list
-
-    if options.flow != "dis" and not Path(options.flow).is_file():
-        raise CheckpointError(
-            f"{options.flow}: no such file; expected weights of RAFT, or --flow dis, which needs none"
-        )
-    if options.cuts not in ("auto", "off"):
-        from osediff_video.shots import read_cut_list
-
-        read_cut_list(Path(options.cuts))
-    if options.shots:
-        read_shot_list(Path(options.shots))
+    check_named_files(options)
     if not options.uncertainty:
         return
     if len(found) > 1:
         raise click.UsageError("--uncertainty takes one film at a time: the maps of several would have the same names")
+
+    from image_core.errors import OutputError
+    from osediff_video.job import job_folder
+
     folder, resumed = Path(options.uncertainty), job_folder(found[0][1]).is_dir()
     if not folder.parent.is_dir():
         raise OutputError(f"{folder.parent}: no such folder; make it first")

@@ -165,6 +165,8 @@ def test_models_import(tiny_base, tiny_weights, tmp_path):
         (["image", "PICTURE", "EMPTY", "-o", "EMPTY"], 1, "in the place of the folder"),
         (["image", "PICTURE", "-o", "new/out.png"], 1, "no such folder"),
         (["probe", "EMPTY"], 1, "0 bytes"),
+        (["probe", "FILM", "--shots", "shots.toml"], 1, "shots.toml: no such file"),
+        (["probe", "FILM", "--scale", "9"], 2, "scale"),
         (["models", "verify", "EMPTYDIR"], 1, "no bundle.json"),
         (["models", "import", "--base", "EMPTYDIR", "--weights", "FILM", "--out", "bundle"], 1, "missing"),
     ],
