@@ -61,7 +61,7 @@ def prepare(options: FilmOptions, upscaler: Upscaler) -> Steadiness:
     blend = treatments.usual.blend
     if blend and shots:
         blend = BlendByShot(treatments)
-    if options.flow == "dis":
+    if options.flow == "dis" or blend is None:
         return Steadiness(blend, dis_flow, cuts, treatments)
     from osediff_video.raft import load_raft
 
