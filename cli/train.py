@@ -21,6 +21,8 @@ def train(
 
     On several GPUs or machines: accelerate launch -m cli train RECIPE.
     """
+    from accelerate import PartialState
+
     from train.check import check as try_recipe
     from train.export import export_run
     from train.loop import run
@@ -33,7 +35,7 @@ def train(
             click.echo(line)
         return
     run(settings, folder, lambda told: click.echo(_line(told)))
-    if export:
+    if export and PartialState().is_main_process:
         click.echo(f"{export_run(folder, settings, export, commit)}: written")
 
 

@@ -1,25 +1,20 @@
 """The trainer: a run resumes exactly, two processes are one, and what it exports runs."""
 
-import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
 
 from image_core.errors import OutputError
-from tests.train_recipes import tiny, write_pictures
+from tests.train_recipes import ENVIRONMENT, ROOT, in_two_processes, tiny, write_pictures
 from train.config import LoopConfig, RecipeError
 from train.loop import DivergedError, run
 from train.state import TrainState, find_checkpoint, read_checkpoint, save_checkpoint
 
-ROOT = Path(__file__).parent.parent
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": ""}
 RUN = """
 import sys
 from pathlib import Path
@@ -102,16 +97,8 @@ def test_two_processes_with_batch_2_are_one_with_batch_4(full, tmp_path):
     one = full("loop.batch=4", "loop.steps=5")
     run(one, tmp_path / "one", quiet)
     overrides = [f"data.folder={one.data.folder!r}", f"start.prior={one.start.prior!r}", *ALL_TURNS, "loop.steps=5"]
-    command = [sys.executable, "-c", RUN, str(tmp_path / "tiny.toml"), str(tmp_path / "two"), *overrides]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "ACCELERATE_USE_CPU": "true"}
-    children = [
-        subprocess.Popen(command, cwd=ROOT, env={**ENVIRONMENT, **group, "RANK": str(rank), "LOCAL_RANK": str(rank)})
-        for rank in range(2)
-    ]
-    assert [child.wait(timeout=180) for child in children] == [0, 0]
+    command = ["-c", RUN, str(tmp_path / "tiny.toml"), str(tmp_path / "two"), *overrides]
+    assert in_two_processes(command) == [0, 0]
     alone, together = read_checkpoint(tmp_path / "one"), read_checkpoint(tmp_path / "two")
     assert largest_difference(alone["modules"], together["modules"]) < 1e-6
     assert largest_difference(alone["average"], together["average"]) < 1e-6

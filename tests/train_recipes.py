@@ -1,5 +1,9 @@
 """Tiny recipes and pictures that the tests of training share."""
 
+import os
+import socket
+import subprocess
+import sys
 import textwrap
 from pathlib import Path
 
@@ -9,6 +13,8 @@ from PIL import Image
 from train.config import Recipe
 from train.recipe import load_recipe
 
+ROOT = Path(__file__).parent.parent
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": ""}
 TINY = """
     [loss]
     pixel = "charbonnier"
@@ -59,3 +65,21 @@ def tiny_sd21(base: Path, pictures: Path, folder: Path, *overrides: str) -> Reci
     path.write_text(f'model = "sd21"\n[data]{data}[loop]{loop}')
     own = (f"data.folder={pictures.as_posix()!r}", f"sd21.base={base.as_posix()!r}", "vsd.weight=1.0")
     return load_recipe(path, (*own, *overrides))
+
+
+def in_two_processes(arguments: list[str]) -> list[int]:
+    """Python with `arguments`, twice, as one group on the CPU. The exit codes."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "ACCELERATE_USE_CPU": "true"}
+    children = [
+        subprocess.Popen(
+            [sys.executable, *arguments],
+            cwd=ROOT,
+            env={**ENVIRONMENT, **group, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.DEVNULL,
+        )
+        for rank in range(2)
+    ]
+    return [child.wait(timeout=180) for child in children]

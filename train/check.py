@@ -1,17 +1,17 @@
 """Would this recipe run here? Everything that can fail later is tried now, in seconds."""
 
 import dataclasses
-import resource
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import torch
 
 from train.config import Recipe, RecipeError
-from train.data import open_samples
+from train.data import held_out, open_samples
 from train.loop import run
 from train.stage import Stage, build_stage
 from train.state import find_checkpoint, trainable
@@ -26,6 +26,8 @@ def check(recipe: Recipe, out: Path) -> Iterator[str]:
     """
     _, high, caption = open_samples(recipe.data, recipe.loop.seed, 1)[0]
     yield f"data: items of {high.shape[0]} x {high.shape[-1]} x {high.shape[-2]} px, caption {caption!r}"
+    if recipe.loop.validate_every or recipe.loop.sample_every:
+        yield f"held out: {len(held_out(recipe.data))} pictures"
     stage = build_stage(recipe, torch.device("cpu"))
     for name, module in stage.modules.items():
         learnt = sum(p.numel() for p in trainable(module).values())
@@ -45,6 +47,7 @@ def memory(stage: Stage, recipe: Recipe) -> tuple[int, int]:
 
 
 def _two_steps(recipe: Recipe, out: Path) -> Iterator[str]:
+    vsd = dataclasses.replace(recipe.vsd, from_step=0)  # what a later step needs is needed
     short = dataclasses.replace(
         recipe.loop, steps=2, log_every=1, sample_every=0, validate_every=0, checkpoint_every=2, keep=1
     )
@@ -53,10 +56,13 @@ def _two_steps(recipe: Recipe, out: Path) -> Iterator[str]:
         torch.cuda.reset_peak_memory_stats()
     with tempfile.TemporaryDirectory() as folder:
         state = run(
-            dataclasses.replace(recipe, loop=short), Path(folder), lambda told: pace.append(told["images_per_s"])
+            dataclasses.replace(recipe, loop=short, vsd=vsd),
+            Path(folder),
+            lambda told: pace.append(told["images_per_s"]),
         )
         file = find_checkpoint(Path(folder))
-        assert file is not None
+        if file is None:  # of several processes the first alone writes and tells
+            return
         checkpoint = file.stat().st_size
     yield f"a step: {state.items_per_step / pace[-1]:.2f} s ({pace[-1]:.2f} images per second, once warm)"
     yield f"memory, measured: {peak_memory() / GB:.2f} GB at most"
@@ -72,6 +78,10 @@ def peak_memory() -> int:
     """Bytes, on the GPU if there is one, else of this process."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
+    if sys.platform == "win32":
+        return psutil.Process().memory_info().peak_wset
+    import resource  # not on Windows
+
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 

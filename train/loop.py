@@ -84,8 +84,8 @@ def run(recipe: Recipe, out: Path, report: Report) -> TrainState:
 
         if state.step % config.log_every == 0:
             journal.write(progress.tell(state.step))
-        if validation and accelerator.is_main_process:
-            with state.averaged():
+        if validation:
+            with state.averaged():  # in every process, though one writes it down: wrapped modules talk to each other
                 if due(state.step, config.validate_every):
                     journal.write({"step": state.step, **stage.scores(validation)})
                 if due(state.step, config.sample_every):

@@ -68,6 +68,8 @@ class Journal:
 
     def show(self, step: int, rows: list[list[Tensor]]) -> None:
         """rows: low, result and high, each (3, H, W) in [-1, 1], to be seen side by side."""
+        if self.silent:
+            return
         for index, row in enumerate(rows):
             self.board.add_image(f"low, result, high/{index}", (torch.cat(row, -1).clamp(-1, 1) + 1) / 2, step)
 
