@@ -176,6 +176,12 @@ class LoopConfig:
         for name in ("steps", "batch", "accumulate", "checkpoint_every", "keep", "log_every"):
             if getattr(self, name) < 1:
                 raise RecipeError(f"loop.{name} must be at least 1, got {getattr(self, name)}")
+        if not 0 <= self.ema < 1:
+            raise RecipeError(f"loop.ema must be in [0, 1), got {self.ema:g}")
+        if self.clip_norm <= 0:
+            raise RecipeError(f"loop.clip_norm must be above 0, got {self.clip_norm:g}; inf never clips")
+        if self.seed < 0:
+            raise RecipeError(f"loop.seed must not be negative, got {self.seed}")
 
 
 @dataclass(frozen=True)
@@ -213,6 +219,8 @@ class Recipe:
             raise RecipeError("VSD moves the UNet, which the stage 'autoencoder' leaves alone; set vsd.weight = 0")
         if self.model == "lite" and self.vsd.weight and not self.start.prior:
             raise RecipeError("VSD needs a frozen base: set start.prior to a run of train/recipes/lite-prior.toml")
+        if (self.loop.validate_every or self.loop.sample_every) and not self.data.holdout:
+            raise RecipeError("loop.validate_every and sample_every need pictures kept out: set data.holdout")
         if self.loss.warp and self.data.frames < 2:
             raise RecipeError(f"loss.warp compares neighbouring frames; data.frames is {self.data.frames}")
         if self.loss.lpips and self.data.crop_px < 32:

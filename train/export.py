@@ -25,6 +25,14 @@ LITE_SUMMARY = (
     "Small, faithful and quick; runs anywhere and invents no texture. For the full model: osediff models pull sd21."
 )
 SD21_SUMMARY = "OSEDiff, trained with this program: invents plausible detail; wants a GPU."
+PATHS = (
+    ("data", "folder"),
+    ("data", "clips"),
+    ("loss", "lpips_backbone"),
+    ("sd21", "base"),
+    ("start", "generator"),
+    ("start", "prior"),
+)
 LITE_LICENCE = "Apache-2.0"
 SD21_LICENCE = "Stable Diffusion 2.1-base: CreativeML Open RAIL++-M"
 
@@ -71,8 +79,9 @@ def _sd21_bundle(recipe: Recipe, weights: OfficialWeights, out: Path, card: dict
 def provenance(recipe: Recipe, content: Mapping[str, Any], commit: str) -> dict[str, Any]:
     """What made these weights. Paths are shortened to their last part: they are of one machine only."""
     settings = dataclasses.asdict(recipe)
-    for section, key in (("data", "folder"), ("sd21", "base"), ("start", "generator"), ("start", "prior")):
+    for section, key in PATHS:
         settings[section][key] = Path(settings[section][key]).name
+    settings["data"]["lists"] = [Path(name).name for name in recipe.data.lists]
     return {
         "data": recipe.data.licence,
         "recipe": settings,

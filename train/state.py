@@ -1,6 +1,7 @@
 """Save and resume a run exactly: everything that a step changes, in files that appear whole or not at all."""
 
 import dataclasses
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -139,6 +140,8 @@ def save_checkpoint(content: dict[str, Any], folder: Path, keep: int) -> Path:
     try:
         with part.open("wb") as file:
             torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())  # the name must not reach the disk before the content
         part.replace(path)
     except (OSError, RuntimeError) as error:  # torch's writer turns a failed write into a RuntimeError
         part.unlink(missing_ok=True)
