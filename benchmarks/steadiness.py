@@ -43,6 +43,7 @@ def drafted(small: Pictures, upscaler: Upscaler, revisable: bool) -> list[Step]:
 
 def blended(done: list[Step], upscaler: Upscaler, temporal: Temporal, strength: float, segment: int) -> Pictures:
     blend = choose_blend(FilmOptions(temporal=temporal, temporal_strength=strength), upscaler)
+    assert blend is not None
     return [step.output for step in steadied(done, blend, segment) if step.output is not None]
 
 

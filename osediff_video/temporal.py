@@ -137,7 +137,10 @@ class LatentBlend:
         return State(self.upscaler.revise(draft, wanted, guide, step.tone), guide)
 
 
-def choose_blend(options: FilmOptions, upscaler: Upscaler) -> Blend:
+def choose_blend(options: FilmOptions, upscaler: Upscaler) -> Blend | None:
+    """What the options ask for; None leaves frames as the model made them."""
+    if options.temporal == "off":
+        return None
     pixel = PixelBlend.of(options.temporal_strength, upscaler.generative)
     return LatentBlend(pixel, upscaler) if options.temporal == "latent" else pixel
 

@@ -25,7 +25,7 @@ class Treatments:
 
     def __init__(self, shots: tuple[ShotSettings, ...], options: FilmOptions, upscaler: Upscaler) -> None:
         self.shots = shots
-        self.usual = Treatment(upscaler, None if options.temporal == "off" else choose_blend(options, upscaler))
+        self.usual = Treatment(upscaler, choose_blend(options, upscaler))
         self.own = [self.made(shot, options, upscaler) for shot in shots]
 
     @staticmethod
@@ -35,7 +35,7 @@ class Treatments:
         except ValueError as error:
             place = f"number {shot.number}" if shot.number else f"start {float(shot.start_s or 0):g} s"
             raise MediaError(f"the list of shots, {place}: {error}") from error
-        return Treatment(steered, None if film.temporal == "off" else choose_blend(film, steered))
+        return Treatment(steered, choose_blend(film, steered))
 
     @property
     def by_number(self) -> bool:
