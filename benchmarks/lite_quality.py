@@ -1,27 +1,33 @@
-"""Score a model against bicubic on pictures with a reference. Prints one JSON line for each set.
+"""Score models against bicubic and a peer on pictures with a reference. Prints one JSON line for each set and method.
 
-python -m benchmarks.lite_quality --model lite --kodak FOLDER --realsr FOLDER [--out pictures/]
+python -m benchmarks.lite_quality --model lite --kodak FOLDER --realsr FOLDER [--peer FOLDER] [--out pictures/]
 
 kodak: PNG pictures, made small by a light and by a heavy degradation with fixed seeds. realsr: folders LR and HR.
 PSNR-Y, SSIM-Y: as in osediff_video/metrics.py, the definitions of the OSEDiff tables.
 gradient: mean gradient magnitude of the luma relative to the reference. grid: spread over mean of the second
-difference by column phase modulo 8; pictures without a grid are near 0.
+difference by column phase modulo 8; pictures without a grid are near 0. flicker: see lite_flicker. seconds: wall time
+for 1e6 output pixels, the methods taking turns on every picture.
 """
 
 import argparse
 import json
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from image_core.catalogue import choose_device, choose_dtype, find_model, load_upscaler
-from image_core.images import enlarge
-from image_core.options import UpscaleOptions
+from benchmarks.lite_flicker import flicker
+from benchmarks.lite_methods import SCALE, Method, bicubic, model, peer
+from image_core.images import Picture
 from osediff_video.metrics import Luma, gradient, luma, psnr, ssim
 from train.degrade import PRESETS, degrade
+
+COLUMNS = ("psnr_y", "ssim_y", "gradient", "grid")
+STILLS = 6
+Pair = tuple[str, Picture, Picture]
+"""Name, low, reference."""
 
 
 def grid(a: Luma) -> float:
@@ -30,17 +36,17 @@ def grid(a: Luma) -> float:
     return float(by_phase.std() / by_phase.mean())
 
 
-def scores(result: NDArray[np.uint8], reference: NDArray[np.uint8]) -> list[float]:
+def scores(result: Picture, reference: Picture) -> list[float]:
     a, b = luma(result), luma(reference)
     return [psnr(a, b), ssim(a, b), gradient(a) / gradient(b), grid(a)]
 
 
-def read(path: Path) -> NDArray[np.uint8]:
+def read(path: Path) -> Picture:
     return cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
 
 
-def kodak(folder: Path, preset: str) -> list[tuple[str, NDArray[np.uint8], NDArray[np.uint8]]]:
-    """(name, low, reference): every picture with a seed of its own."""
+def kodak(folder: Path, preset: str) -> list[Pair]:
+    """Every picture with a seed of its own."""
     pairs = []
     for number, path in enumerate(sorted(folder.glob("*.png"))):
         reference = read(path)
@@ -49,7 +55,7 @@ def kodak(folder: Path, preset: str) -> list[tuple[str, NDArray[np.uint8], NDArr
     return pairs
 
 
-def realsr(folder: Path) -> list[tuple[str, NDArray[np.uint8], NDArray[np.uint8]]]:
+def realsr(folder: Path) -> list[Pair]:
     references = sorted((folder / "HR").iterdir())
     return [
         (high.stem, read(low), read(high))
@@ -57,43 +63,67 @@ def realsr(folder: Path) -> list[tuple[str, NDArray[np.uint8], NDArray[np.uint8]
     ]
 
 
+def read_sets(kodak_folder: Path | None, realsr_folder: Path | None) -> dict[str, list[Pair]]:
+    sets = {}
+    if kodak_folder:
+        sets |= {f"kodak-{preset}": kodak(kodak_folder, preset) for preset in ("light", "heavy")}
+    if realsr_folder:
+        sets["realsr20"] = realsr(realsr_folder)
+    return sets
+
+
+def table(methods: Mapping[str, Method], pairs: Sequence[Pair], out: Path | None = None) -> dict[str, dict[str, float]]:
+    """A row for each method and for the reference itself. out: write all of them side by side here."""
+    rows: dict[str, list[list[float]]] = {name: [] for name in (*methods, "reference")}
+    seconds = dict.fromkeys(methods, 0.0)
+    for stem, low, reference in pairs:
+        results = {}
+        for name, method in methods.items():
+            started = time.perf_counter()
+            results[name] = method(low)
+            seconds[name] += time.perf_counter() - started
+        for name, result in (results | {"reference": reference}).items():
+            rows[name].append(scores(result, reference))
+        if out:
+            out.mkdir(parents=True, exist_ok=True)
+            sheet = np.concatenate([*results.values(), reference], axis=1)
+            cv2.imwrite(str(out / f"{stem}.png"), sheet[..., ::-1])
+    megapixels = sum(reference.shape[0] * reference.shape[1] for _, _, reference in pairs) / 1e6
+    found = {}
+    for name, values in rows.items():
+        found[name] = dict(zip(COLUMNS, np.mean(values, axis=0).round(4).tolist(), strict=True))
+        if name in seconds:
+            found[name]["seconds"] = round(seconds[name] / megapixels, 3)
+    return found
+
+
+def flickers(methods: Mapping[str, Method], kodak_folder: Path) -> dict[str, dict[str, float]]:
+    stills = [read(path) for path in sorted(kodak_folder.glob("*.png"))[:: 24 // STILLS]]
+    found = {}
+    for name, method in methods.items():
+        plain, equal = flicker(method, stills)
+        found[name] = {"flicker": round(plain, 3), "flicker_at_bicubic_sharpness": round(equal, 3)}
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="lite")
+    parser.add_argument("--model", nargs="+", default=["lite"])
     parser.add_argument("--kodak", type=Path)
     parser.add_argument("--realsr", type=Path)
-    parser.add_argument("--out", type=Path, help="write bicubic | result | reference side by side here")
+    parser.add_argument("--peer", type=Path, help="folder with realesr-animevideov3-x4 for ncnn")
+    parser.add_argument("--out", type=Path, help="write all methods and the reference side by side here")
     arguments = parser.parse_args()
-    device = choose_device("auto")
-    bundle = find_model(arguments.model)
-    dtype = choose_dtype("auto", device, bundle.config.alpha_bar)
-    upscaler = load_upscaler(bundle, UpscaleOptions(), device=device, dtype=dtype)
-    sets = {}
+    methods: dict[str, Method] = {f"bicubic x{SCALE}": bicubic}
+    if arguments.peer:
+        methods["realesr-animevideov3"] = peer(arguments.peer)
+    methods |= {name: model(name) for name in arguments.model}
+    for kind, pairs in read_sets(arguments.kodak, arguments.realsr).items():
+        for name, row in table(methods, pairs, arguments.out / kind if arguments.out else None).items():
+            print(json.dumps({"set": kind, "pictures": len(pairs), "method": name, **row}), flush=True)
     if arguments.kodak:
-        sets |= {f"kodak-{preset}": kodak(arguments.kodak, preset) for preset in ("light", "heavy")}
-    if arguments.realsr:
-        sets["realsr20"] = realsr(arguments.realsr)
-    for name, pairs in sets.items():
-        rows, seconds = [], 0.0
-        for stem, low, reference in pairs:
-            upscaler.load = None  # sizes differ from picture to picture
-            started = time.perf_counter()
-            result = upscaler([low])[0]
-            seconds += time.perf_counter() - started
-            bicubic = enlarge(low, *reference.shape[:2])
-            rows.append((scores(bicubic, reference), scores(result, reference), scores(reference, reference)))
-            if arguments.out:
-                arguments.out.mkdir(parents=True, exist_ok=True)
-                sheet = np.concatenate([bicubic, result, reference], axis=1)
-                cv2.imwrite(str(arguments.out / f"{name}-{stem}.png"), sheet[..., ::-1])
-        means = np.mean(rows, axis=0)
-        megapixels = sum(reference.shape[0] * reference.shape[1] for _, _, reference in pairs) / 1e6
-        line = {"set": name, "pictures": len(pairs), "model": arguments.model, "device": str(device)}
-        for who, row in zip(("bicubic", "result", "reference"), means, strict=True):
-            line[who] = dict(zip(("psnr_y", "ssim_y", "gradient", "grid"), np.round(row, 4).tolist(), strict=True))
-        line["gain"] = {"psnr_y": round(means[1][0] - means[0][0], 4), "ssim_y": round(means[1][1] - means[0][1], 4)}
-        line["seconds_per_megapixel"] = round(seconds / megapixels, 3)
-        print(json.dumps(line), flush=True)
+        for name, row in flickers(methods, arguments.kodak).items():
+            print(json.dumps({"set": "panned stills", "pictures": STILLS, "method": name, **row}), flush=True)
 
 
 if __name__ == "__main__":

@@ -175,5 +175,5 @@ def test_short_small_and_broken_films_are_named_and_passed_over(tmp_path, caplog
 def test_pictures_and_films_are_mixed_by_their_share(folder, films):
     config = DataConfig(folder=str(folder), clips=str(films), clip_share=0.3, holdout=0, crop_px=32)
     samples = open_samples(config, 0, 400)
-    drawn = [samples.draw(np.random.default_rng((0, n)))[0].suffix for n in range(300)]
+    drawn = [samples.draw(1, np.random.default_rng((0, n)))[0].suffix for n in range(300)]
     assert sum(suffix != ".png" for suffix in drawn) / 300 == pytest.approx(0.3, abs=0.09)

@@ -12,10 +12,12 @@ import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image
 
+import train.film
 from image_core.images import to_pictures
 from tests.training_files import save_picture, write_pictures
 from train.config import DataConfig, RecipeError
 from train.data import PictureCache, batches, held_out, open_samples, training_pictures
+from train.film import transcode
 from train.sources import find_sources, list_pictures, read_list
 
 LIGHT = {"light": 1.0}
@@ -231,6 +233,39 @@ def test_samples_of_several_frames_come_from_stills_too(folder):
     assert sample.low.shape == sample.high.shape == (3, 3, 32, 32)
     coded = open_samples(DataConfig(folder=str(folder), frames=3, holdout=0, crop_px=32, mixture=LIGHT), 0, 1)[0]
     assert torch.equal(sample.high, coded.high) and not torch.equal(sample.low, coded.low)
+
+
+def test_tones_are_varied_in_the_good_picture_before_it_is_made_bad(folder):
+    plain, varied = (
+        DataConfig(str(folder), holdout=0, crop_px=32, mixture=LIGHT, tones=tones) for tones in (False, True)
+    )
+    before, after = (open_samples(config, seed=0, length=80) for config in (plain, varied))
+    ranges, errors, permuted = [], [], 0
+    for n in range(80):
+        a, b = (np.stack(to_pictures(samples[n].high, np.uint8)).astype(int) for samples in (before, after))
+        permuted += not np.array_equal(a, b) and np.array_equal(np.sort(a, -1), np.sort(b, -1))
+        ranges.append(np.ptp(b, axis=(0, 1, 2)).min())
+        errors.append(np.abs(np.stack(to_pictures(after[n].low, np.uint8)).mean((0, 1, 2)) - b.mean((0, 1, 2))).max())
+    assert np.median(errors) < 2  # low and high have the same tones
+    # five of six permutations move something, in half of three quarters of the items
+    assert 15 <= permuted <= 45
+    assert min(ranges) < 60 and max(ranges) > 240
+
+
+def test_film_is_one_frame_of_a_clip_that_went_through_a_video_encoder(folder, monkeypatch):
+    coded = []
+    monkeypatch.setattr(train.film, "transcode", lambda clip, *how: coded.append(how) or transcode(clip, *how))
+    config = DataConfig(folder=str(folder), holdout=1, crop_px=32, codec=0, mixture={"film": 1.0})
+    samples = open_samples(config, seed=0, length=12)
+    shown = [samples[n] for n in range(12)]
+    assert all(s.low.shape == s.high.shape == (1, 3, 32, 32) for s in shown)
+    assert len(coded) == 12 and {codec for codec, _ in coded} == {"libx264", "libx265", "mpeg4"}
+    assert all(same(samples[n], shown[n]) for n in (0, 7))
+    # what is learnt from is the frame that belongs to the target, not a neighbour of it
+    errors = [float((s.low - s.high).abs().mean()) for s in shown]
+    assert np.median(errors) < 0.7 * np.median([float((s.high.flip(-1) - s.high).abs().mean()) for s in shown])
+    (low, high), *_ = held_out(config)
+    assert low.shape == high.shape and not torch.equal(low, high)
 
 
 def test_pairs_come_fast_enough_for_a_gpu(tmp_path):

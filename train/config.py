@@ -59,8 +59,10 @@ class DataConfig:
     all below it. clip_share: chance that a sample comes from a film, where pictures are given too.
     frames: of a sample; 1 for pictures. More come from films, and from pictures by a moving camera.
     holdout: the last so many pictures by name (films, where there are no pictures) are kept out of training.
-    crop_px: edge of a sample. turns: quarter turns beside the mirror. mixture: chance of each degradation ("light",
-    "medium", "heavy", "clean" for none); they sum to one. codec: chance that a clip goes through a real video encoder.
+    crop_px: edge of a sample. turns: quarter turns beside the mirror. tones: vary them too, by `vary_tones`.
+    mixture: chance of each degradation ("light", "medium", "heavy", "film" for a medium one through a video encoder,
+    "clean" for none); they sum to one.
+    codec: chance that a clip of the others goes through a real video encoder.
     most_bad: so many unreadable or too small files are named and passed over, one more ends the run.
     workers: loader processes; each keeps cache_mb of decoded pictures.
     """
@@ -73,6 +75,7 @@ class DataConfig:
     holdout: int = 20
     crop_px: int = 128
     turns: bool = False
+    tones: bool = False
     mixture: dict[str, float] = field(default_factory=lambda: {"heavy": 1.0})
     codec: float = 1.0
     licence: str = ""

@@ -27,6 +27,10 @@ from train.stills import still_clip
 CLEAN = "clean"
 """The degradation that leaves a picture as it is, for a base model that never sees a bad one."""
 
+FILM = "film"
+"""A medium degradation whose constants hold for a clip, with fresh noise in every frame, through a video encoder."""
+
+FILM_FRAMES = 3
 HOLDOUT_SEED = 2026
 HELD_OUT_PX = 512
 MOST_DRAWS = 100  # for one item: when fewer files exist than may be bad, and all of them are
@@ -83,17 +87,21 @@ class Samples(Dataset[Sample[str]]):
         if not 0 <= index < self.length:
             raise IndexError(f"item {index} of {self.length}")
         rng = np.random.default_rng((self.seed, index))
-        path, clip = self.draw(rng)
+        kind = draw_kind(self.config, rng)
+        path, clip = self.draw(frames_to_take(kind, self.config), rng)
         clip = np.rot90(clip, int(rng.integers(4)), (1, 2)) if self.config.turns else clip
         clip = clip[:, :, ::-1] if rng.random() < 0.5 else clip
-        low, high = make_pair(np.ascontiguousarray(clip), self.config, rng)
-        return Sample(low, high, caption(path))
+        clip = vary_tones(clip, rng) if self.config.tones else clip
+        low, high = make_pair(np.ascontiguousarray(clip), kind, self.config.codec, rng)
+        # of the neighbours that a film needs, the last: it is what the encoder predicted from the others
+        return Sample(low[-self.config.frames :], high[-self.config.frames :], caption(path))
 
-    def draw(self, rng: Generator) -> tuple[Path, Clip]:
-        """A good clip. In place of one that cannot be used, the next of the same `rng`: the same on every machine.
+    def draw(self, frames: int, rng: Generator) -> tuple[Path, Clip]:
+        """A good clip of so many frames.
 
-        Which files were bad is never remembered for that: a film may be damaged in one place only, and what an item
-        holds must not depend on the items before.
+        In place of one that cannot be used, the next of the same `rng`: the same on every machine. Which files were
+        bad is never remembered for that: a film may be damaged in one place only, and what an item holds must not
+        depend on the items before.
         """
         pictures, films = self.sources
         for _ in range(MOST_DRAWS):
@@ -102,8 +110,8 @@ class Samples(Dataset[Sample[str]]):
             path = files[rng.integers(len(files))]
             try:
                 if from_film:
-                    return path, film_clip(path, self.config, rng)
-                return path, picture_clip(self.cache.read(path), path, self.config, rng)
+                    return path, film_clip(path, frames, self.config.crop_px, rng)
+                return path, picture_clip(self.cache.read(path), path, frames, self.config.crop_px, rng)
             except (RecipeError, MediaError) as error:
                 if path not in self.bad:
                     log.error("passed over: %s", error)
@@ -115,22 +123,22 @@ class Samples(Dataset[Sample[str]]):
         raise RecipeError(f"too many unusable files ({count}); the last: {last}") from last
 
 
-def picture_clip(picture: NDArray[np.uint8], path: Path, config: DataConfig, rng: Generator) -> Clip:
+def picture_clip(picture: NDArray[np.uint8], path: Path, frames: int, crop_px: int, rng: Generator) -> Clip:
     """A random crop, or more frames of it by a moving camera. Raises RecipeError for a picture that is too small."""
-    check_size(path, picture.shape[0], picture.shape[1], config.crop_px)
-    if config.frames > 1:
-        return still_clip(picture, config.frames, config.crop_px, rng)
-    return random_crop(picture[None], config.crop_px, rng)
+    check_size(path, picture.shape[0], picture.shape[1], crop_px)
+    if frames > 1:
+        return still_clip(picture, frames, crop_px, rng)
+    return random_crop(picture[None], crop_px, rng)
 
 
-def film_clip(path: Path, config: DataConfig, rng: Generator) -> Clip:
+def film_clip(path: Path, frames: int, crop_px: int, rng: Generator) -> Clip:
     """Neighbouring frames from anywhere in a film, and a crop. Raises MediaError, RecipeError if too short or small."""
     index = index_film(path)
-    check_size(path, index.info.height, index.info.width, config.crop_px)
-    if len(index.times) < config.frames:
-        raise RecipeError(f"{path}: has {len(index.times)} frames, data.frames is {config.frames}")
-    first = int(rng.integers(len(index.times) - config.frames + 1))
-    return random_crop(read_frames(path, first, config.frames), config.crop_px, rng)
+    check_size(path, index.info.height, index.info.width, crop_px)
+    if len(index.times) < frames:
+        raise RecipeError(f"{path}: has {len(index.times)} frames, {frames} neighbours are wanted")
+    first = int(rng.integers(len(index.times) - frames + 1))
+    return random_crop(read_frames(path, first, frames), crop_px, rng)
 
 
 def check_size(path: Path, height: int, width: int, crop_px: int) -> None:
@@ -143,19 +151,45 @@ def random_crop(clip: Clip, size: int, rng: Generator) -> Clip:
     return clip[:, top : top + size, left : left + size]
 
 
-def make_pair(clip: Clip, config: DataConfig, rng: Generator) -> tuple[Tensor, Tensor]:
-    """Low and high as a Sample holds them, of the sides of `clip`. A single frame meets no video encoder."""
+def vary_tones(clip: Clip, rng: Generator) -> Clip:
+    """Half of the clips get their channels in another order, a quarter each channel squeezed into a part of its range.
+
+    What few photographs show, and films do: the very dark and the very bright, the all but flat, strong colours.
+    """
+    if rng.random() < 0.5:
+        clip = clip[..., rng.permutation(3)]
+    if rng.random() < 0.25:
+        low, high = np.sort(rng.uniform(0, 255, (2, 3)).astype(np.float32), axis=0)
+        clip = np.rint(low + clip * ((high - low) / 255)).astype(np.uint8)
+    return clip
+
+
+def draw_kind(config: DataConfig, rng: Generator) -> str:
+    """One of the degradations of the mixture."""
+    return list(config.mixture)[rng.choice(len(config.mixture), p=list(config.mixture.values()))]
+
+
+def frames_to_take(kind: str, config: DataConfig) -> int:
+    """How many neighbours a sample is made from: an encoder of films needs some, whatever is learnt from."""
+    return max(config.frames, FILM_FRAMES) if kind == FILM else config.frames
+
+
+def make_pair(clip: Clip, kind: str, codec: float, rng: Generator) -> tuple[Tensor, Tensor]:
+    """Low and high as a Sample holds them, of the sides of `clip`.
+
+    kind: a degradation. codec: chance of a clip to go through a video encoder; "film" always does, no single frame.
+    """
     high = to_tensor(list(clip))
-    name = list(config.mixture)[rng.choice(len(config.mixture), p=list(config.mixture.values()))]
-    if name == CLEAN:
+    if kind == CLEAN:
         return high, high
-    low = degrade_clip(clip, PRESETS[name], Coding(config.codec if len(clip) > 1 else 0), rng)
+    settings, chance = (PRESETS["medium"], 1.0) if kind == FILM else (PRESETS[kind], codec)
+    low = degrade_clip(clip, settings, Coding(chance if len(clip) > 1 else 0), rng)
     return to_tensor([enlarge(frame, *clip.shape[1:3]) for frame in low]), high
 
 
 def open_samples(config: DataConfig, seed: int, length: int) -> Samples:
     """Samples of everything but what is held out. Raises RecipeError for folders and lists that hold nothing."""
-    known = (*PRESETS, CLEAN)
+    known = (*PRESETS, FILM, CLEAN)
     for name in config.mixture:
         if name not in known:
             near = difflib.get_close_matches(name, known, 1, 0)
@@ -172,8 +206,11 @@ def held_out(config: DataConfig) -> list[tuple[Tensor, Tensor]]:
     pairs = []
     held = find_sources(config)[1]
     for number, picture in enumerate(middles(held, config) if config.holdout else []):
-        low, high = make_pair(picture[None], config, np.random.default_rng((HOLDOUT_SEED, number)))
-        pairs.append((low[0], high[0]))
+        rng = np.random.default_rng((HOLDOUT_SEED, number))
+        kind = draw_kind(config, rng)
+        still = np.repeat(picture[None], FILM_FRAMES if kind == FILM else 1, axis=0)
+        low, high = make_pair(still, kind, config.codec, rng)
+        pairs.append((low[-1], high[-1]))
     return pairs
 
 

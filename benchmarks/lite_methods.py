@@ -1,0 +1,68 @@
+"""What enlarges a picture four times and is compared with the embedded model: bicubic, another model, the peer."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from image_core.catalogue import choose_device, choose_dtype, find_model, load_upscaler
+from image_core.generator import Generator
+from image_core.images import Picture, enlarge
+from image_core.options import UpscaleOptions
+from image_core.upscale import Upscaler
+
+SCALE = 4
+Method = Callable[[Picture], Picture]
+"""From (H, W, 3) uint8 RGB to (4H, 4W, 3)."""
+
+
+def bicubic(low: Picture) -> Picture:
+    return enlarge(low, low.shape[0] * SCALE, low.shape[1] * SCALE)
+
+
+def model(name: str) -> Method:
+    """A bundle by name or folder, in the precision it runs in here."""
+    bundle, device = find_model(name), choose_device("auto")
+    dtype = choose_dtype("auto", device, bundle.config.alpha_bar)
+    return with_upscaler(load_upscaler(bundle, UpscaleOptions(), device=device, dtype=dtype))
+
+
+def with_upscaler(upscaler: Upscaler) -> Method:
+    def enlarged(low: Picture) -> Picture:
+        upscaler.load = None  # sizes differ from picture to picture
+        return upscaler([low])[0]
+
+    return enlarged
+
+
+def peer(folder: Path) -> Method:
+    """realesr-animevideov3 x4 as its authors distribute it, on the CPU through ncnn, on as many threads as torch."""
+    import ncnn  # not among our dependencies: pip install ncnn
+
+    network = ncnn.Net()
+    network.opt.num_threads = torch.get_num_threads()
+    network.load_param(str(folder / "realesr-animevideov3-x4.param"))
+    network.load_model(str(folder / "realesr-animevideov3-x4.bin"))
+
+    def enlarged(low: Picture) -> Picture:
+        height, width = low.shape[:2]
+        extractor = network.create_extractor()
+        image = ncnn.Mat.from_pixels(np.ascontiguousarray(low), ncnn.Mat.PixelType.PIXEL_RGB, width, height)
+        image.substract_mean_normalize([], [1 / 255] * 3)
+        extractor.input("data", image)
+        values = np.array(extractor.extract("output")[1]).transpose(1, 2, 0)
+        return np.clip(np.rint(values * 255), 0, 255).astype(np.uint8)
+
+    return enlarged
+
+
+def gmac_per_megapixel(generator: Generator, prompt_width: int) -> float:
+    """Multiplications of the generator for 1e6 output pixels, in 1e9, as torch counts them on 512 x 512."""
+    kind = next(generator.parameters())
+    image = torch.zeros(1, 3, 512, 512, dtype=kind.dtype, device=kind.device)
+    text = torch.zeros(1, 1, prompt_width, dtype=kind.dtype, device=kind.device)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        generator(image, text)
+    return counter.get_total_flops() / 2 / (512 * 512) * 1e6 / 1e9
