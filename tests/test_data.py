@@ -17,6 +17,7 @@ from image_core.images import to_pictures
 from tests.training_files import save_picture, write_pictures
 from train.config import DataConfig, RecipeError
 from train.data import PictureCache, batches, held_out, open_samples, training_pictures
+from train.drawings import drawing
 from train.film import transcode
 from train.sources import find_sources, list_pictures, read_list
 
@@ -250,6 +251,21 @@ def test_tones_are_varied_in_the_good_picture_before_it_is_made_bad(folder):
     # five of six permutations move something, in half of three quarters of the items
     assert 15 <= permuted <= 45
     assert min(ranges) < 60 and max(ranges) > 240
+
+
+def test_drawings_are_of_the_dice_alone_and_as_frequent_as_asked(folder):
+    config = DataConfig(str(folder), holdout=0, crop_px=32, drawn=0.5, mixture=LIGHT)
+    samples = open_samples(config, seed=0, length=60)
+    # drawings have few colours, the pictures here are of noise
+    colours = [len(np.unique(to_pictures(samples[n].high, np.uint8)[0].reshape(-1, 3), axis=0)) for n in range(60)]
+    assert 18 <= sum(count < 700 for count in colours) <= 42
+    assert np.array_equal(drawing(64, np.random.default_rng(1)), drawing(64, np.random.default_rng(1)))
+    seen = np.stack([drawing(64, np.random.default_rng(n)) for n in range(40)])
+    assert seen.shape == (40, 64, 64, 3) and seen.dtype == np.uint8
+    assert seen.min() < 10 and seen.max() > 245
+    steps = np.abs(np.diff(seen.astype(int), axis=2))
+    assert (steps.max((1, 2, 3)) > 40).mean() > 0.8  # nearly all have edges,
+    assert np.median((steps == 0).mean((1, 2, 3))) > 0.5  # and areas between them
 
 
 def test_film_is_one_frame_of_a_clip_that_went_through_a_video_encoder(folder, monkeypatch):

@@ -57,6 +57,7 @@ class DataConfig:
 
     folder: of pictures, with all below it. lists: text files with one picture path a line. clips: folder of films, with
     all below it. clip_share: chance that a sample comes from a film, where pictures are given too.
+    drawn: chance that it is a drawing by dice instead (train/drawings.py).
     frames: of a sample; 1 for pictures. More come from films, and from pictures by a moving camera.
     holdout: the last so many pictures by name (films, where there are no pictures) are kept out of training.
     crop_px: edge of a sample. turns: quarter turns beside the mirror. tones: vary them too, by `vary_tones`.
@@ -71,6 +72,7 @@ class DataConfig:
     lists: tuple[str, ...] = ()
     clips: str = ""
     clip_share: float = 0.5
+    drawn: float = 0.0
     frames: int = 1
     holdout: int = 20
     crop_px: int = 128
@@ -84,7 +86,7 @@ class DataConfig:
     cache_mb: int = 512
 
     def __post_init__(self) -> None:
-        chances = {"clip_share": self.clip_share, "codec": self.codec} | {
+        chances = {"clip_share": self.clip_share, "drawn": self.drawn, "codec": self.codec} | {
             f"mixture.{preset}": chance for preset, chance in self.mixture.items()
         }
         for name, chance in chances.items():

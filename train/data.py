@@ -20,6 +20,7 @@ from image_core.images import enlarge, to_tensor
 from train.clips import index_film, read_frames
 from train.config import DataConfig, RecipeError
 from train.degrade import PRESETS
+from train.drawings import drawing
 from train.film import Clip, Coding, degrade_clip
 from train.sources import Sources, caption, find_sources, read_picture
 from train.stills import still_clip
@@ -88,13 +89,18 @@ class Samples(Dataset[Sample[str]]):
             raise IndexError(f"item {index} of {self.length}")
         rng = np.random.default_rng((self.seed, index))
         kind = draw_kind(self.config, rng)
-        path, clip = self.draw(frames_to_take(kind, self.config), rng)
+        frames, crop_px = frames_to_take(kind, self.config), self.config.crop_px
+        if rng.random() < self.config.drawn:
+            words, clip = "", picture_clip(drawing(2 * crop_px, rng), Path("a drawing"), frames, crop_px, rng)
+        else:
+            path, clip = self.draw(frames, rng)
+            words = caption(path)
         clip = np.rot90(clip, int(rng.integers(4)), (1, 2)) if self.config.turns else clip
         clip = clip[:, :, ::-1] if rng.random() < 0.5 else clip
         clip = vary_tones(clip, rng) if self.config.tones else clip
         low, high = make_pair(np.ascontiguousarray(clip), kind, self.config.codec, rng)
         # of the neighbours that a film needs, the last: it is what the encoder predicted from the others
-        return Sample(low[-self.config.frames :], high[-self.config.frames :], caption(path))
+        return Sample(low[-self.config.frames :], high[-self.config.frames :], words)
 
     def draw(self, frames: int, rng: Generator) -> tuple[Path, Clip]:
         """A good clip of so many frames.
