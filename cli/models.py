@@ -1,5 +1,6 @@
 """`osediff models`"""
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import click
@@ -17,7 +18,7 @@ WRITING = (
 
 @click.group()
 def models() -> None:
-    """List, pull, import and verify models."""
+    """List, show, pull, import and verify models."""
 
 
 @models.command(name="list")
@@ -41,6 +42,29 @@ def list_models() -> None:
                 f"{known.licence}. {known.summary}"
             )
     say(f"models are kept in {models_folder()}")
+
+
+@models.command()
+@click.argument("name")
+def show(name: str) -> None:
+    """Tell all that the model NAME says of itself: data, recipe, measurements, limits."""
+    from image_core.catalogue import find_model
+
+    config = find_model(name).config
+    facts = {"name": config.name, "licence": config.licence, "timestep": config.timestep}
+    for line in _lines(facts | config.card, ""):
+        click.echo(line)
+
+
+def _lines(facts: Mapping[str, object], indent: str) -> Iterator[str]:
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            yield f"{indent}{name}:"
+            yield from _lines(value, indent + "  ")
+        elif isinstance(value, list | tuple):
+            yield f"{indent}{name}: {', '.join(map(str, value))}"
+        else:
+            yield f"{indent}{name}: {value}"
 
 
 @models.command()

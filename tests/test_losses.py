@@ -126,7 +126,7 @@ def test_the_discriminator_is_small_bounded_and_judges_patches():
     adversary = PatchDiscriminator()
     assert sum(p.numel() for p in adversary.parameters()) < 1e6
     verdict, features = adversary(noise(0, 2, 3, 64, 48))
-    assert verdict.shape == (2, 1, 8, 6) and [f.shape[1] for f in features] == [32, 64, 128, 256]
+    assert verdict.shape == (2, 1, 8, 6) and [f.shape[1] for f in features] == [48, 96, 192]
     for _ in range(30):  # power iteration runs in training mode
         adversary(noise(0, 1, 3, 32, 32))
     for layer in [*adversary.layers, adversary.verdict]:

@@ -11,7 +11,7 @@ from image_core.bundle import load_generator, load_prompt, read_bundle, verify_b
 from image_core.errors import CheckpointError, OutputError
 from image_core.official import import_official
 from tests.train_recipes import tiny, tiny_sd21, write_pictures
-from train.balance import share_of_gradient
+from train.balance import balanced
 from train.batch import Batch
 from train.check import check
 from train.config import RecipeError, VsdConfig
@@ -265,9 +265,12 @@ def test_draws_go_by_item_not_by_batch():
 def test_a_share_of_the_gradient_is_that_share():
     at = torch.randn(5, generator=torch.Generator().manual_seed(0)).requires_grad_()
     reference, loss = (at**2).sum(), 3 * at.sum()
-    (scaled,) = torch.autograd.grad(0.25 * share_of_gradient(loss, reference, at) * loss, at, retain_graph=True)
-    assert torch.allclose(scaled.norm(), 0.25 * (2 * at).norm())
-    assert share_of_gradient(1e-9 * loss, reference, at) == 100  # noise is not blown up
+    scaled = balanced(loss, reference, at, 0.25)
+    (gradient,) = torch.autograd.grad(scaled, at)
+    assert torch.allclose(gradient.norm(), 0.25 * (2 * at).norm()) and gradient.std() == 0  # all in one direction
+    assert torch.allclose(scaled, 0.25 * (2 * at).norm() / (3 * 5**0.5) * loss)
+    weak = balanced(1e-9 * loss, reference, at, 1.0)
+    assert torch.allclose(weak, 100 * 1e-9 * loss)  # noise is not blown up
 
 
 def test_check_tells_data_weights_memory_disk_and_pace(sd21_run, tmp_path):

@@ -12,14 +12,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
+BLOCK_PX = 2
+
 
 class PatchDiscriminator(nn.Module):
-    """Tells real patches from made ones: one verdict per 8 x 8 pixels. 0.7 M parameters at the default widths."""
+    """Tells real patches from made ones: one verdict per 8 x 8 pixels. 0.4 M parameters at the default widths.
 
-    def __init__(self, widths: Sequence[int] = (32, 64, 128, 256)) -> None:
+    It looks at blocks of 2 x 2 pixels: nothing is lost, and the layers at full size, which on a CPU cost more than the
+    embedded model itself, are saved.
+    """
+
+    def __init__(self, widths: Sequence[int] = (48, 96, 192)) -> None:
         """widths: channels by depth; every layer but the first halves the size."""
         super().__init__()
-        sizes = (3, *widths)
+        sizes = (3 * BLOCK_PX**2, *widths)
         self.layers = nn.ModuleList(
             spectral_norm(nn.Conv2d(before, after, 4 if depth else 3, 2 if depth else 1, 1))
             for depth, (before, after) in enumerate(zip(sizes, widths, strict=False))
@@ -31,6 +37,7 @@ class PatchDiscriminator(nn.Module):
 
         Returns the verdicts (B, 1, h, w), above 0 for real, and the features of every layer.
         """
+        picture = F.pixel_unshuffle(picture, BLOCK_PX)
         features = []
         for layer in self.layers:
             picture = F.leaky_relu(layer(picture), 0.2)

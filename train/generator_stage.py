@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from train import vsd
-from train.balance import share_of_gradient
+from train.balance import balanced
 from train.batch import Batch
 from train.config import LossConfig, Recipe
 from train.discriminator import PatchDiscriminator, feature_matching, hinge_discriminator, hinge_generator
@@ -129,8 +129,7 @@ class GeneratorStage:
 
     def _weighted(self, loss: Tensor, pixel: Tensor, at: Tensor, weight: float) -> Tensor:
         """The loss times its weight, or so that its gradient at `at` is that share of the pixel loss's."""
-        share = share_of_gradient(loss, pixel, at) if self.recipe.loss.balance else 1
-        return weight * share * loss
+        return balanced(loss, pixel, at, weight) if self.recipe.loss.balance else weight * loss
 
     def picture(self, low: Tensor) -> Tensor:
         """low: (B, 3, H, W) in [-1, 1]. Returns the like, clamped; from the bare generator, without captions."""

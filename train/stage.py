@@ -93,7 +93,7 @@ def _with_judges(parts: Parts, recipe: Recipe, device: torch.device) -> Parts:
         backbone = Path(loss.lpips_backbone) if loss.lpips_backbone else None
         parts.lpips = load_lpips(loss.lpips_network, backbone).to(device)
     if loss.adversarial or loss.feature_matching:
-        parts.discriminator = PatchDiscriminator().to(device)
+        parts.discriminator = PatchDiscriminator().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return parts
 
 
