@@ -19,6 +19,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from train.check import check, peak_memory
 from train.recipe import load_recipe
+from train.runs import Run
 
 RECIPE = Path(__file__).parent.parent / "train/recipes/sd21-one-gpu.toml"
 SCHEDULER = {
@@ -70,7 +71,7 @@ def main() -> None:
     recipe = load_recipe(RECIPE, tuple(f"{key}={value}" for key, value in overrides.items()))
     began = time.monotonic()
     told = []
-    for line in check(recipe, arguments.work):
+    for line in check([Run(recipe, arguments.work)]):
         print("#", line, flush=True)
         told.append(line)
     seconds = next(line.split()[2] for line in told if line.startswith("a step"))

@@ -6,37 +6,61 @@ import click
 
 
 @click.command()
-@click.argument("recipe", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Run folder.  [default: runs/RECIPE]")
-@click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Change one setting.")
+@click.argument("recipes", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Run folder; of several recipes, the folder of their run folders.  [default: runs/RECIPE]",
+)
+@click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Change one setting of them all.")
+@click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Then stop; run it again and it goes on.")
 @click.option("--check", is_flag=True, help="Try data, weights, memory, disk and a step, in seconds; train nothing.")
 @click.option(
-    "--export", type=click.Path(path_type=Path), help="Then write a bundle; or, ending in .pkl, the official layout."
+    "--export",
+    type=click.Path(path_type=Path),
+    help="Of the last recipe, write a bundle; or, ending in .pkl, the official layout.",
 )
 @click.option("--commit", default="", help="Commit of the training code, kept in what is exported.")
 def train(
-    recipe: Path, out: Path | None, overrides: tuple[str, ...], check: bool, export: Path | None, commit: str
+    recipes: tuple[Path, ...],
+    out: Path | None,
+    overrides: tuple[str, ...],
+    minutes: float | None,
+    check: bool,
+    export: Path | None,
+    commit: str,
 ) -> None:
-    """Train a model as the TOML file RECIPE says. Run it again and it goes on where it was.
+    """Train a model as the TOML files RECIPES say, one after the other. Run it again and it goes on where it was.
 
-    On several GPUs or machines: accelerate launch -m cli train RECIPE.
+    What a recipe starts from, `runs/NAME`, is looked for beside its own run folder first: recipes of one command find
+    each other under any --out. On several GPUs or machines: accelerate launch -m cli train RECIPES.
     """
+    import math
+
     from accelerate import PartialState
 
-    from train.check import check as try_recipe
+    from train.check import check as try_runs
     from train.export import export_run
-    from train.loop import run
-    from train.recipe import load_recipe
+    from train.runs import plan_runs, train_runs
 
-    settings = load_recipe(recipe, overrides)
-    folder = out or Path("runs") / recipe.stem
+    runs = plan_runs(recipes, overrides, out)
     if check:
-        for line in try_recipe(settings, folder):
+        for line in try_runs(runs):
             click.echo(line)
         return
-    run(settings, folder, lambda told: click.echo(_line(told)))
-    if export and PartialState().is_main_process:
-        click.echo(f"{export_run(folder, settings, export, commit)}: written")
+    finished = 0
+    for run, step in train_runs(runs, lambda told: click.echo(_line(told)), minutes or math.inf):
+        finished += step >= run.recipe.loop.steps
+        if PartialState().is_main_process:
+            click.echo(_reached(run.folder, step, run.recipe.loop.steps))
+    if export and finished == len(runs) and PartialState().is_main_process:
+        click.echo(f"{export_run(runs[-1].folder, runs[-1].recipe, export, commit)}: written")
+
+
+def _reached(folder: Path, step: int, steps: int) -> str:
+    if step >= steps:
+        return f"{folder}: finished at step {step}"
+    return f"{folder}: stopped at step {step} of {steps}; run the same command again and it goes on"
 
 
 def _line(told: dict[str, float]) -> str:

@@ -11,6 +11,7 @@ import torch
 
 from image_core.errors import OutputError
 from tests.train_recipes import ENVIRONMENT, ROOT, in_two_processes, tiny, write_pictures
+from tests.training_runs import largest_difference, learnt, quiet, same
 from train.config import LoopConfig, RecipeError
 from train.loop import DivergedError, run
 from train.state import TrainState, find_checkpoint, read_checkpoint, save_checkpoint
@@ -41,30 +42,6 @@ def prior(pictures, tmp_path_factory):
 def full(tmp_path, pictures, prior):
     """A recipe with every turn: generator, critic, discriminator."""
     return lambda *more: tiny(tmp_path, pictures, f"start.prior={prior.as_posix()!r}", *ALL_TURNS, *more)
-
-
-def quiet(told):
-    pass
-
-
-def same(a, b):
-    """Equal to the bit, whatever is nested in what."""
-    if isinstance(a, torch.Tensor):
-        return torch.equal(a, b)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
-    return len(a) == len(b) and all(map(same, a, b)) if isinstance(a, list | tuple) else a == b
-
-
-def largest_difference(a, b):
-    if isinstance(a, torch.Tensor):
-        return float((a.double() - b.double()).abs().max())
-    return max((largest_difference(a[key], b[key]) for key in a), default=0.0)
-
-
-def learnt(folder):
-    content = read_checkpoint(folder)
-    return {key: content[key] for key in ("modules", "optimizers", "average", "step")}
 
 
 def test_a_killed_run_ends_in_the_same_bits(full, tmp_path):
@@ -120,7 +97,7 @@ def test_a_run_may_go_on_with_other_passes_but_not_with_another_recipe(tmp_path,
         run(tiny(tmp_path, pictures, "loss.latent=0.5", "loop.batch=4"), out, quiet)
     with pytest.raises(RecipeError, match="batch x accumulate x processes was 4, is 2"):
         run(tiny(tmp_path, pictures), out, quiet)
-    assert run(tiny(tmp_path, pictures, "loop.accumulate=2", "loop.steps=3"), out, quiet).step == 3
+    assert run(tiny(tmp_path, pictures, "loop.accumulate=2", "loop.steps=3"), out, quiet) == 3
 
 
 def test_the_last_checkpoints_are_kept_and_a_foreign_file_is_refused(tmp_path, pictures):

@@ -20,6 +20,7 @@ from train.export import export_run
 from train.lite import BlockLatent, block_basis, build_generator, start_from_blocks
 from train.loop import run
 from train.restorer import Restorer, build_lite, build_sd21, load_prior
+from train.runs import Run
 from train.stage import build_stage
 from train.state import read_checkpoint, trainable
 
@@ -274,14 +275,14 @@ def test_a_share_of_the_gradient_is_that_share():
 
 
 def test_check_tells_data_weights_memory_disk_and_pace(sd21_run, tmp_path):
-    lines = list(check(sd21_run[1], tmp_path / "not" / "yet"))
+    lines = list(check([Run(sd21_run[1], tmp_path / "not" / "yet")]))
     told = "\n".join(lines)
     for part in ("data: items of 1 x 64 x 64 px", "million parameters learn", "GB of weights", "a step: ", "GB free"):
         assert part in told
     assert not (tmp_path / "not").exists()
     recipe = dataclasses.replace(sd21_run[1], sd21=dataclasses.replace(sd21_run[1].sd21, base="nowhere"))
     with pytest.raises(CheckpointError, match="nowhere"):
-        list(check(recipe, tmp_path))
+        list(check([Run(recipe, tmp_path)]))
 
 
 def test_random_weights_overfit_eight_crops(tmp_path):

@@ -58,6 +58,25 @@ def tiny(folder: Path, pictures: Path, *overrides: str) -> Recipe:
     return load_recipe(path, (f"data.folder={pictures.as_posix()!r}", *overrides))
 
 
+def write_chain(folder: Path, pictures: Path, *, steps: int = 2) -> list[Path]:
+    """The three recipes of the embedded model at its smallest: "first", "prior", and "last", which starts from both.
+
+    The prior trains in bfloat16 and the others in float32; a critic learns beside the last.
+    """
+    loss, rest = textwrap.dedent(TINY).split("[lite]")
+    rest = "[lite]" + rest.replace("[data]", f"[data]\nfolder = {pictures.as_posix()!r}\nturns = true")
+    rest = rest.replace("steps = 4", f"steps = {steps}") + "ema = 0.9\n"
+    start = '[start]\ngenerator = "runs/first"\nprior = "runs/prior"\n[vsd]\nweight = 0.2\nguidance = 1.0\n'
+    texts = {
+        "first": f'stage = "autoencoder"\n{loss}latent = 0.02\n{rest}',
+        "prior": f'stage = "prior"\n{rest}precision = "bf16"\n',
+        "last": f"{start}{loss}balance = true\n{rest}",
+    }
+    for name, text in texts.items():
+        (folder / f"{name}.toml").write_text(text)
+    return [folder / f"{name}.toml" for name in texts]
+
+
 def tiny_sd21(base: Path, pictures: Path, folder: Path, *overrides: str) -> Recipe:
     """The full model's recipe on a tiny base."""
     path = folder / "sd21.toml"

@@ -1,10 +1,13 @@
 """Training, read top to bottom: from a recipe to checkpoints, for every model and stage, on one machine or many."""
 
+import math
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from torch import Tensor
 
 from image_core.errors import OseDiffError
@@ -15,7 +18,7 @@ from train.draws import Draws
 from train.progress import Journal, Progress, Report
 from train.schedule import learning_rate_share
 from train.stage import build_stage
-from train.state import TrainState, check_continues, find_checkpoint, read_checkpoint, save_checkpoint
+from train.state import TrainState, read_progress, save_checkpoint, with_starts
 from train.validation import Validation
 
 
@@ -23,14 +26,16 @@ class DivergedError(OseDiffError):
     pass
 
 
-def run(recipe: Recipe, out: Path, report: Report) -> TrainState:
+def run(recipe: Recipe, out: Path, report: Report, deadline: float = math.inf) -> int:
     """Train until `recipe.loop.steps`, going on from the newest checkpoint in `out` if there is one.
 
-    report: told the mean losses, images per second and seconds left. Returns the final state. Raises RecipeError for
-    unusable data or a foreign checkpoint, CheckpointError for unusable weights, DivergedError when a loss or gradient
-    is not finite, OutputError when a checkpoint cannot be written.
+    report: told the mean losses, images per second and seconds left. deadline: of time.monotonic(); the first step that
+    ends after it is the last, and leaves a checkpoint. Returns the step reached; a finished run takes no time. Raises
+    RecipeError for unusable data or a foreign checkpoint, CheckpointError for unusable weights, DivergedError when a
+    loss or gradient is not finite, OutputError when a checkpoint cannot be written.
     """
     config = recipe.loop
+    AcceleratorState._reset_state(reset_partial_state=True)  # of a run before this one, on another device or precision
     accelerator = Accelerator(
         mixed_precision="bf16" if config.precision == "bf16" else "no",
         gradient_accumulation_steps=config.accumulate,
@@ -39,17 +44,18 @@ def run(recipe: Recipe, out: Path, report: Report) -> TrainState:
     device, world, rank = accelerator.device, accelerator.num_processes, accelerator.process_index
     per_pass = config.batch * world
     per_step = per_pass * config.accumulate
+    saved = read_progress(out, recipe, per_step)
+    if saved and saved["step"] >= config.steps:
+        return saved["step"]
     samples = open_samples(recipe.data, config.seed, config.steps * per_step)
     torch.manual_seed(config.seed)  # new weights are the same in every process
-    stage = build_stage(recipe, device)
+    stage = build_stage(with_starts(recipe, out.parent), device)
     state = TrainState(stage.modules, stage.learning_rates, config, per_step)
     for turn in stage.modules:
         stage.modules[turn], state.optimizers[turn] = accelerator.prepare(stage.modules[turn], state.optimizers[turn])
     state.begin_average()
-    if found := find_checkpoint(out):
-        content = read_checkpoint(found)
-        check_continues(content, recipe, per_step, found)
-        state.restore(content)
+    if saved:
+        state.restore(saved)
 
     journal = Journal(out, report, silent=not accelerator.is_main_process)
     progress = Progress(config.steps, per_step, state.step, lambda value: accelerator.reduce(value, "mean"))
@@ -90,12 +96,18 @@ def run(recipe: Recipe, out: Path, report: Report) -> TrainState:
                     journal.write({"step": state.step, **stage.scores(validation)})
                 if due(state.step, config.sample_every):
                     journal.show(state.step, stage.samples(validation))
-        if due(state.step, config.checkpoint_every) or state.step == config.steps:
+        if time.monotonic() >= deadline:
+            accelerator.set_trigger()
+        late = deadline < math.inf and accelerator.check_trigger()  # in all processes or in none: their clocks differ
+        if due(state.step, config.checkpoint_every) or state.step == config.steps or late:
             content = state.content(recipe)
             if accelerator.is_main_process:
                 save_checkpoint(content, out, config.keep)
+        if late:
+            break
     journal.close()
-    return state
+    accelerator.wait_for_everyone()  # whoever reads the checkpoint next finds it
+    return state.step
 
 
 def due(step: int, every: int) -> bool:

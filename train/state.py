@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
 
 from image_core.errors import OutputError
-from train.config import LoopConfig, Recipe, RecipeError
+from train.config import LoopConfig, Recipe, RecipeError, StartConfig
 from train.recipe import build
 
 FORMAT = 1
@@ -173,7 +173,34 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return content
 
 
-def check_continues(content: dict[str, Any], recipe: Recipe, items_per_step: int, where: Path) -> None:
+def with_starts(recipe: Recipe, *folders: Path) -> Recipe:
+    """`runs/NAME` in [start] means the run NAME in the first of `folders` that has it; else the path is as it says.
+
+    So runs that start from each other find each other wherever they lie side by side.
+    """
+
+    def found(start: str) -> str:
+        match PurePath(start).parts:
+            case ("runs", name):
+                here = (folder / name for folder in folders if find_checkpoint(folder / name))
+                return next((str(run.absolute()) for run in here), start)
+        return start
+
+    start = StartConfig(found(recipe.start.generator), found(recipe.start.prior))
+    return dataclasses.replace(recipe, start=start)
+
+
+def read_progress(folder: Path, recipe: Recipe, items_per_step: int) -> dict[str, Any] | None:
+    """The newest checkpoint in a run folder, if there is one. Raises RecipeError if the recipe cannot go on from it."""
+    file = find_checkpoint(folder)
+    if file is None:
+        return None
+    content = read_checkpoint(file)
+    _check_continues(content, recipe, items_per_step, file)
+    return content
+
+
+def _check_continues(content: dict[str, Any], recipe: Recipe, items_per_step: int, where: Path) -> None:
     """Raise RecipeError naming the settings that differ from those the checkpoint was made with, and matter."""
     then = build(Recipe, content["recipe"], f"{where}: recipe")  # settings younger than the file get their defaults
     old, new = _flat(dataclasses.asdict(then)), _flat(dataclasses.asdict(recipe))
