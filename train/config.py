@@ -65,7 +65,8 @@ class DataConfig:
     "clean" for none); they sum to one.
     codec: chance that a clip of the others goes through a real video encoder.
     most_bad: so many unreadable or too small files are named and passed over, one more ends the run.
-    workers: loader processes; each keeps cache_mb of decoded pictures.
+    latent: for the lite model, a file with the block latent of the whole, where the folder is a part of the pictures;
+    else it is measured on them. workers: loader processes; each keeps cache_mb of decoded pictures.
     """
 
     folder: str = ""
@@ -81,6 +82,7 @@ class DataConfig:
     mixture: dict[str, float] = field(default_factory=lambda: {"heavy": 1.0})
     codec: float = 1.0
     licence: str = ""
+    latent: str = ""
     most_bad: int = 20
     workers: int = 1
     cache_mb: int = 512
@@ -211,8 +213,11 @@ class Recipe:
     def _check_model(self) -> None:
         if self.model == "sd21" and self.stage != "generator":
             raise RecipeError(f"stage {self.stage!r} is of the lite model; Stable Diffusion brings its own")
-        if self.model == "sd21" and (self.start.prior or self.lite != LiteShape() or self.loss.latent):
-            raise RecipeError("start.prior, [lite] and loss.latent are of the lite model; this recipe is of sd21")
+        of_lite = self.start.prior or self.lite != LiteShape() or self.loss.latent or self.data.latent
+        if self.model == "sd21" and of_lite:
+            raise RecipeError(
+                "start.prior, [lite], loss.latent and data.latent are of the lite model; this recipe is of sd21"
+            )
         if self.model == "lite" and self.sd21 != Sd21Config():
             raise RecipeError("[sd21] does nothing in a recipe of the lite model; say model = 'sd21' or remove it")
 

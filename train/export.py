@@ -28,6 +28,7 @@ SD21_SUMMARY = "OSEDiff, trained with this program: invents plausible detail; wa
 PATHS = (
     ("data", "folder"),
     ("data", "clips"),
+    ("data", "latent"),
     ("loss", "lpips_backbone"),
     ("sd21", "base"),
     ("start", "generator"),

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from image_core.base import load_unet
 from image_core.perceptual import load_lpips
+from image_core.tensors import read_safetensors
 from train.batch import Batch
 from train.config import Recipe, RecipeError
 from train.data import training_pictures
@@ -15,8 +16,9 @@ from train.discriminator import PatchDiscriminator
 from train.generator_stage import GeneratorStage, Parts
 from train.lite import BlockLatent, block_basis, build_unet
 from train.prior import Prior, PriorStage
-from train.restorer import build_lite, build_sd21, load_prior
+from train.restorer import BLOCK, build_lite, build_sd21, load_prior
 from train.schedule import alpha_bars
+from train.state import fill
 from train.validation import Validation
 from train.vsd import Score
 from train.words import no_words, read_words
@@ -47,7 +49,7 @@ def build_stage(recipe: Recipe, device: torch.device) -> Stage:
     if recipe.model == "sd21":
         return GeneratorStage(recipe, _sd21_parts(recipe, device))
     if recipe.stage == "prior":
-        prior = Prior(build_unet(recipe.lite), _measure_latent(recipe))
+        prior = Prior(build_unet(recipe.lite), block_latent(recipe))
         return PriorStage(prior.to(device, memory_format=torch.channels_last), recipe.loop.learning_rate)  # type: ignore[call-overload]
     return GeneratorStage(recipe, _lite_parts(recipe, device))
 
@@ -68,7 +70,7 @@ def _sd21_parts(recipe: Recipe, device: torch.device) -> Parts:
 
 def _lite_parts(recipe: Recipe, device: torch.device) -> Parts:
     prior = load_prior(Path(recipe.start.prior)) if recipe.start.prior else None
-    latent = prior.latent if prior else _measure_latent(recipe)
+    latent = prior.latent if prior else block_latent(recipe)
     if latent.weight.shape[0] != recipe.lite.latent_channels:
         has, wanted = latent.weight.shape[0], recipe.lite.latent_channels
         raise RecipeError(f"start.prior has {has} latent channels, lite.latent_channels is {wanted}")
@@ -97,6 +99,14 @@ def _with_judges(parts: Parts, recipe: Recipe, device: torch.device) -> Parts:
     return parts
 
 
-def _measure_latent(recipe: Recipe) -> BlockLatent:
-    """The block latent of the recipe's own training pictures: the same for every stage on the same data."""
-    return BlockLatent(*block_basis(training_pictures(recipe.data), recipe.lite.latent_channels))
+def block_latent(recipe: Recipe) -> BlockLatent:
+    """The block latent of the recipe's own training pictures: the same for every stage on the same data.
+
+    Or that of `data.latent`, a file with its state. Raises CheckpointError, RecipeError for one that does not fit.
+    """
+    channels = recipe.lite.latent_channels
+    if not recipe.data.latent:
+        return BlockLatent(*block_basis(training_pictures(recipe.data), channels))
+    latent = BlockLatent(torch.zeros(channels, BLOCK), torch.zeros(BLOCK))
+    fill(latent, read_safetensors(Path(recipe.data.latent)), recipe.data.latent)
+    return latent

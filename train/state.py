@@ -19,7 +19,7 @@ from train.recipe import build
 FORMAT = 1
 FREE = {
     "name",
-    *(f"data.{name}" for name in ("folder", "licence", "workers")),
+    *(f"data.{name}" for name in ("folder", "latent", "licence", "workers")),
     *(f"loop.{name}" for name in ("batch", "accumulate", "device", "keep")),
     *(f"loop.{name}_every" for name in ("log", "checkpoint", "sample", "validate")),
 }
@@ -159,8 +159,8 @@ def find_checkpoint(folder: Path) -> Path | None:
     return max(found, default=None)
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """path: a checkpoint, or a run folder, whose newest is taken. Raises RecipeError."""
+def read_checkpoint(path: Path, form: int | str = FORMAT) -> dict[str, Any]:
+    """path: a checkpoint, or a run folder, whose newest is taken. form: THIN of train/thin.py. Raises RecipeError."""
     file = find_checkpoint(path) if path.is_dir() else path
     if file is None or not file.is_file():
         raise RecipeError(f"{path}: no checkpoint here (step-NNNNNNNN.pt); is it the folder of a training run?")
@@ -168,7 +168,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged zip or pickle raises one of a dozen kinds
         raise RecipeError(f"{file}: not a readable checkpoint: {str(error).splitlines()[0]}") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    if not isinstance(content, dict) or content.get("format") != form:
         raise RecipeError(f"{file}: not a checkpoint of this trainer, or of another version of it")
     return content
 
@@ -208,6 +208,10 @@ def _check_continues(content: dict[str, Any], recipe: Recipe, items_per_step: in
     changed = [
         f"{key} was {old.get(key)!r}, is {new[key]!r}" for key in new if key not in free and old[key] != new[key]
     ]
+    if content["step"] < recipe.loop.steps and not content["optimizers"]:
+        raise RecipeError(
+            f"{where}: the weights of a finished run, without what more steps need; name it in [start] of a new one"
+        )
     if content["items_per_step"] != items_per_step:
         changed.append(f"batch x accumulate x processes was {content['items_per_step']}, is {items_per_step}")
     if changed:
