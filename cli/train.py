@@ -21,6 +21,11 @@ import click
     help="Of the last recipe, write a bundle; or, ending in .pkl, the official layout.",
 )
 @click.option("--commit", default="", help="Commit of the training code, kept in what is exported.")
+@click.option(
+    "--card",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="JSON object of more to keep in what is exported: summary, measured, limits.",
+)
 def train(
     recipes: tuple[Path, ...],
     out: Path | None,
@@ -29,6 +34,7 @@ def train(
     check: bool,
     export: Path | None,
     commit: str,
+    card: Path | None,
 ) -> None:
     """Train a model as the TOML files RECIPES say, one after the other. Run it again and it goes on where it was.
 
@@ -40,10 +46,11 @@ def train(
     from accelerate import PartialState
 
     from train.check import check as try_runs
-    from train.export import export_run
+    from train.export import export_run, read_card
     from train.runs import plan_runs, train_runs
 
     runs = plan_runs(recipes, overrides, out)
+    more = read_card(card) if card else None
     if check:
         for line in try_runs(runs):
             click.echo(line)
@@ -54,7 +61,7 @@ def train(
         if PartialState().is_main_process:
             click.echo(_reached(run.folder, step, run.recipe.loop.steps))
     if export and finished == len(runs) and PartialState().is_main_process:
-        click.echo(f"{export_run(runs[-1].folder, runs[-1].recipe, export, commit)}: written")
+        click.echo(f"{export_run(runs[-1].folder, runs[-1].recipe, export, commit, more)}: written")
 
 
 def _reached(folder: Path, step: int, steps: int) -> str:

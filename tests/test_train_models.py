@@ -72,7 +72,7 @@ def averaged(folder, restorer):
 
 def test_the_lite_bundle_runs_like_the_trained_model(lite_runs, tmp_path):
     folder, recipe = lite_runs
-    path = export_run(folder / "generator", recipe, tmp_path / "bundle", commit="abc", table=[1, 2])
+    path = export_run(folder / "generator", recipe, tmp_path / "bundle", commit="abc", card={"table": [1, 2]})
     bundle = read_bundle(path)
     verify_bundle(bundle)
     card = bundle.config.card

@@ -38,7 +38,7 @@ LITE_LICENCE = "Apache-2.0"
 SD21_LICENCE = "Stable Diffusion 2.1-base: CreativeML Open RAIL++-M"
 
 
-def export_run(run: Path, recipe: Recipe, out: Path, commit: str = "", **card: object) -> Path:
+def export_run(run: Path, recipe: Recipe, out: Path, commit: str = "", card: Mapping[str, Any] | None = None) -> Path:
     """Write the averaged weights of a run folder (or checkpoint) as a bundle, or as `out` ending in .pkl.
 
     recipe: of the run; its base must still be there. commit: of the code that trained it. card: more to keep, such as
@@ -48,7 +48,7 @@ def export_run(run: Path, recipe: Recipe, out: Path, commit: str = "", **card: o
     if "generator" not in content["modules"]:
         raise RecipeError(f"{run}: the stage {recipe.stage!r} trains no generator; its result is used as start.prior")
     weights = content["modules"]["generator"] | content["average"]
-    told = provenance(recipe, content, commit) | card
+    told = provenance(recipe, content, commit) | dict(card or {})
     if recipe.model == "lite":
         if out.suffix == ".pkl":
             raise RecipeError(f"{out}: the published layout is of the full model; export the lite one as a bundle")
@@ -60,6 +60,17 @@ def export_run(run: Path, recipe: Recipe, out: Path, commit: str = "", **card: o
     return _sd21_bundle(recipe, official, out, told)
 
 
+def read_card(path: Path) -> dict[str, Any]:
+    """What a JSON file adds to the card of an export. Raises RecipeError for anything but an object."""
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RecipeError(f"{path}: cannot be read as JSON: {error}") from error
+    if not isinstance(card, dict):
+        raise RecipeError(f'{path}: holds a {type(card).__name__}, expected a JSON object such as {{"limits": ...}}')
+    return card
+
+
 def _sd21_bundle(recipe: Recipe, weights: OfficialWeights, out: Path, card: dict[str, Any]) -> Path:
     """Through the importer, so that what it checks is checked; then the bundle is told where it comes from."""
     if out.exists():
@@ -68,7 +79,7 @@ def _sd21_bundle(recipe: Recipe, weights: OfficialWeights, out: Path, card: dict
         pickle = Path(folder) / f"{recipe.name}.pkl"
         write_official(weights, pickle, card)
         made = import_official(Path(recipe.sd21.base), pickle, Path(folder) / "bundle", merge=False)
-        card = {**made.config.card, **card, "summary": SD21_SUMMARY}
+        card = {**made.config.card, "summary": SD21_SUMMARY, **card}
         config = dataclasses.replace(made.config, name=recipe.name, licence=SD21_LICENCE, card=card)
         (made.path / "bundle.json").write_text(
             json.dumps(dataclasses.asdict(config), indent=1) + "\n", encoding="utf-8"
