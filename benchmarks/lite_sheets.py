@@ -38,7 +38,7 @@ def sheet(low: Picture, reference: Picture | None, left: int, top: int, methods:
         pictures["truth"] = reference
     tiles = []
     for name, picture in pictures.items():
-        tile = np.ascontiguousarray(picture[top : top + CROP_PX, left : left + CROP_PX])
+        tile = np.array(picture[top : top + CROP_PX, left : left + CROP_PX], order="C")
         for colour, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
             cv2.putText(tile, name, (4, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.42, colour, thickness, cv2.LINE_AA)
         tiles.append(tile)

@@ -134,8 +134,16 @@ def verify(names: tuple[str, ...]) -> None:
     """Compare every file of the models NAME, or of all that are here, with the hashes in their bundles."""
     from image_core.bundle import verify_bundle
     from image_core.catalogue import find_model, installed
+    from image_core.errors import OseDiffError
 
+    damaged = 0
     for name in names or installed():
-        bundle = find_model(name)
-        verify_bundle(bundle)
-        say(f"{bundle.path}: all {len(bundle.config.files)} files are as they were written")
+        try:
+            bundle = find_model(name)
+            verify_bundle(bundle)
+        except OseDiffError as error:
+            say(f"Error: {error}")
+            damaged += 1
+        else:
+            say(f"{bundle.path}: all {len(bundle.config.files)} files are as they were written")
+    raise SystemExit(1 if damaged else 0)

@@ -130,9 +130,11 @@ def test_import_knows_faces_takes_every_part_and_half_precision(
     )
     assert "sd21: not here; osediff models pull sd21 loads 2.6 GB, 8.3 with --tagger" in listed
     assert command("models", "verify").count("as they were written") == 2
+    assert "samples_seen: " in command("models", "show", "lite")
     folder = tmp_path / "models" / "sd21-face"
     (folder / "tagger" / "ram_tag_list.txt").write_text("")
-    assert "altered or damaged" in command("models", "verify", "sd21-face", code=1)
+    said = command("models", "verify", "sd21-face", "lite", code=1)
+    assert "altered or damaged" in said and "as they were written" in said  # one that is damaged hides no other
 
 
 def test_adapters_without_their_tagger_are_refused(tiny_base, tiny_weights, tmp_path):
