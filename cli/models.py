@@ -18,7 +18,7 @@ WRITING = (
 
 @click.group()
 def models() -> None:
-    """List, show, pull, import and verify models."""
+    """List, show, pull, import, mix and verify models."""
 
 
 @models.command(name="list")
@@ -61,6 +61,9 @@ def _lines(facts: Mapping[str, object], indent: str) -> Iterator[str]:
         if isinstance(value, dict):
             yield f"{indent}{name}:"
             yield from _lines(value, indent + "  ")
+        elif isinstance(value, list) and all(isinstance(item, dict) for item in value):
+            for number, item in enumerate(value, 1):
+                yield from _lines({f"{name} {number}": item}, indent)
         elif isinstance(value, list | tuple):
             yield f"{indent}{name}: {', '.join(map(str, value))}"
         else:
@@ -126,6 +129,22 @@ def import_model(
     parts = Ingredients(base, weights, vae, tokenizer, tagger, dape)
     bundle = make_bundle(parts, target, merge=merge, prompts=prompts, half=half)
     say(f"{bundle.path}: ready, use it with --model {bundle.path if out else target.name}")
+
+
+@models.command()
+@click.argument("first")
+@click.argument("second")
+@click.option("--share", type=float, default=0.5, show_default=True, help="Of SECOND; the rest is of FIRST.")
+@click.option("--card", type=HERE, help="JSON object of more to keep in the bundle: summary, measured, limits.")
+@click.option("--out", type=HERE, required=True, help="Bundle to write.")
+def mix(first: str, second: str, share: float, card: Path | None, out: Path) -> None:
+    """Make a model between the models FIRST and SECOND, which must be of one shape, such as lite and lite-vivid."""
+    from image_core.bundle import read_card
+    from image_core.catalogue import find_model
+    from image_core.mixing import mix_models
+
+    bundle = mix_models(find_model(first), find_model(second), share, out, read_card(card) if card else None)
+    say(f"{bundle.path}: ready, use it with --model {bundle.path}")
 
 
 @models.command()

@@ -45,8 +45,9 @@ def train(
 
     from accelerate import PartialState
 
+    from image_core.bundle import read_card
     from train.check import check as try_runs
-    from train.export import export_run, read_card
+    from train.export import export_run
     from train.runs import plan_runs, train_runs
 
     runs = plan_runs(recipes, overrides, out)

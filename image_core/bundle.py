@@ -91,9 +91,7 @@ def write_bundle(
             save_file(to_tensors(weights), part / f"lora.{name}.safetensors", {"scale": repr(weights.scale)})
         for write in parts:
             write(part, dtype)
-        files = {p.relative_to(part).as_posix(): sha256(p) for p in sorted(part.rglob("*")) if p.is_file()}
-        config = dataclasses.replace(config, files=files)
-        (part / "bundle.json").write_text(json.dumps(dataclasses.asdict(config), indent=1) + "\n", encoding="utf-8")
+        config = write_config(part, config)
         part.chmod(0o755)
         for file in part.rglob("*"):
             file.chmod(0o755 if file.is_dir() else 0o644)  # the library and mkdtemp leave them to their owner alone
@@ -101,6 +99,26 @@ def write_bundle(
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return Bundle(path, config)
+
+
+def write_config(folder: Path, config: BundleConfig) -> BundleConfig:
+    """Write `bundle.json`, with the hashes of all other files in the folder, and return what it says."""
+    contents = (p for p in sorted(folder.rglob("*")) if p.is_file() and p != folder / "bundle.json")
+    config = dataclasses.replace(config, files={p.relative_to(folder).as_posix(): sha256(p) for p in contents})
+    text = json.dumps(dataclasses.asdict(config), indent=1) + "\n"
+    (folder / "bundle.json").write_text(text, encoding="utf-8")
+    return config
+
+
+def read_card(path: Path) -> dict[str, Any]:
+    """What a JSON file adds to the card of a model. Raises CheckpointError for anything but an object."""
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: cannot be read as JSON: {error}") from error
+    if not isinstance(card, dict):
+        raise CheckpointError(f"{path}: holds a {type(card).__name__}, expected a JSON object")
+    return card
 
 
 def _autoencoder_settings(autoencoder: nn.Module) -> dict[str, Any]:

@@ -60,17 +60,6 @@ def export_run(run: Path, recipe: Recipe, out: Path, commit: str = "", card: Map
     return _sd21_bundle(recipe, official, out, told)
 
 
-def read_card(path: Path) -> dict[str, Any]:
-    """What a JSON file adds to the card of an export. Raises RecipeError for anything but an object."""
-    try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RecipeError(f"{path}: cannot be read as JSON: {error}") from error
-    if not isinstance(card, dict):
-        raise RecipeError(f'{path}: holds a {type(card).__name__}, expected a JSON object such as {{"limits": ...}}')
-    return card
-
-
 def _sd21_bundle(recipe: Recipe, weights: OfficialWeights, out: Path, card: dict[str, Any]) -> Path:
     """Through the importer, so that what it checks is checked; then the bundle is told where it comes from."""
     if out.exists():

@@ -1,0 +1,66 @@
+"""A model between two of one shape: every weight a mean of theirs. Between a faithful and a vivid one, any degree.
+
+Deep network interpolation, https://arxiv.org/abs/1811.10515: it holds for models that were trained from one another.
+"""
+
+import dataclasses
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+
+from image_core.bundle import Bundle, verify_bundle, write_config
+from image_core.errors import CheckpointError, OutputError
+from image_core.tensors import read_safetensors
+
+MIXED = ("autoencoder.safetensors", "unet.safetensors")
+ALIKE = ("autoencoder", "timestep", "latent_scale", "prompts")
+
+
+def mix_models(first: Bundle, second: Bundle, share: float, out: Path, card: dict[str, Any] | None = None) -> Bundle:
+    """Write the bundle `out`: (1 - share) times the weights of `first` and `share` times those of `second`.
+
+    share: any number; below 0 and above 1 it leads beyond one of them. What is no weight is that of `first`. card: more
+    to keep. Raises CheckpointError for models that differ in shape, OutputError if `out` exists.
+    """
+    if out.exists():
+        raise OutputError(f"{out}: exists already; remove it or choose another name for the bundle")
+    for bundle in (first, second):
+        verify_bundle(bundle)
+        if any(name.startswith("lora.") for name in bundle.config.files):
+            raise CheckpointError(f"{bundle.path}: has adapters beside its weights; import it again with --merge")
+    for key in ALIKE:
+        one, other = getattr(first.config, key), getattr(second.config, key)
+        if one != other:
+            raise CheckpointError(f"cannot mix {first.path} and {second.path}: {key} is {one!r} and {other!r}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        shutil.copytree(first.path, part, dirs_exist_ok=True)
+        for name in MIXED:
+            mix_file(first.path / name, second.path / name, share, part / name)
+        parents = [
+            {"name": bundle.config.name, "share": weight, "card": bundle.config.card}
+            for bundle, weight in ((first, 1 - share), (second, share))
+        ]
+        summary = f"Between {first.config.name} and {second.config.name}: {share:g} of the second."
+        told = {"summary": summary, "mixed_from": parents} | (card or {})
+        config = write_config(part, dataclasses.replace(first.config, name=out.name, card=told))
+        part.chmod(0o755)
+        part.rename(out)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return Bundle(out, config)
+
+
+def mix_file(first: Path, second: Path, share: float, out: Path) -> None:
+    one, other = read_safetensors(first), read_safetensors(second)
+    for name in sorted(one.keys() | other.keys()):
+        shapes = [tuple(side[name].shape) if name in side else "missing" for side in (one, other)]
+        if shapes[0] != shapes[1]:
+            raise CheckpointError(f"cannot mix {first} and {second}: {name} is {shapes[0]} and {shapes[1]}")
+    save_file(
+        {name: tensor.float().lerp(other[name].float(), share).to(tensor.dtype) for name, tensor in one.items()}, out
+    )
