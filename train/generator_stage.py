@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from image_core.autoencoder import LATENT_PX
 from train import vsd
 from train.balance import balanced
 from train.batch import Batch
@@ -77,7 +78,7 @@ class GeneratorStage:
             losses["warp"] = config.warp * warp_consistency(*clips)
         if parts.score is not None and batch.step >= self.recipe.vsd.from_step:
             losses["vsd"] = self._weighted(self.vsd_loss(clean, batch), losses["pixel"], clean, self.recipe.vsd.weight)
-        return losses | (self.adversarial_losses(picture, batch.high, losses["pixel"]) if parts.discriminator else {})
+        return losses | (self.adversarial_losses(picture, batch, losses["pixel"]) if parts.discriminator else {})
 
     def vsd_loss(self, clean: Tensor, batch: Batch) -> Tensor:
         config = self.recipe.vsd
@@ -105,14 +106,15 @@ class GeneratorStage:
         )
         return {"critic": loss}
 
-    def adversarial_losses(self, picture: Tensor, high: Tensor, pixel: Tensor) -> dict[str, Tensor]:
+    def adversarial_losses(self, picture: Tensor, batch: Batch, pixel: Tensor) -> dict[str, Tensor]:
         config, discriminator = self.recipe.loss, self.parts.discriminator
         assert discriminator is not None
+        made, high = parts_of(batch, "adversarial", picture, batch.high)
         # the bare module, and frozen: this turn moves the generator alone, and no wrapper may wait for gradients
         with frozen(discriminator):
             with torch.no_grad():
                 _, real = discriminator(high)
-            verdict, fake = discriminator(picture)
+            verdict, fake = discriminator(made)
         losses = {}
         if config.adversarial:
             losses["adversarial"] = self._weighted(hinge_generator(verdict), pixel, picture, config.adversarial)
@@ -123,7 +125,7 @@ class GeneratorStage:
 
     def discriminator_losses(self, batch: Batch) -> dict[str, Tensor]:
         # one call for both: a wrapper expects one forward for each backward
-        pictures = torch.cat([batch.high, batch.made_picture])
+        pictures = torch.cat(parts_of(batch, "discriminator", batch.high, batch.made_picture))
         real, fake = self.modules["discriminator"](pictures)[0].float().chunk(2)
         return {"discriminator": hinge_discriminator(real, fake)}
 
@@ -151,6 +153,20 @@ def frozen(module: nn.Module) -> Iterator[None]:
         yield
     finally:
         module.requires_grad_(True)
+
+
+def parts_of(batch: Batch, name: str, *pictures: Tensor) -> list[Tensor]:
+    """The same part of each picture, (B, 3, H - 8, W - 8), for every item another.
+
+    Strided layers leave a pattern of their stride in the gradient. Were it always in the same place, the generator,
+    which makes blocks of 8 x 8 pixels, would learn to print it.
+    """
+    height, width = (side - LATENT_PX for side in batch.high.shape[-2:])
+    downs, rights = (batch.integers(f"{name}/{axis}", 0, LATENT_PX).tolist() for axis in ("y", "x"))
+    return [
+        torch.stack([p[:, y : y + height, x : x + width] for p, y, x in zip(picture, downs, rights, strict=True)])
+        for picture in pictures
+    ]
 
 
 def pixel_loss(config: LossConfig, picture: Tensor, target: Tensor) -> Tensor:
