@@ -61,9 +61,6 @@ def _lines(facts: Mapping[str, object], indent: str) -> Iterator[str]:
         if isinstance(value, dict):
             yield f"{indent}{name}:"
             yield from _lines(value, indent + "  ")
-        elif isinstance(value, list) and all(isinstance(item, dict) for item in value):
-            for number, item in enumerate(value, 1):
-                yield from _lines({f"{name} {number}": item}, indent)
         elif isinstance(value, list | tuple):
             yield f"{indent}{name}: {', '.join(map(str, value))}"
         else:

@@ -22,8 +22,9 @@ ALIKE = ("autoencoder", "timestep", "latent_scale", "prompts")
 def mix_models(first: Bundle, second: Bundle, share: float, out: Path, card: dict[str, Any] | None = None) -> Bundle:
     """Write the bundle `out`: (1 - share) times the weights of `first` and `share` times those of `second`.
 
-    share: any number; below 0 and above 1 it leads beyond one of them. What is no weight is that of `first`. card: more
-    to keep. Raises CheckpointError for models that differ in shape, OutputError if `out` exists.
+    share: any number; below 0 and above 1 it leads beyond one of them. What is no weight is that of `first`, its card
+    too, to which comes what was mixed in. card: more to keep. Raises CheckpointError for models that differ in shape,
+    OutputError if `out` exists.
     """
     if out.exists():
         raise OutputError(f"{out}: exists already; remove it or choose another name for the bundle")
@@ -41,12 +42,9 @@ def mix_models(first: Bundle, second: Bundle, share: float, out: Path, card: dic
         shutil.copytree(first.path, part, dirs_exist_ok=True)
         for name in MIXED:
             mix_file(first.path / name, second.path / name, share, part / name)
-        parents = [
-            {"name": bundle.config.name, "share": weight, "card": bundle.config.card}
-            for bundle, weight in ((first, 1 - share), (second, share))
-        ]
         summary = f"Between {first.config.name} and {second.config.name}: {share:g} of the second."
-        told = {"summary": summary, "mixed_from": parents} | (card or {})
+        added = {"name": second.config.name, "share": share, "card": second.config.card}
+        told = first.config.card | {"summary": summary, "mixed_with": added} | (card or {})
         config = write_config(part, dataclasses.replace(first.config, name=out.name, card=told))
         part.chmod(0o755)
         part.rename(out)
