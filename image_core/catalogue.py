@@ -29,7 +29,7 @@ def models_folder() -> Path:
 
 def installed() -> dict[str, Path]:
     """Name -> folder of every model on this machine."""
-    folders = [*EMBEDDED.glob("*/bundle.json"), *models_folder().glob("*/bundle.json")]
+    folders = [*sorted(EMBEDDED.glob("*/bundle.json")), *sorted(models_folder().glob("*/bundle.json"))]
     return {path.parent.name: path.parent for path in folders}
 
 

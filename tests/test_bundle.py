@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from image_core.bundle import load_generator, load_prompt, read_bundle, sha256, verify_bundle
-from image_core.catalogue import choose_device, find_model, installed, models_folder
+from image_core.catalogue import EMBEDDED, choose_device, find_model, installed, models_folder
 from image_core.errors import CheckpointError, ModelNotFoundError
 
 
@@ -82,12 +82,15 @@ def test_folders_and_files_that_are_no_bundle(tmp_path):
         read_bundle(tmp_path)
 
 
-def test_the_embedded_model_keeps_its_promises():
-    bundle = find_model("lite")
+@pytest.mark.parametrize("name", ["lite", "lite-vivid"])
+def test_the_embedded_models_keep_their_promises(name):
+    bundle = find_model(name)
     verify_bundle(bundle)
-    assert sum((bundle.path / name).stat().st_size for name in bundle.config.files) < 20e6
-    assert {"data", "recipe", "seed", "commit", "samples_seen"} <= bundle.config.card.keys()
-    assert not bundle.config.card["recipe"]["data"]["folder"].startswith(("/", ".."))
+    assert bundle.config.name == name
+    assert sum(path.stat().st_size for path in EMBEDDED.rglob("*") if path.is_file()) < 20e6
+    card = bundle.config.card
+    assert {"summary", "data", "recipe", "seed", "commit", "samples_seen", "measured", "limits"} <= card.keys()
+    assert not card["recipe"]["data"]["folder"].startswith(("/", ".."))
     generator, text = load_generator(bundle), load_prompt(bundle, None)
     with torch.no_grad():
         flat = generator(torch.full((1, 3, 64, 64), 0.3), text)
@@ -107,7 +110,7 @@ def test_models_are_found_by_name_folder_and_auto(tiny_bundle, tmp_path, monkeyp
     if models_folder().is_relative_to(tmp_path):  # where the platform's convention follows XDG
         models_folder().mkdir(parents=True)
         shutil.copytree(tiny_bundle.path, models_folder() / "sd21")
-        assert set(installed()) == {"lite", "sd21"} and find_model("auto").path.name == "sd21"
+        assert set(installed()) == {"lite", "lite-vivid", "sd21"} and find_model("auto").path.name == "sd21"
 
 
 def test_a_device_that_is_not_here_is_an_error():

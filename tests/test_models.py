@@ -129,7 +129,7 @@ def test_import_knows_faces_takes_every_part_and_half_precision(
         and "RAM and DAPE: Apache-2.0" in listed
     )
     assert "sd21: not here; osediff models pull sd21 loads 2.6 GB, 8.3 with --tagger" in listed
-    assert command("models", "verify").count("as they were written") == 2
+    assert command("models", "verify").count("as they were written") == 3
     assert "samples_seen: " in command("models", "show", "lite")
     folder = tmp_path / "models" / "sd21-face"
     (folder / "tagger" / "ram_tag_list.txt").write_text("")
