@@ -4,6 +4,7 @@ Deep network interpolation, https://arxiv.org/abs/1811.10515: it holds for model
 """
 
 import dataclasses
+import math
 import shutil
 import tempfile
 from pathlib import Path
@@ -16,16 +17,19 @@ from image_core.errors import CheckpointError, OutputError
 from image_core.tensors import read_safetensors
 
 MIXED = ("autoencoder.safetensors", "unet.safetensors")
-ALIKE = ("autoencoder", "timestep", "latent_scale", "prompts")
+ALIKE = ("autoencoder", "timestep", "alpha_bar", "latent_scale", "prompts", "licence")
+OF_ONE_MODEL = ("measured", "limits", "history")  # of the card: not true of a mixture
 
 
 def mix_models(first: Bundle, second: Bundle, share: float, out: Path, card: dict[str, Any] | None = None) -> Bundle:
     """Write the bundle `out`: (1 - share) times the weights of `first` and `share` times those of `second`.
 
     share: any number; below 0 and above 1 it leads beyond one of them. What is no weight is that of `first`, its card
-    too, to which comes what was mixed in. card: more to keep. Raises CheckpointError for models that differ in shape,
-    OutputError if `out` exists.
+    too, to which comes what was mixed in. card: more to keep. Raises CheckpointError for models that differ in shape
+    or licence, ValueError for a share that is no finite number, OutputError if `out` exists.
     """
+    if not math.isfinite(share):
+        raise ValueError(f"share must be a finite number, got {share}")
     if out.exists():
         raise OutputError(f"{out}: exists already; remove it or choose another name for the bundle")
     for bundle in (first, second):
@@ -44,7 +48,8 @@ def mix_models(first: Bundle, second: Bundle, share: float, out: Path, card: dic
             mix_file(first.path / name, second.path / name, share, part / name)
         summary = f"Between {first.config.name} and {second.config.name}: {share:g} of the second."
         added = {"name": second.config.name, "share": share, "card": second.config.card}
-        told = first.config.card | {"summary": summary, "mixed_with": added} | (card or {})
+        kept = {key: value for key, value in first.config.card.items() if key not in OF_ONE_MODEL}
+        told = kept | {"summary": summary, "mixed_with": added} | (card or {})
         config = write_config(part, dataclasses.replace(first.config, name=out.name, card=told))
         part.chmod(0o755)
         part.rename(out)

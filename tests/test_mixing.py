@@ -40,6 +40,9 @@ def test_every_weight_is_the_mean_and_the_ends_are_the_models(lite, other, tmp_p
         for name, tensor in found.items():
             assert torch.allclose(tensor, (1 - share) * one[name] + share * two[name], atol=2e-3)
     card = mixed.config.card
+    assert "measured" in lite.config.card and not {"measured", "limits", "history"} & card.keys()
+    with pytest.raises(ValueError, match="finite"):
+        mix_models(lite, other, float("nan"), tmp_path / "nan")
     assert card["mixed_with"]["share"] == 1 and card["data"] == card["mixed_with"]["card"]["data"]
 
 
