@@ -22,9 +22,9 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from benchmarks.lite_quality import grid
+from benchmarks import lite_quality
+from benchmarks.lite_quality import COLUMNS
 from image_core.images import to_pictures
-from osediff_video.metrics import gradient, luma, psnr, ssim
 from train import vsd
 from train.config import DataConfig, LoopConfig, LossConfig, Recipe, StartConfig, VsdConfig
 from train.data import held_out
@@ -32,7 +32,7 @@ from train.draws import Draws
 from train.loop import run
 from train.restorer import build_lite, load_prior
 from train.schedule import alpha_bars
-from train.state import fill, find_checkpoint, read_checkpoint
+from train.state import averaged, fill, find_checkpoint, read_checkpoint
 from train.vsd import Score
 
 PIXEL = LossConfig(pixel="mse", latent=0.0, balance=True)
@@ -76,7 +76,7 @@ def pictures(recipe: Recipe, content: dict[str, Any] | None) -> dict[str, list[n
     prior = load_prior(Path(recipe.start.prior))
     restorer = build_lite(recipe, prior.latent, prior)
     if content:
-        fill(restorer, content["modules"]["generator"] | content["average"], recipe.name)
+        fill(restorer, averaged(content), recipe.name)
     found: dict[str, list[np.ndarray]] = {"low": [], "result": [], "high": []}
     for preset in ("light", "heavy"):
         for low, high in held_out(dataclasses.replace(recipe.data, mixture={preset: 1.0})):
@@ -89,14 +89,12 @@ def pictures(recipe: Recipe, content: dict[str, Any] | None) -> dict[str, list[n
 
 def scores(results: list[np.ndarray], references: list[np.ndarray]) -> dict[str, float]:
     half = len(results) // 2
-    row = {}
+    row: dict[str, float] = {}
     for preset, part in (("light", slice(None, half)), ("heavy", slice(half, None))):
-        pairs = [(luma(a), luma(b)) for a, b in zip(results[part], references[part], strict=True)]
-        row[f"{preset}_psnr_y"] = float(np.mean([psnr(a, b) for a, b in pairs]))
-        row[f"{preset}_ssim_y"] = float(np.mean([ssim(a, b) for a, b in pairs]))
-        row[f"{preset}_gradient"] = float(np.mean([gradient(a) / gradient(b) for a, b in pairs]))
-        row[f"{preset}_grid"] = float(np.mean([grid(a) for a, _ in pairs]))
-    return {name: round(value, 4) for name, value in row.items()}
+        pairs = zip(results[part], references[part], strict=True)
+        means = np.mean([lite_quality.scores(result, reference) for result, reference in pairs], axis=0)
+        row |= {f"{preset}_{name}": round(float(mean), 4) for name, mean in zip(COLUMNS, means, strict=True)}
+    return row
 
 
 @torch.no_grad()

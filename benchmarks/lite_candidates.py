@@ -30,7 +30,7 @@ from train.data import held_out
 from train.lite import build_generator
 from train.loop import run
 from train.restorer import Restorer
-from train.state import fill, read_checkpoint
+from train.state import averaged, fill, read_checkpoint
 from train.validation import Validation
 
 MIXTURE = {"light": 0.4, "medium": 0.2, "heavy": 0.25, "film": 0.15}
@@ -91,7 +91,7 @@ def trained(recipe: Recipe, folder: Path) -> tuple[Restorer, Method]:
     content = read_checkpoint(folder)
     builder = BUILDERS.get(recipe.name, build_generator)
     restorer, used = Restorer(builder(recipe.lite)), builder(recipe.lite)
-    fill(restorer, content["modules"]["generator"] | content["average"], str(folder))
+    fill(restorer, averaged(content), str(folder))
     used.load_state_dict(restorer.generator.state_dict())
     dtype = choose_dtype("auto", torch.device("cpu"), used.alpha_bar)
     set_precision(used.eval().to(memory_format=torch.channels_last), dtype)  # type: ignore[call-overload]
@@ -124,6 +124,8 @@ def main() -> None:
     parser.add_argument("--device", choices=("auto", "cpu"), default="cpu")
     parser.add_argument("--candidates", nargs="+", choices=SHAPES, default=list(SHAPES), metavar="NAME")
     arguments = parser.parse_args()
+    if "prior start" in arguments.candidates and arguments.prior is None:
+        parser.error("the candidate 'prior start' needs --prior")
     for name in arguments.candidates:
         recipe, folder = recipe_of(name, arguments), arguments.out / name.replace(" ", "-").replace(",", "")
         began = time.monotonic()

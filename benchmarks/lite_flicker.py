@@ -50,14 +50,19 @@ def deviation(lumas: Sequence[Luma]) -> float:
 
 def softened_to(lumas: Sequence[Luma], wanted: float) -> list[Luma]:
     """Blurred by the Gaussian that brings the mean gradient down to `wanted`; as they are where it is lower."""
-    low, high = 0.0, 4.0
+
+    def sharpness(frames: Sequence[Luma]) -> float:
+        return float(np.mean([gradient(a) for a in frames]))
+
     soft = list(lumas)
+    if sharpness(soft) <= wanted:
+        return soft
+    low, high = 0.0, 4.0
     for _ in range(SIGMAS):
         sigma = (low + high) / 2
         soft = [cv2.GaussianBlur(a, (0, 0), sigma) for a in lumas]
-        sharper = np.mean([gradient(a) for a in soft]) > wanted
-        low, high = (sigma, high) if sharper else (low, sigma)
-    return soft if np.mean([gradient(a) for a in lumas]) > wanted else list(lumas)
+        low, high = (sigma, high) if sharpness(soft) > wanted else (low, sigma)
+    return soft
 
 
 def flicker(method: Method, stills: Sequence[Picture]) -> tuple[float, float]:

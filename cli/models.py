@@ -1,6 +1,5 @@
 """`osediff models`"""
 
-import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -141,9 +140,10 @@ def mix(first: str, second: str, share: float, card: Path | None, out: Path) -> 
     from image_core.catalogue import find_model
     from image_core.mixing import mix_models
 
-    if not math.isfinite(share):
-        raise click.UsageError(f"--share must be a finite number, got {share}")
-    bundle = mix_models(find_model(first), find_model(second), share, out, read_card(card) if card else None)
+    try:
+        bundle = mix_models(find_model(first), find_model(second), share, out, read_card(card) if card else None)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
     say(f"{bundle.path}: ready, use it with --model {bundle.path}")
 
 

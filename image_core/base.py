@@ -1,6 +1,5 @@
 """The diffusion model that OSEDiff stands on: any Stable Diffusion 1.x or 2.x that predicts epsilon, as a folder."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import torch
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 
 from image_core.errors import CheckpointError
+from image_core.settings import read_object
 
 XL = (
     "it needs two text encoders and is told the picture's size beside the text, "
@@ -107,15 +107,7 @@ def schedule(folder: Path) -> tuple[int, float]:
 
 def read_settings(path: Path) -> dict[str, Any]:
     """Raises CheckpointError for a file that is missing or no JSON object."""
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path}: missing; expected {EXPECTED}") from error
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: cannot be read: {error}") from error
-    if not isinstance(settings, dict):
-        raise CheckpointError(f"{path}: expected settings, got a {type(settings).__name__}")
-    return settings
+    return read_object(path, "settings", f"missing; expected {EXPECTED}")
 
 
 def load_unet(folder: Path) -> UNet2DConditionModel:

@@ -14,7 +14,8 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -29,6 +30,7 @@ from image_core.autoencoder import LiteAutoencoder, LiteConfig
 from image_core.errors import CheckpointError, OutputError
 from image_core.generator import Generator, KLAutoencoder, set_precision
 from image_core.lora import LoraWeights, check_weights, from_tensors, merge_lora, to_tensors
+from image_core.settings import read_object
 from image_core.tensors import fill, read_safetensors
 
 FORMAT_VERSION = 1
@@ -77,12 +79,9 @@ def write_bundle(
     in `dtype`.
     Raises OutputError if `path` exists, ValueError if texts and embeddings differ in number.
     """
-    if path.exists():
-        raise OutputError(f"{path}: exists already; remove it or choose another name for the bundle")
     if len(prompts) != len(config.prompts):
         raise ValueError(f"{len(config.prompts)} prompts but {len(prompts)} embeddings")
-    part = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    try:
+    with new_bundle(path) as part:
         _write_module(part, "unet", unet, {k: v for k, v in unet.config.items() if not k.startswith("_")})  # type: ignore[union-attr, operator]
         inner = autoencoder.vae if isinstance(autoencoder, KLAutoencoder) else autoencoder
         _write_module(part, "autoencoder", inner, _autoencoder_settings(inner))
@@ -92,33 +91,43 @@ def write_bundle(
         for write in parts:
             write(part, dtype)
         config = write_config(part, config)
+    return Bundle(path, config)
+
+
+@contextmanager
+def new_bundle(path: Path) -> Iterator[Path]:
+    """A folder beside `path` to write into, which becomes `path` when all went well and is gone when not.
+
+    Raises OutputError if `path` exists.
+    """
+    if path.exists():
+        raise OutputError(f"{path}: exists already; remove it or choose another name for the bundle")
+    part = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        yield part
         part.chmod(0o755)
         for file in part.rglob("*"):
             file.chmod(0o755 if file.is_dir() else 0o644)  # the library and mkdtemp leave them to their owner alone
         part.rename(path)
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    return Bundle(path, config)
 
 
 def write_config(folder: Path, config: BundleConfig) -> BundleConfig:
     """Write `bundle.json`, with the hashes of all other files in the folder, and return what it says."""
     contents = (p for p in sorted(folder.rglob("*")) if p.is_file() and p != folder / "bundle.json")
     config = dataclasses.replace(config, files={p.relative_to(folder).as_posix(): sha256(p) for p in contents})
-    text = json.dumps(dataclasses.asdict(config), indent=1) + "\n"
-    (folder / "bundle.json").write_text(text, encoding="utf-8")
+    save_config(folder, config)
     return config
+
+
+def save_config(folder: Path, config: BundleConfig) -> None:
+    (folder / "bundle.json").write_text(json.dumps(dataclasses.asdict(config), indent=1) + "\n", encoding="utf-8")
 
 
 def read_card(path: Path) -> dict[str, Any]:
     """What a JSON file adds to the card of a model. Raises CheckpointError for anything but an object."""
-    try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: cannot be read as JSON: {error}") from error
-    if not isinstance(card, dict):
-        raise CheckpointError(f"{path}: holds a {type(card).__name__}, expected a JSON object")
-    return card
+    return read_object(path, "a JSON object")
 
 
 def _autoencoder_settings(autoencoder: nn.Module) -> dict[str, Any]:
@@ -136,14 +145,9 @@ def _write_module(folder: Path, name: str, module: nn.Module, settings: dict[str
 def read_bundle(path: Path) -> Bundle:
     """Read and check `bundle.json`; the weights are read later. Raises CheckpointError."""
     file = path / "bundle.json"
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path}: not a bundle, it holds no bundle.json (see osediff models import)") from error
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{file}: cannot be read: {error}") from error
-    if not isinstance(values, dict):
-        raise CheckpointError(f"{file}: expected an object, got {type(values).__name__}")
+    if not file.is_file():
+        raise CheckpointError(f"{path}: not a bundle, it holds no bundle.json (see osediff models import)")
+    values = read_object(file, "an object")
     if values.get("format_version") != FORMAT_VERSION:
         raise CheckpointError(
             f"{file}: format version {values.get('format_version')}, this program reads {FORMAT_VERSION}; "

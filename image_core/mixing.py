@@ -6,14 +6,13 @@ Deep network interpolation, https://arxiv.org/abs/1811.10515: it holds for model
 import dataclasses
 import math
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save_file
 
-from image_core.bundle import Bundle, verify_bundle, write_config
-from image_core.errors import CheckpointError, OutputError
+from image_core.bundle import Bundle, new_bundle, verify_bundle, write_config
+from image_core.errors import CheckpointError
 from image_core.tensors import read_safetensors
 
 MIXED = ("autoencoder.safetensors", "unet.safetensors")
@@ -30,8 +29,6 @@ def mix_models(first: Bundle, second: Bundle, share: float, out: Path, card: dic
     """
     if not math.isfinite(share):
         raise ValueError(f"share must be a finite number, got {share}")
-    if out.exists():
-        raise OutputError(f"{out}: exists already; remove it or choose another name for the bundle")
     for bundle in (first, second):
         verify_bundle(bundle)
         if any(name.startswith("lora.") for name in bundle.config.files):
@@ -41,8 +38,7 @@ def mix_models(first: Bundle, second: Bundle, share: float, out: Path, card: dic
         if one != other:
             raise CheckpointError(f"cannot mix {first.path} and {second.path}: {key} is {one!r} and {other!r}")
     out.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
+    with new_bundle(out) as part:
         shutil.copytree(first.path, part, dirs_exist_ok=True)
         for name in MIXED:
             mix_file(first.path / name, second.path / name, share, part / name)
@@ -51,10 +47,6 @@ def mix_models(first: Bundle, second: Bundle, share: float, out: Path, card: dic
         kept = {key: value for key, value in first.config.card.items() if key not in OF_ONE_MODEL}
         told = kept | {"summary": summary, "mixed_with": added} | (card or {})
         config = write_config(part, dataclasses.replace(first.config, name=out.name, card=told))
-        part.chmod(0o755)
-        part.rename(out)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return Bundle(out, config)
 
 

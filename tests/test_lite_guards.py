@@ -8,32 +8,22 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.lite_methods import SCALE, with_upscaler
+from benchmarks.lite_methods import bicubic as plain
 from benchmarks.lite_quality import grid
 from image_core.catalogue import EMBEDDED, find_model, load_upscaler
-from image_core.images import enlarge
 from image_core.options import UpscaleOptions
 from osediff_video.metrics import gradient, luma, psnr, ssim
 
-SCALE = 4
 COLOURS = [(128, 128, 128), (8, 8, 8), (250, 250, 250), (120, 40, 200), (255, 0, 0), (0, 255, 0), (0, 0, 255)]
 MODELS = sorted(path.name for path in EMBEDDED.iterdir() if path.is_dir())
 
 
 @pytest.fixture(scope="module", params=MODELS)
 def model(request):
-    upscaler = load_upscaler(
-        find_model(request.param), UpscaleOptions(scale=SCALE), device=torch.device("cpu"), dtype=torch.float32
+    return with_upscaler(
+        load_upscaler(find_model(request.param), UpscaleOptions(), device=torch.device("cpu"), dtype=torch.float32)
     )
-
-    def enlarged(low):
-        upscaler.load = None  # sizes differ from picture to picture
-        return upscaler([low])[0]
-
-    return enlarged
-
-
-def plain(low):
-    return enlarge(low, low.shape[0] * SCALE, low.shape[1] * SCALE)
 
 
 def small(picture):

@@ -39,6 +39,7 @@ def test_every_weight_is_the_mean_and_the_ends_are_the_models(lite, other, tmp_p
         one, two, found = (load_generator(bundle).state_dict() for bundle in (lite, other, mixed))
         for name, tensor in found.items():
             assert torch.allclose(tensor, (1 - share) * one[name] + share * two[name], atol=2e-3)
+    assert all(path.stat().st_mode & 0o044 == 0o044 for path in mixed.path.rglob("*"))  # others may read it
     card = mixed.config.card
     assert "measured" in lite.config.card and not {"measured", "limits", "history"} & card.keys()
     with pytest.raises(ValueError, match="finite"):

@@ -1,7 +1,6 @@
 """From a training run to what `upscale` takes, and to the published layout, with its provenance inside."""
 
 import dataclasses
-import json
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 
 from image_core.autoencoder import LiteAutoencoder
-from image_core.bundle import Bundle, BundleConfig, write_bundle
+from image_core.bundle import Bundle, BundleConfig, save_config, write_bundle
 from image_core.errors import OutputError
 from image_core.official import import_official
 from image_core.official_layout import OfficialWeights, write_official
@@ -19,7 +18,7 @@ from train.adapters import adapters_below
 from train.config import Recipe, RecipeError
 from train.lite import build_generator
 from train.restorer import Restorer
-from train.state import fill, read_checkpoint
+from train.state import averaged, fill, read_checkpoint
 
 LITE_SUMMARY = (
     "Small, faithful and quick; runs anywhere and invents no texture. For the full model: osediff models pull sd21."
@@ -47,7 +46,7 @@ def export_run(run: Path, recipe: Recipe, out: Path, commit: str = "", card: Map
     content = read_checkpoint(run)
     if "generator" not in content["modules"]:
         raise RecipeError(f"{run}: the stage {recipe.stage!r} trains no generator; its result is used as start.prior")
-    weights = content["modules"]["generator"] | content["average"]
+    weights = averaged(content)
     told = provenance(recipe, content, commit) | dict(card or {})
     if recipe.model == "lite":
         if out.suffix == ".pkl":
@@ -70,9 +69,7 @@ def _sd21_bundle(recipe: Recipe, weights: OfficialWeights, out: Path, card: dict
         made = import_official(Path(recipe.sd21.base), pickle, Path(folder) / "bundle", merge=False)
         card = {**made.config.card, "summary": SD21_SUMMARY, **card}
         config = dataclasses.replace(made.config, name=recipe.name, licence=SD21_LICENCE, card=card)
-        (made.path / "bundle.json").write_text(
-            json.dumps(dataclasses.asdict(config), indent=1) + "\n", encoding="utf-8"
-        )
+        save_config(made.path, config)
         made.path.rename(out)
     return out
 

@@ -18,7 +18,7 @@ from train.config import LiteShape, Recipe, RecipeError, Sd21Config
 from train.lite import BlockLatent, build_generator, build_unet, start_from_blocks
 from train.prior import Prior
 from train.recipe import build
-from train.state import fill, read_checkpoint
+from train.state import averaged, fill, read_checkpoint
 
 BLOCK = 3 * LATENT_PX**2
 
@@ -124,7 +124,7 @@ def _start_from_run(restorer: Restorer, run: Path) -> None:
     content = read_checkpoint(run)
     if "generator" not in content["modules"]:
         raise RecipeError(f"{run}: a run of the stage {content['recipe']['stage']!r}, which trains no generator")
-    fill(restorer, content["modules"]["generator"] | content["average"], str(run))
+    fill(restorer, averaged(content), str(run))
 
 
 def _start_from_bundle(restorer: Restorer, name: str) -> None:
@@ -144,5 +144,5 @@ def load_prior(path: Path) -> Prior:
     shape = build(LiteShape, content["recipe"]["lite"], f"{path}: lite")
     channels = shape.latent_channels
     prior = Prior(build_unet(shape), BlockLatent(torch.zeros(channels, BLOCK), torch.zeros(BLOCK)))
-    fill(prior, content["modules"]["prior"] | content["average"], str(path))
+    fill(prior, averaged(content), str(path))
     return prior.requires_grad_(False)

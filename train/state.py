@@ -173,6 +173,11 @@ def read_checkpoint(path: Path, form: int | str = FORMAT) -> dict[str, Any]:
     return content
 
 
+def averaged(content: dict[str, Any]) -> dict[str, Tensor]:
+    """What the first module of a checkpoint has learnt: its average where one was kept, and all its other tensors."""
+    return next(iter(content["modules"].values())) | content["average"]
+
+
 def with_starts(recipe: Recipe, *folders: Path) -> Recipe:
     """`runs/NAME` in [start] means the run NAME in the first of `folders` that has it; else the path is as it says.
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from train.state import FORMAT, read_checkpoint
+from train.state import FORMAT, averaged, read_checkpoint
 
 THIN = f"thin {FORMAT}"
 Content = dict[str, Any]
@@ -37,8 +37,7 @@ def read_thin(path: Path) -> Content:
 
 def _finished(content: Content) -> Content:
     first = next(iter(content["modules"]))
-    weights = content["modules"][first] | content["average"]
-    halves = {name: tensor.half() for name, tensor in weights.items()}
+    halves = {name: tensor.half() for name, tensor in averaged(content).items()}
     return content | {"modules": {first: halves}, "average": {}, "optimizers": {}}
 
 
