@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from cli.film import encoding, writing_options
+from cli.video_options import encoding, writing_options
 from osediff_video.options import LAYOUTS, Layout
 
 
@@ -43,7 +43,7 @@ def compare(first: Path, second: Path, output: Path | None, layout: Layout, over
         click.echo(target)
         return
 
-    from cli.telling import Teller
+    from cli.progress import Teller
     from osediff_video.compare import open_comparison
     from osediff_video.plain import PlainResize
     from osediff_video.plan import plan_opened

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.image import SUFFIXES
-from cli.model import say
+from cli.model_options import say
 
 if TYPE_CHECKING:
     from osediff_video.evaluation import Table

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.model import build_upscaler, drawing_options, model_options, say
+from cli.model_options import build_upscaler, drawing_options, model_options, say
 from image_core.errors import ImageError, OseDiffError, OutputError
 from image_core.options import Draws
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from cli.model import say, together
+from cli.model_options import say, together
 
 HERE = click.Path(path_type=Path)
 

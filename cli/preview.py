@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from cli.film import Time, encoding, size_option, writing_options
-from cli.model import build_upscaler, model_options, say
+from cli.model_options import build_upscaler, model_options, say
+from cli.video_options import Time, encoding, size_option, writing_options
 
 
 @click.command()
@@ -33,7 +33,7 @@ def preview(
     how = encoding(values)
     target = output or source.with_name(f"{source.stem}_preview.mp4")
 
-    from cli.telling import Teller, clock
+    from cli.progress import Teller, clock
     from osediff_video.compare import open_comparison
     from osediff_video.media.probe import probe
     from osediff_video.media.target import check_target

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.film import check_named_files, encoding, film_options, reading_options, writing_options
 from cli.sources import target_for
+from cli.video_options import check_named_files, encoding, film_options, reading_options, writing_options
 from image_core.options import MAX_SCALE, MIN_SCALE, UpscaleOptions
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def probe(source: Path, output: Path | None, scale: float, as_json: bool, **valu
     target = target_for(source, output, options.size or f"x{scale:g}", False)
     check_named_files(options)
 
-    from cli.telling import plan_facts
+    from cli.progress import plan_facts
     from osediff_video.plan import plan_film
 
     plan = plan_film(source, target, scale, how, options)

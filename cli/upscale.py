@@ -5,9 +5,9 @@ from typing import Any
 
 import click
 
-from cli.film import check_named_files, encoding, film_options, reading_options, writing_options
-from cli.model import build_upscaler, model_options, say
+from cli.model_options import build_upscaler, model_options, say
 from cli.sources import jobs
+from cli.video_options import check_named_files, encoding, film_options, reading_options, writing_options
 from osediff_video.options import FilmOptions
 
 
@@ -40,7 +40,7 @@ def upscale(
     found = jobs(sources, output, options.size or f"x{values['scale']:g}")
     check_extras(options, found, overwrite or restart)
 
-    from cli.telling import JsonTeller, Teller
+    from cli.progress import JsonTeller, Teller
     from image_core.errors import OseDiffError
     from osediff_video.media.target import check_target
     from osediff_video.upscale import upscale_video

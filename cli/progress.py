@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.model import say
+from cli.model_options import say
 
 if TYPE_CHECKING:
     from osediff_video.plan import FilmPlan

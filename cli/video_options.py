@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from cli.model import DRAWING, together
+from cli.model_options import DRAWING, together
 from osediff_video.encoding import Encoding
 from osediff_video.options import DEINTERLACE, PIPE_FORMATS, TEMPORALS, FilmOptions, parse_time
 
