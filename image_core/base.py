@@ -8,7 +8,7 @@ import torch
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 
 from image_core.errors import CheckpointError
-from image_core.settings import read_object
+from image_core.json_file import read_object
 
 XL = (
     "it needs two text encoders and is told the picture's size beside the text, "

@@ -10,7 +10,6 @@ tagger/                                         says in tags what a picture show
 """
 
 import dataclasses
-import hashlib
 import json
 import shutil
 import tempfile
@@ -29,8 +28,9 @@ from torch import Tensor, nn
 from image_core.autoencoder import LiteAutoencoder, LiteConfig
 from image_core.errors import CheckpointError, OutputError
 from image_core.generator import Generator, KLAutoencoder, set_precision
+from image_core.files import sha256
+from image_core.json_file import read_object
 from image_core.lora import LoraWeights, check_weights, from_tensors, merge_lora, to_tensors
-from image_core.settings import read_object
 from image_core.tensors import fill, read_safetensors
 
 FORMAT_VERSION = 1
@@ -175,11 +175,6 @@ def verify_bundle(bundle: Bundle) -> None:
                 f"{path}: altered or damaged (sha256 {found[:12]}..., expected {expected[:12]}...); "
                 f"import or download the model {bundle.config.name} again"
             )
-
-
-def sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def load_generator(

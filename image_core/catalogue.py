@@ -6,8 +6,9 @@ from pathlib import Path
 import platformdirs
 import torch
 
-from image_core.bundle import Bundle, load_generator, read_bundle, sha256
+from image_core.bundle import Bundle, load_generator, read_bundle
 from image_core.errors import ModelNotFoundError
+from image_core.files import sha256
 from image_core.options import Precision, UpscaleOptions
 from image_core.prompt import load_prompter, negative_text
 from image_core.upscale import Upscaler

@@ -27,7 +27,7 @@ from image_core.images import (
     values_to_tensor,
 )
 from image_core.keep_tones import keep_tones
-from image_core.load import MAX_BATCH, MAX_BATCH_CPU, SMALLEST_TILE_PX, Load, free_bytes
+from image_core.memory import MAX_BATCH, MAX_BATCH_CPU, SMALLEST_TILE_PX, Load, free_bytes
 from image_core.options import UpscaleOptions
 from image_core.prompt import Prompter, negative_text
 from image_core.text import Prompts

@@ -11,8 +11,9 @@ from typing import Any, Self
 from filelock import FileLock, Timeout
 
 from image_core.errors import OutputError
+from image_core.files import write_whole
 from osediff_video.folder import list_frames
-from osediff_video.media.segment import Segment, load_segments, write_whole
+from osediff_video.media.segment import Segment, load_segments
 
 MANIFEST = "manifest.json"
 FORMAT = 1

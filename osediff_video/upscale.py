@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from image_core.bundle import sha256
+from image_core.files import sha256
 from image_core.upscale import Upscaler
 from osediff_video.encoding import Encoding
 from osediff_video.job import Job, Manifest, identity

@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 
 from image_core.errors import OutputError
+from image_core.files import write_whole
 from osediff_video.media.encoder import Encoder, EncoderPlan, add_video
 from osediff_video.media.probe import reason
 from osediff_video.types import Frame
@@ -47,16 +48,6 @@ def load_segments(folder: Path) -> list[Segment]:
         if not path.with_suffix(".mkv").exists():
             return found
         found.append(Segment(**{**values, "order": tuple(values["order"])}))
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Replace a small file atomically, on the disk when this returns."""
-    part = path.with_name(path.name + ".part")
-    with part.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
 
 
 class SegmentWriter:
