@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from image_core.catalogue import choose_device, choose_dtype, find_model, load_upscaler
 from image_core.generator import Generator
 from image_core.images import Picture, enlarge
+from image_core.models.catalogue import choose_device, choose_dtype, find_model, load_upscaler
 from image_core.options import UpscaleOptions
 from image_core.upscale import Upscaler
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from image_core.catalogue import choose_device, choose_dtype, find_model, load_upscaler
 from image_core.images import Picture, enlarge, to_tensor
 from image_core.keep_tones import tones
+from image_core.models.catalogue import choose_device, choose_dtype, find_model, load_upscaler
 from image_core.options import UpscaleOptions
 from osediff_video.metrics import luma, psnr
 from train.degrade import PRESETS, degrade

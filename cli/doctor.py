@@ -18,8 +18,8 @@ def doctor() -> None:
     import torch
 
     from image_core.bundle import read_bundle, verify_bundle
-    from image_core.catalogue import find_model, installed
     from image_core.errors import OseDiffError
+    from image_core.models.catalogue import find_model, installed
 
     problems = []
     for name in ("osediff-video", "torch", "torchvision", "diffusers", "av", "opencv-python-headless"):

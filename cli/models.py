@@ -25,8 +25,8 @@ def models() -> None:
 def list_models() -> None:
     """Show every model on this machine, its size, licence and what it is good for; and those that can be pulled."""
     from image_core.bundle import read_bundle
-    from image_core.catalogue import installed, models_folder
-    from image_core.known import KNOWN
+    from image_core.models.catalogue import installed, models_folder
+    from image_core.models.downloads import KNOWN
 
     here = installed()
     for name, folder in here.items():
@@ -48,7 +48,7 @@ def list_models() -> None:
 @click.argument("name")
 def show(name: str) -> None:
     """Tell all that the model NAME says of itself: data, recipe, measurements, limits."""
-    from image_core.catalogue import find_model
+    from image_core.models.catalogue import find_model
 
     config = find_model(name).config
     facts = {"name": config.name, "licence": config.licence, "timestep": config.timestep}
@@ -82,8 +82,8 @@ def pull(name: str, tagger: bool, offline: bool, out: Path | None, merge: bool, 
 
     from huggingface_hub.utils import disable_progress_bars
 
-    from image_core.catalogue import models_folder
-    from image_core.known import pull as pull_model
+    from image_core.models.catalogue import models_folder
+    from image_core.models.downloads import pull as pull_model
 
     if not sys.stderr.isatty():
         disable_progress_bars()
@@ -118,8 +118,8 @@ def import_model(
     prompts: tuple[str, ...],
 ) -> None:
     """Make a bundle from the published OSEDiff weights and a Stable Diffusion 2.1-base that you have."""
-    from image_core.catalogue import models_folder
-    from image_core.official import Ingredients, make_bundle
+    from image_core.models.catalogue import models_folder
+    from image_core.models.official import Ingredients, make_bundle
 
     target = out or models_folder() / ("sd21-face" if "face" in weights.name else "sd21")
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -137,8 +137,8 @@ def import_model(
 def mix(first: str, second: str, share: float, card: Path | None, out: Path) -> None:
     """Make a model between the models FIRST and SECOND, which must be of one shape, such as lite and lite-vivid."""
     from image_core.bundle import read_card
-    from image_core.catalogue import find_model
-    from image_core.mixing import mix_models
+    from image_core.models.catalogue import find_model
+    from image_core.models.mixing import mix_models
 
     try:
         bundle = mix_models(find_model(first), find_model(second), share, out, read_card(card) if card else None)
@@ -152,8 +152,8 @@ def mix(first: str, second: str, share: float, card: Path | None, out: Path) -> 
 def verify(names: tuple[str, ...]) -> None:
     """Compare every file of the models NAME, or of all that are here, with the hashes in their bundles."""
     from image_core.bundle import verify_bundle
-    from image_core.catalogue import find_model, installed
     from image_core.errors import OseDiffError
+    from image_core.models.catalogue import find_model, installed
 
     damaged = 0
     for name in names or installed():

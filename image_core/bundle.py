@@ -27,8 +27,8 @@ from torch import Tensor, nn
 
 from image_core.autoencoder import LiteAutoencoder, LiteConfig
 from image_core.errors import CheckpointError, OutputError
-from image_core.generator import Generator, KLAutoencoder, set_precision
 from image_core.files import sha256
+from image_core.generator import Generator, KLAutoencoder, set_precision
 from image_core.json_file import read_object
 from image_core.lora import LoraWeights, check_weights, from_tensors, merge_lora, to_tensors
 from image_core.tensors import fill, read_safetensors

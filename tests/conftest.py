@@ -10,7 +10,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import pytest
 import torch
 
-from image_core.official import Ingredients, import_official, make_bundle
+from image_core.models.official import Ingredients, import_official, make_bundle
 from tests.hub_server import serving
 from tests.tiny_models import write_base, write_weights
 

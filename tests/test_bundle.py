@@ -8,9 +8,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from image_core.bundle import load_generator, load_prompt, read_bundle, verify_bundle
-from image_core.catalogue import EMBEDDED, choose_device, find_model, installed, models_folder
 from image_core.errors import CheckpointError, ModelNotFoundError
 from image_core.files import sha256
+from image_core.models.catalogue import EMBEDDED, choose_device, find_model, installed, models_folder
 
 
 @pytest.fixture

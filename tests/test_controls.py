@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from image_core.bundle import load_generator, load_prompt
-from image_core.catalogue import load_upscaler
 from image_core.degradation import degradation, shares
 from image_core.errors import CheckpointError
 from image_core.generator import predict_clean
 from image_core.images import enlarge, to_pictures, to_tensor
 from image_core.keep_tones import BLOCK_PX, keep_tones, tones
-from image_core.official import import_official
+from image_core.models.catalogue import load_upscaler
+from image_core.models.official import import_official
 from image_core.options import UpscaleOptions
 from tests.test_upscale import generator, pictures, upscaler  # noqa: F401 - a fixture
 
@@ -87,7 +87,7 @@ def test_guidance_halves_what_fits_and_is_said(tiny_bundle, monkeypatch):
 
 
 def test_guidance_of_a_model_that_reads_no_prompts_is_refused():
-    from image_core.catalogue import find_model
+    from image_core.models.catalogue import find_model
 
     with pytest.raises(CheckpointError, match="lite reads no prompts"):
         load_upscaler(find_model("lite"), UpscaleOptions(guidance=2.0), **CPU)

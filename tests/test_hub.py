@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from image_core.errors import DownloadError
-from image_core.hub import Download, Fetcher
+from image_core.models.hub import Download, Fetcher
 
 CONTENT = np.random.default_rng(0).bytes(3 << 20)
 DIGEST = hashlib.sha256(CONTENT).hexdigest()

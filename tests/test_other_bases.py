@@ -7,12 +7,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from image_core.base import check_base, load_unet, load_vae
 from image_core.bundle import load_generator, load_prompt
 from image_core.errors import CheckpointError
 from image_core.generator import predict_clean
 from image_core.lora import add_lora, unet_targets
-from image_core.official import import_official
+from image_core.models.base import check_base, load_unet, load_vae
+from image_core.models.official import import_official
 from image_core.text import TextEncoder
 from tests.tiny_models import SCHEDULER, write_sd1_base, write_weights
 

@@ -16,9 +16,9 @@ from PIL import Image
 from cli.main import cli
 from image_core import text
 from image_core.bundle import load_prompt, read_bundle
-from image_core.catalogue import find_model, load_upscaler
 from image_core.errors import CheckpointError
 from image_core.images import enlarge, to_tensor
+from image_core.models.catalogue import find_model, load_upscaler
 from image_core.options import UpscaleOptions
 from image_core.prompt import load_prompter, published_prompt
 from image_core.text import Prompts

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from image_core.catalogue import load_upscaler
 from image_core.errors import CheckpointError, MediaError
+from image_core.models.catalogue import load_upscaler
 from image_core.options import UpscaleOptions
 from image_core.upscale import Load
 from osediff_video.options import FilmOptions
@@ -205,7 +205,7 @@ def test_what_cannot_be_done_is_said_before_the_work(film, generator):  # noqa: 
     shots = listed(film, '[[shot]]\nstart = 3\nnegative_prompt = "blur"\n')
     with pytest.raises(MediaError, match="start 3 s: a negative prompt does nothing at guidance 1"):
         prepare(FilmOptions(shots=shots), upscaler(generator))
-    from image_core.catalogue import find_model
+    from image_core.models.catalogue import find_model
 
     lite = load_upscaler(find_model("lite"), UpscaleOptions(), device=torch.device("cpu"), dtype=torch.float32)
     with pytest.raises(CheckpointError, match="reads no prompts"):

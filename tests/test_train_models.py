@@ -9,7 +9,7 @@ import torch
 
 from image_core.bundle import load_generator, load_prompt, read_bundle, verify_bundle
 from image_core.errors import CheckpointError, OutputError
-from image_core.official import import_official
+from image_core.models.official import import_official
 from tests.train_recipes import tiny, tiny_sd21, write_pictures
 from train.balance import balanced
 from train.batch import Batch

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from cli.main import cli
 from image_core.autoencoder import LATENT_PX
-from image_core.catalogue import load_upscaler
 from image_core.generator import Generator
+from image_core.models.catalogue import load_upscaler
 from image_core.options import Draws, UpscaleOptions
 from image_core.uncertainty import noise_level, spread
 from image_core.upscale import Upscaler
@@ -146,7 +146,7 @@ def test_the_command_writes_map_and_overlay(tmp_path):
         assert opened.mode == "I;16" and opened.size == (128, 96)
         assert opened.text["Scale"].startswith(str(UNITS_PER_LEVEL)) and opened.text["Draws"].startswith("3 of noise")
         values = np.asarray(opened) / UNITS_PER_LEVEL
-    from image_core.catalogue import find_model
+    from image_core.models.catalogue import find_model
 
     lite = load_upscaler(find_model("lite"), UpscaleOptions(), device=torch.device("cpu"), dtype=torch.float32)
     assert np.abs(values - spread(lite, picture(0, 24, 32), Draws(3)).levels).max() <= 0.51 / UNITS_PER_LEVEL

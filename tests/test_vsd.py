@@ -9,7 +9,7 @@ from diffusers import UNet2DConditionModel
 from torch.nn import functional as F
 
 from image_core.lora import unet_targets
-from image_core.official import fold
+from image_core.models.official import fold
 from train import vsd
 from train.adapters import adapters_below, adapters_off
 from train.schedule import alpha_bars

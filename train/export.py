@@ -12,8 +12,8 @@ from torch import Tensor
 from image_core.autoencoder import LiteAutoencoder
 from image_core.bundle import Bundle, BundleConfig, save_config, write_bundle
 from image_core.errors import OutputError
-from image_core.official import import_official
-from image_core.official_layout import OfficialWeights, write_official
+from image_core.models.official import import_official
+from image_core.models.official_layout import OfficialWeights, write_official
 from train.adapters import adapters_below
 from train.config import Recipe, RecipeError
 from train.lite import build_generator

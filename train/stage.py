@@ -6,7 +6,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from image_core.base import load_unet
+from image_core.models.base import load_unet
 from image_core.perceptual import load_lpips
 from image_core.tensors import read_safetensors
 from train.batch import Batch

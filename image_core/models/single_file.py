@@ -17,8 +17,8 @@ from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint, con
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from image_core.base import load_vae
 from image_core.errors import CheckpointError
+from image_core.models.base import load_vae
 from image_core.tensors import fill, read_checkpoint
 
 if TYPE_CHECKING:

@@ -10,13 +10,13 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor, nn
 
-from image_core.base import BaseFacts, check_base, load_unet, load_vae
 from image_core.bundle import Bundle, BundleConfig, write_bundle
 from image_core.errors import CheckpointError, OutputError
 from image_core.files import sha256
 from image_core.generator import KLAutoencoder
-from image_core.layouts import read_vae, unfold_single_file
 from image_core.lora import LoraWeights, check_weights, merge_lora, unet_targets, vae_targets
+from image_core.models.base import BaseFacts, check_base, load_unet, load_vae
+from image_core.models.single_file import read_vae, unfold_single_file
 from image_core.ram import read_ram
 from image_core.tensors import read_torch
 from image_core.text import TextEncoder

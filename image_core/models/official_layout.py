@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from image_core.errors import OutputError
 from image_core.lora import RANK, SCALE, LoraWeights, group_targets, vae_targets
-from image_core.official import fold, match_targets, read_pickle, split_unet
+from image_core.models.official import fold, match_targets, read_pickle, split_unet
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from image_core.options import Precision, UpscaleOptions
 from image_core.prompt import load_prompter, negative_text
 from image_core.upscale import Upscaler
 
-EMBEDDED = Path(__file__).parent / "weights"
+EMBEDDED = Path(__file__).parent.parent / "weights"
 BEST_FIRST = ("sd21", "lite")
 """What `--model auto` tries, in this order."""
 

@@ -8,8 +8,8 @@ import platformdirs
 
 from image_core.bundle import Bundle
 from image_core.errors import ModelNotFoundError, OutputError
-from image_core.hub import Download, Fetcher, Report
-from image_core.official import LICENCE, Ingredients, make_bundle
+from image_core.models.hub import Download, Fetcher, Report
+from image_core.models.official import LICENCE, Ingredients, make_bundle
 
 SD21_BASE = Download(
     folder="stable-diffusion-2-1-base",

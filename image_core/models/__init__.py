@@ -1,0 +1,1 @@
+"""Get, make, mix and load a model. Nothing below this folder imports it."""
