@@ -21,7 +21,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from image_core.models.catalogue import choose_device, choose_dtype, find_model, load_upscaler
+from image_core.models.catalogue import find_model
+from image_core.models.load import choose_device, choose_dtype, load_upscaler
 from image_core.options import UpscaleOptions
 from image_core.upscale import Draft, Upscaler
 from osediff_video.encoding import Encoding

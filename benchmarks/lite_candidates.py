@@ -22,7 +22,7 @@ import train.restorer
 from benchmarks.lite_methods import Method, gmac_per_megapixel, with_upscaler
 from benchmarks.lite_quality import flickers, read_sets, table
 from image_core.generator import Generator, set_precision
-from image_core.models.catalogue import BYTES_PER_PIXEL, choose_dtype
+from image_core.models.load import BYTES_PER_PIXEL, choose_dtype
 from image_core.options import UpscaleOptions
 from image_core.upscale import Upscaler
 from train.config import DataConfig, LiteShape, LoopConfig, LossConfig, Recipe, StartConfig

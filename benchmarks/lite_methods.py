@@ -9,7 +9,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from image_core.generator import Generator
 from image_core.images import Picture, enlarge
-from image_core.models.catalogue import choose_device, choose_dtype, find_model, load_upscaler
+from image_core.models.catalogue import find_model
+from image_core.models.load import choose_device, choose_dtype, load_upscaler
 from image_core.options import UpscaleOptions
 from image_core.upscale import Upscaler
 

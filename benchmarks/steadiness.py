@@ -22,7 +22,8 @@ import cv2
 import numpy as np
 
 from benchmarks.low_quality import NOISE, Pictures, good_frames, small_frames
-from image_core.models.catalogue import choose_device, choose_dtype, find_model, load_upscaler
+from image_core.models.catalogue import find_model
+from image_core.models.load import choose_device, choose_dtype, load_upscaler
 from image_core.options import UpscaleOptions
 from image_core.upscale import Upscaler
 from osediff_video.film_metrics import FilmScores, dense_flow, warping_error

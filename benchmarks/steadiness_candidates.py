@@ -21,7 +21,8 @@ import torch
 
 from benchmarks.low_quality import NOISE, Pictures, good_frames, small_frames
 from benchmarks.steadiness import scores
-from image_core.models.catalogue import find_model, load_upscaler
+from image_core.models.catalogue import find_model
+from image_core.models.load import load_upscaler
 from image_core.options import UpscaleOptions
 from image_core.upscale import Draft, Upscaler
 from osediff_video import flow as flows

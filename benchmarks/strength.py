@@ -17,7 +17,8 @@ import numpy as np
 
 from image_core.images import Picture, enlarge, to_tensor
 from image_core.keep_tones import tones
-from image_core.models.catalogue import choose_device, choose_dtype, find_model, load_upscaler
+from image_core.models.catalogue import find_model
+from image_core.models.load import choose_device, choose_dtype, load_upscaler
 from image_core.options import UpscaleOptions
 from osediff_video.metrics import luma, psnr
 from train.degrade import PRESETS, degrade

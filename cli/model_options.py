@@ -118,7 +118,8 @@ def build_upscaler(
     except ValueError as error:
         raise click.UsageError(str(error)) from error
 
-    from image_core.models.catalogue import choose_device, choose_dtype, find_model, load_upscaler
+    from image_core.models.catalogue import find_model
+    from image_core.models.load import choose_device, choose_dtype, load_upscaler
 
     bundle = find_model(model)
     place = choose_device(device)

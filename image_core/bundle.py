@@ -20,18 +20,15 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
-from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from image_core.autoencoder import LiteAutoencoder, LiteConfig
+from image_core.autoencoder import LiteAutoencoder
 from image_core.errors import CheckpointError, OutputError
 from image_core.files import sha256
-from image_core.generator import Generator, KLAutoencoder, set_precision
+from image_core.generator import KLAutoencoder
 from image_core.json_file import read_object
-from image_core.lora import LoraWeights, check_weights, from_tensors, merge_lora, to_tensors
-from image_core.tensors import fill, read_safetensors
+from image_core.lora import LoraWeights, to_tensors
 
 FORMAT_VERSION = 1
 
@@ -175,67 +172,3 @@ def verify_bundle(bundle: Bundle) -> None:
                 f"{path}: altered or damaged (sha256 {found[:12]}..., expected {expected[:12]}...); "
                 f"import or download the model {bundle.config.name} again"
             )
-
-
-def load_generator(
-    bundle: Bundle,
-    device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.float32,
-    lora_scale: float = 1.0,
-) -> Generator:
-    """Verify the files, build the model and fill it. Ready for inference.
-
-    lora_scale: times the effect of the adapters, 1 is as trained.
-    Raises CheckpointError, also for another lora_scale when the bundle holds no adapters of their own.
-    """
-    verify_bundle(bundle)
-    config = bundle.config
-    if lora_scale != 1 and not any(name.startswith("lora.") for name in config.files):
-        raise CheckpointError(
-            f"the model {config.name} has no adapters beside its weights for --lora-scale {lora_scale:g}: "
-            "they are merged, or it never had any; import it again without --merge, or leave --lora-scale at 1"
-        )
-    # on the meta device no time goes into random weights that are replaced at once
-    with torch.device("meta"):
-        unet = UNet2DConditionModel.from_config(_settings(bundle, "unet"))
-        if config.autoencoder == "lite":
-            inner: nn.Module = LiteAutoencoder(LiteConfig(**_settings(bundle, "autoencoder")))
-        else:
-            inner = AutoencoderKL.from_config(_settings(bundle, "autoencoder"))
-    for name, module in (("unet", unet), ("autoencoder", inner)):
-        path = bundle.path / f"{name}.safetensors"
-        fill(module, read_safetensors(path), str(path))
-    for name, module in (("unet", unet), ("vae", inner)):
-        if f"lora.{name}.safetensors" in config.files:
-            # folded in: faster than beside the layers, and peft is not needed to run
-            path = bundle.path / f"lora.{name}.safetensors"
-            weights = _read_lora(path)
-            check_weights(module, weights, str(path))
-            merge_lora(module, weights, lora_scale)
-    autoencoder = inner if isinstance(inner, LiteAutoencoder) else KLAutoencoder(inner, config.latent_scale)
-    generator = Generator(autoencoder, unet, config.alpha_bar, config.timestep)
-    generator.requires_grad_(False).eval()
-    # channels last: twice as fast on a CPU (AVX-512, oneDNN) and the native order of tensor cores
-    return set_precision(generator, dtype).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-def _settings(bundle: Bundle, name: str) -> dict[str, Any]:
-    return json.loads((bundle.path / f"{name}.json").read_text(encoding="utf-8"))
-
-
-def _read_lora(path: Path) -> LoraWeights:
-    with safe_open(path, "pt") as file:
-        scale = float((file.metadata() or {}).get("scale", "nan"))
-    return from_tensors(read_safetensors(path), scale)
-
-
-def load_prompt(
-    bundle: Bundle, prompt: str | None, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
-) -> Tensor:
-    """The embedding (1, L, D) of a prompt; None is the bundle's first. Stored ones need no text encoder.
-
-    Raises CheckpointError for another prompt when the bundle holds no text encoder.
-    """
-    from image_core.text import Prompts
-
-    return Prompts(bundle, device, dtype)(prompt)

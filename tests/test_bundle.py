@@ -7,10 +7,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from image_core.bundle import load_generator, load_prompt, read_bundle, verify_bundle
+from image_core.text import Prompts
+from image_core.bundle import read_bundle, verify_bundle
 from image_core.errors import CheckpointError, ModelNotFoundError
 from image_core.files import sha256
-from image_core.models.catalogue import EMBEDDED, choose_device, find_model, installed, models_folder
+from image_core.models.catalogue import EMBEDDED, find_model, installed, models_folder
+from image_core.models.load import choose_device, load_generator
 
 
 @pytest.fixture
@@ -92,7 +94,7 @@ def test_the_embedded_models_keep_their_promises(name):
     card = bundle.config.card
     assert {"summary", "data", "recipe", "seed", "commit", "samples_seen", "measured", "limits"} <= card.keys()
     assert not card["recipe"]["data"]["folder"].startswith(("/", ".."))
-    generator, text = load_generator(bundle), load_prompt(bundle, None)
+    generator, text = load_generator(bundle), Prompts(bundle)(None)
     with torch.no_grad():
         flat = generator(torch.full((1, 3, 64, 64), 0.3), text)
     assert (flat - 0.3).abs().max() < 0.02
@@ -100,7 +102,7 @@ def test_the_embedded_models_keep_their_promises(name):
 
 def test_the_embedded_model_reads_no_prompts():
     with pytest.raises(CheckpointError, match="no prompts"):
-        load_prompt(find_model("lite"), "a cat")
+        Prompts(find_model("lite"))("a cat")
 
 
 def test_models_are_found_by_name_folder_and_auto(tiny_bundle, tmp_path, monkeypatch):

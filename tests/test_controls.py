@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 import torch
 
-from image_core.bundle import load_generator, load_prompt
+from image_core.text import Prompts
 from image_core.degradation import degradation, shares
 from image_core.errors import CheckpointError
 from image_core.generator import predict_clean
 from image_core.images import enlarge, to_pictures, to_tensor
 from image_core.keep_tones import BLOCK_PX, keep_tones, tones
-from image_core.models.catalogue import load_upscaler
+from image_core.models.load import load_generator, load_upscaler
 from image_core.models.official import import_official
 from image_core.options import UpscaleOptions
 from tests.test_upscale import generator, pictures, upscaler  # noqa: F401 - a fixture
@@ -55,7 +55,7 @@ def test_a_negative_prompt_without_guidance_is_refused():
 
 def test_guidance_is_two_passes_in_one(tiny_bundle):
     model = load_generator(tiny_bundle)
-    text, negative = (load_prompt(tiny_bundle, words) for words in ("a cat", "sharp"))
+    text, negative = (Prompts(tiny_bundle)(words) for words in ("a cat", "sharp"))
     latent = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         eps = [model.unet(latent, 999, side.expand(2, -1, -1)).sample for side in (negative, text)]
@@ -188,7 +188,7 @@ def test_the_low_band_of_a_result_is_that_of_its_input(generator, dtype):  # noq
 
 def test_lora_scale_multiplies_the_adapters(tiny_bundle, tiny_base, tiny_weights, tmp_path):
     latent = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    text = load_prompt(tiny_bundle, None)
+    text = Prompts(tiny_bundle)(None)
     with torch.inference_mode():
         none, half, full, plain = (
             load_generator(tiny_bundle, lora_scale=scale).denoise(latent, text) for scale in (0.0, 0.5, 1.0, 1)

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from image_core.images import enlarge
-from image_core.models.catalogue import find_model, load_upscaler
+from image_core.models.catalogue import find_model
+from image_core.models.load import load_upscaler
 from image_core.options import UpscaleOptions
 from osediff_video.encoding import Encoding
 from osediff_video.flow import dis_flow

@@ -11,7 +11,8 @@ import torch
 from benchmarks.lite_methods import SCALE, with_upscaler
 from benchmarks.lite_methods import bicubic as plain
 from benchmarks.lite_quality import grid
-from image_core.models.catalogue import EMBEDDED, find_model, load_upscaler
+from image_core.models.catalogue import EMBEDDED, find_model
+from image_core.models.load import load_upscaler
 from image_core.options import UpscaleOptions
 from osediff_video.metrics import gradient, luma, psnr, ssim
 

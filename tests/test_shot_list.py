@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from image_core.errors import CheckpointError, MediaError
-from image_core.models.catalogue import load_upscaler
+from image_core.models.load import load_upscaler
 from image_core.options import UpscaleOptions
 from image_core.upscale import Load
 from osediff_video.options import FilmOptions

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from cli.main import cli
 from image_core.autoencoder import LATENT_PX
 from image_core.generator import Generator
-from image_core.models.catalogue import load_upscaler
+from image_core.models.load import load_upscaler
 from image_core.options import Draws, UpscaleOptions
 from image_core.uncertainty import noise_level, spread
 from image_core.upscale import Upscaler

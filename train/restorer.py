@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from image_core.autoencoder import LATENT_PX, LiteAutoencoder
-from image_core.bundle import load_generator
 from image_core.generator import Generator, KLAutoencoder, predict_clean
 from image_core.lora import add_lora, unet_targets, vae_targets
 from image_core.models.base import check_base, load_unet, load_vae
 from image_core.models.catalogue import find_model
+from image_core.models.load import load_generator
 from image_core.models.official_layout import read_official
 from train.adapters import set_adapters
 from train.config import LiteShape, Recipe, RecipeError, Sd21Config
