@@ -29,8 +29,8 @@ from image_core.images import (
 from image_core.keep_tones import keep_tones
 from image_core.memory import MAX_BATCH, MAX_BATCH_CPU, SMALLEST_TILE_PX, Load, free_bytes
 from image_core.options import UpscaleOptions
-from image_core.prompt import Prompter, negative_text
-from image_core.text import Prompts
+from image_core.prompts.prompter import Prompter, negative_text
+from image_core.prompts.text import Prompts
 from image_core.tiling import run_tiled
 
 SMALLEST_PICTURE_PX = 64  # less is padded: a network that halves its grid thrice needs 8 positions a side

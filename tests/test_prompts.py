@@ -14,16 +14,15 @@ from click.testing import CliRunner
 from PIL import Image
 
 from cli.main import cli
-from image_core import text
-from image_core.text import Prompts
 from image_core.bundle import read_bundle
 from image_core.errors import CheckpointError
 from image_core.images import enlarge, to_tensor
 from image_core.models.catalogue import find_model
 from image_core.models.load import load_upscaler
 from image_core.options import UpscaleOptions
-from image_core.prompt import load_prompter, published_prompt
-from image_core.text import Prompts
+from image_core.prompts import text
+from image_core.prompts.prompter import load_prompter, published_prompt
+from image_core.prompts.text import Prompts
 from osediff_video.encoding import Encoding
 from osediff_video.job import Manifest
 from osediff_video.options import FilmOptions

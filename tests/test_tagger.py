@@ -9,8 +9,8 @@ import torch
 
 from image_core.errors import CheckpointError
 from image_core.images import to_tensor
-from image_core.ram import geometry, read_ram, renamed
-from image_core.tagger import TAG_LIST, THRESHOLDS, Tagger, TaggerConfig, load_tagger
+from image_core.prompts.ram import geometry, read_ram, renamed
+from image_core.prompts.tagger import TAG_LIST, THRESHOLDS, Tagger, TaggerConfig, load_tagger
 
 
 @pytest.fixture(scope="module")

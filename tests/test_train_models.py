@@ -7,11 +7,11 @@ import shutil
 import pytest
 import torch
 
-from image_core.text import Prompts
 from image_core.bundle import read_bundle, verify_bundle
 from image_core.errors import CheckpointError, OutputError
 from image_core.models.load import load_generator
 from image_core.models.official import import_official
+from image_core.prompts.text import Prompts
 from tests.train_recipes import tiny, tiny_sd21, write_pictures
 from train.balance import balanced
 from train.batch import Batch

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from image_core.text import TextEncoder
+from image_core.prompts.text import TextEncoder
 
 Words = Callable[[Sequence[str]], Tensor]
 """Captions (B) to embeddings (B, L, D)."""

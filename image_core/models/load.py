@@ -17,7 +17,7 @@ from image_core.files import sha256
 from image_core.generator import Generator, KLAutoencoder, set_precision
 from image_core.lora import LoraWeights, check_weights, from_tensors, merge_lora
 from image_core.options import Precision, UpscaleOptions
-from image_core.prompt import load_prompter, negative_text
+from image_core.prompts.prompter import load_prompter, negative_text
 from image_core.tensors import fill, read_safetensors
 from image_core.upscale import Upscaler
 

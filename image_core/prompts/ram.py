@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from image_core.errors import CheckpointError
-from image_core.tagger import Tagger, TaggerConfig, build_tagger
+from image_core.prompts.tagger import Tagger, TaggerConfig, build_tagger
 from image_core.tensors import read_torch
 
 SCALE = 1 / 8

@@ -8,8 +8,8 @@ from torch import Tensor
 from image_core.bundle import Bundle
 from image_core.errors import CheckpointError
 from image_core.options import UpscaleOptions
-from image_core.tagger import Tagger, load_tagger
-from image_core.text import Prompts
+from image_core.prompts.tagger import Tagger, load_tagger
+from image_core.prompts.text import Prompts
 
 
 def published_prompt(tags: Sequence[str], prompt: str) -> str:

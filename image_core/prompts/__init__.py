@@ -1,0 +1,1 @@
+"""What an image shows, in words: from the image to a prompt, from a prompt to its embedding."""
