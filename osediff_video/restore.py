@@ -17,8 +17,8 @@ from osediff_video.job import Manifest
 from osediff_video.maps import with_maps
 from osediff_video.media.replay import PIPE
 from osediff_video.options import FilmOptions
-from osediff_video.overlap import StageHangsError, ahead
 from osediff_video.plan import FilmPlan
+from osediff_video.prefetch import StageHangsError, ahead
 from osediff_video.prompts import ShotTexts, read_shots, say_shots, with_first_texts, with_texts, write_shots
 from osediff_video.shot_list import read_shot_list
 from osediff_video.shots import SETTLED, mark_cuts, mark_listed_cuts, read_cut_list

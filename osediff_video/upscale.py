@@ -11,6 +11,7 @@ from typing import Any
 from image_core.files import sha256
 from image_core.upscale import Upscaler
 from osediff_video.encoding import Encoding
+from osediff_video.finish import cut_of, write_result
 from osediff_video.job import Job, Manifest, identity
 from osediff_video.media.encoder import EncoderPlan
 from osediff_video.media.pipe import write_pipe
@@ -20,7 +21,6 @@ from osediff_video.media.verify import Verification, verify
 from osediff_video.options import FilmOptions
 from osediff_video.plan import DEFAULTS, FilmPlan, plan_film
 from osediff_video.restore import Numbered, find_texts, prepare, restored
-from osediff_video.result import cut_of, write_result
 from osediff_video.types import Faults, Frame
 
 

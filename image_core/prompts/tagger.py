@@ -1,7 +1,7 @@
 """What a picture shows, in words: RAM, the tagger of the paper, on timm's Swin and torch's attention.
 
 Recognize Anything, https://arxiv.org/abs/2306.03514; with the adapters of SeeSR's DAPE folded in, it recognises
-degraded pictures too, https://arxiv.org/abs/2311.16518. `image_core/ram.py` reads the published files.
+degraded pictures too, https://arxiv.org/abs/2311.16518. `image_core/prompts/ram.py` reads the published files.
 """
 
 import json
