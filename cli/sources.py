@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from osediff_video.encoding import CONTAINERS
-from osediff_video.media.replay import PIPE
+from osediff_video.media.stdin import PIPE
 
 WRITABLE = set(CONTAINERS)
 """Endings that a result keeps; any other film becomes .mkv, which holds everything."""

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from image_core.errors import OutputError
 from osediff_video.media.assemble import Assembly, assemble
+from osediff_video.media.cut import Cut
 from osediff_video.media.export import export_folder, export_gif
 from osediff_video.media.segment import Segment
-from osediff_video.media.streams import Cut
 from osediff_video.plan import FilmPlan
 
 

@@ -15,7 +15,7 @@ from image_core.upscale import Draft, Upscaler
 from osediff_video.flow import Estimator, dis_flow
 from osediff_video.job import Manifest
 from osediff_video.maps import with_maps
-from osediff_video.media.replay import PIPE
+from osediff_video.media.stdin import PIPE
 from osediff_video.options import FilmOptions
 from osediff_video.plan import FilmPlan
 from osediff_video.prefetch import StageHangsError, ahead

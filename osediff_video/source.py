@@ -9,7 +9,7 @@ from osediff_video.folder import FolderSource, gaps
 from osediff_video.media.deinterlace import look_for_fields
 from osediff_video.media.probe import probe
 from osediff_video.media.reader import FilmSource
-from osediff_video.media.replay import PIPE
+from osediff_video.media.stdin import PIPE
 from osediff_video.options import FilmOptions
 from osediff_video.types import UPRIGHT, Source, VideoInfo
 

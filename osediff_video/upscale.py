@@ -14,9 +14,9 @@ from osediff_video.encoding import Encoding
 from osediff_video.finish import cut_of, write_result
 from osediff_video.job import Job, Manifest, identity
 from osediff_video.media.encoder import EncoderPlan
-from osediff_video.media.pipe import write_pipe
-from osediff_video.media.replay import PIPE
 from osediff_video.media.segment import Segment, SegmentWriter
+from osediff_video.media.stdin import PIPE
+from osediff_video.media.stdout import write_pipe
 from osediff_video.media.verify import Verification, verify
 from osediff_video.options import FilmOptions
 from osediff_video.plan import DEFAULTS, FilmPlan, plan_film

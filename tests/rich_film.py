@@ -8,7 +8,7 @@ import av
 import numpy as np
 from PIL import Image
 
-from osediff_video.media.streams import ASS_HEADER
+from osediff_video.media.carriers import ASS_HEADER
 from tests.media_files import picture
 
 FONT = b"\x00\x01\x00\x00 not really a font" * 20

@@ -196,7 +196,7 @@ def test_a_folder_without_permission_is_refused(film, tmp_path):
 
 
 def test_json_events_tell_the_whole_story(film):
-    from osediff_video.media.plan import plan_streams
+    from osediff_video.media.stream_plan import plan_streams
 
     lines = [json.loads(line) for line in run("upscale", film, "--json").splitlines() if line.startswith("{")]
     assert next(line["event"] for line in lines) == "plan" and lines[-1]["event"] == "done"

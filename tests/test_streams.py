@@ -8,7 +8,7 @@ from av.stream import Disposition
 
 from image_core.errors import OutputError
 from osediff_video.encoding import Encoding
-from osediff_video.media.plan import plan_streams
+from osediff_video.media.stream_plan import plan_streams
 from tests.media_files import copy, packets, read_times, write_film
 from tests.rich_film import LINES, cover, write_rich
 

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from image_core.errors import MediaError
 from osediff_video.media.color import ColorConverter
-from osediff_video.media.probe import UPRIGHT, VideoInfo, film_stream, open_film, probe, readable_packets, reason
+from osediff_video.media.container import film_stream, open_film, readable_packets, reason
+from osediff_video.media.probe import UPRIGHT, VideoInfo, probe
 
 SUFFIXES = {".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".ts", ".mpg", ".mpeg", ".y4m"}
 INDEXED = ("mov,mp4", "matroska")  # FFmpeg's names: containers where decord finds the frame it is asked for

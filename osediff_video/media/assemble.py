@@ -15,10 +15,11 @@ from av.video.stream import VideoStream
 
 from image_core.errors import MediaError, OutputError
 from osediff_video.encoding import CONTAINERS
-from osediff_video.media.plan import StreamPlan
-from osediff_video.media.probe import open_film, reason
+from osediff_video.media.container import open_film, reason
+from osediff_video.media.cut import WHOLE, Cut
 from osediff_video.media.segment import Segment
-from osediff_video.media.streams import WHOLE, Cut, OtherStreams
+from osediff_video.media.stream_plan import StreamPlan
+from osediff_video.media.streams import OtherStreams
 
 LARGEST_TIMESCALE = 2**31 - 1
 

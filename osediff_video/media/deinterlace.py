@@ -10,7 +10,7 @@ from av.filter import Graph
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from osediff_video.media.probe import UnreadableError, film_stream, open_film, readable_packets
+from osediff_video.media.container import UnreadableError, film_stream, open_film, readable_packets
 
 Timed = tuple[VideoFrame, int | None]
 """A decoded frame and its presentation time."""

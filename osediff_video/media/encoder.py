@@ -15,7 +15,7 @@ from av.video.stream import VideoStream
 from image_core.errors import OutputError
 from osediff_video.encoding import Encoding
 from osediff_video.media.color import BT709, RGB, ColorConverter, is_rgb
-from osediff_video.media.probe import reason
+from osediff_video.media.container import reason
 from osediff_video.types import ColorTags, Frame, VideoInfo
 
 NEEDS_EVEN_SIZES = {"libx264", "libx265"}

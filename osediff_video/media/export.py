@@ -14,9 +14,9 @@ from av.video.stream import VideoStream
 
 from image_core.errors import OutputError
 from osediff_video.media.color import rgb_layout
+from osediff_video.media.container import open_film, reason
 from osediff_video.media.deinterlace import pulled
 from osediff_video.media.encoder import EncoderPlan
-from osediff_video.media.probe import open_film, reason
 from osediff_video.media.segment import Segment
 from osediff_video.picture import PictureFile, write_picture
 from osediff_video.types import Picture, Plane

@@ -13,8 +13,9 @@ from av.video.stream import VideoStream
 
 from image_core.errors import MediaError
 from osediff_video.media.color import ColorConverter
+from osediff_video.media.container import UnreadableError, film_stream, open_film, readable_packets, reason
 from osediff_video.media.deinterlace import Timed, deinterlaced
-from osediff_video.media.probe import ALPHA_DECODER, UnreadableError, film_stream, open_film, readable_packets, reason
+from osediff_video.media.probe import ALPHA_DECODER
 from osediff_video.types import Faults, Frame, VideoInfo
 
 MOST_DAMAGED_IN_A_ROW = 100

@@ -10,8 +10,8 @@ import av
 
 from image_core.errors import OutputError
 from image_core.files import write_whole
+from osediff_video.media.container import reason
 from osediff_video.media.encoder import Encoder, EncoderPlan, add_video
-from osediff_video.media.probe import reason
 from osediff_video.types import Frame
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from image_core.errors import MediaError, OutputError
 from osediff_video.encoding import CONTAINERS
-from osediff_video.media.replay import PIPE
+from osediff_video.media.stdin import PIPE
 
 
 def check_target(source: Path, target: Path, overwrite: bool) -> None:

@@ -11,9 +11,9 @@ import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 
-from osediff_video.media.plan import StreamPlan
-from osediff_video.media.probe import film_stream, open_film, readable_packets, ticks
-from osediff_video.media.streams import WHOLE, Cut
+from osediff_video.media.container import film_stream, open_film, readable_packets, ticks
+from osediff_video.media.cut import WHOLE, Cut
+from osediff_video.media.stream_plan import StreamPlan
 
 MATROSKA_TICK_S = Fraction(1, 1000)
 TRANSPORT_TICK_S = Fraction(1, 90000)

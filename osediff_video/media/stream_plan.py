@@ -10,7 +10,7 @@ from av.container import OutputContainer
 from av.stream import Disposition, Stream
 
 from image_core.errors import OutputError
-from osediff_video.media.probe import film_stream, open_film
+from osediff_video.media.container import film_stream, open_film
 
 TEXT_SUBTITLE = {"mp4": "mov_text", "mov": "mov_text", "matroska": "srt", "webm": "webvtt"}
 """The text format that each container takes."""
