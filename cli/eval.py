@@ -11,9 +11,9 @@ from cli.image import SUFFIXES
 from cli.model_options import say
 
 if TYPE_CHECKING:
-    from osediff_video.evaluation import Table
     from osediff_video.flow import Estimator
-    from osediff_video.metrics import Scorers
+    from osediff_video.metrics.image import Scorers
+    from osediff_video.metrics.table import Table
 
 
 @click.command(name="eval")
@@ -52,7 +52,7 @@ def eval(
     if table_file is not None:
         check_table(table_file, overwrite)
 
-    from osediff_video.evaluation import PAPER, PYIQA, find_scorers
+    from osediff_video.metrics.table import PAPER, PYIQA, find_scorers
 
     names = list(dict.fromkeys([*also, *(PYIQA if paper else ()), *(("niqe",) if niqe else ())]))
     scorers, missing = find_scorers([name for name in names if name != "fid"], lpips, niqe, strict=not paper)
@@ -71,7 +71,7 @@ def eval(
 
 def score(result: Path, reference: Path, scorers: "Scorers", flow: str, *, with_fid: bool, strict: bool) -> "Table":
     """Whatever the two are. Raises ImageError or MediaError."""
-    from osediff_video.evaluation import Table, add_frechet, score_folders, score_pair
+    from osediff_video.metrics.table import Table, add_frechet, score_folders, score_pair
 
     if result.suffix.lower() in SUFFIXES and result.is_file():
         row = score_pair(result, reference, scorers)
@@ -87,8 +87,8 @@ def score(result: Path, reference: Path, scorers: "Scorers", flow: str, *, with_
 
 def tell(table: "Table", as_json: bool) -> None:
     """The means with their definitions, and why others are missing; as JSON every picture too."""
-    from osediff_video.evaluation import definition
-    from osediff_video.film_metrics import FILM_DEFINITIONS
+    from osediff_video.metrics.table import definition
+    from osediff_video.metrics.video import FILM_DEFINITIONS
 
     definitions = {name: FILM_DEFINITIONS.get(name, definition(name)) for name in table.means}
     if as_json:
@@ -112,7 +112,7 @@ def check_table(path: Path, overwrite: bool) -> None:
 
 
 def find_estimator(flow: str) -> "Estimator":
-    from osediff_video.film_metrics import dense_flow
+    from osediff_video.metrics.video import dense_flow
     from osediff_video.raft import load_raft
 
     return dense_flow if flow == "dis" else load_raft(Path(flow))
@@ -120,7 +120,7 @@ def find_estimator(flow: str) -> "Estimator":
 
 def score_films(result: Path, reference: Path, scorers: "Scorers", estimate: "Estimator") -> dict[str, float]:
     from image_core.errors import MediaError
-    from osediff_video.film_metrics import FilmScores
+    from osediff_video.metrics.video import FilmScores
     from osediff_video.options import FilmOptions
     from osediff_video.picture import eight_bit
     from osediff_video.shots import mark_cuts

@@ -11,9 +11,9 @@ from click.testing import CliRunner
 
 from cli.main import cli
 from image_core.errors import CheckpointError, ImageError
-from osediff_video.evaluation import PAPER, find_scorers, score_folders
+from osediff_video.metrics.networks import parameters_as_mat
+from osediff_video.metrics.table import PAPER, find_scorers, score_folders
 from osediff_video.picture import PictureFile, write_picture
-from osediff_video.scorers import parameters_as_mat
 from tests.media_files import picture
 
 KNOWN = ("niqe", "dists", "fid", "musiq", "maniqa-pipal", "clipiqa")

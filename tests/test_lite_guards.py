@@ -14,7 +14,7 @@ from benchmarks.lite_quality import grid
 from image_core.models.catalogue import EMBEDDED, find_model
 from image_core.models.load import load_upscaler
 from image_core.options import UpscaleOptions
-from osediff_video.metrics import gradient, luma, psnr, ssim
+from osediff_video.metrics.image import gradient, luma, psnr, ssim
 
 COLOURS = [(128, 128, 128), (8, 8, 8), (250, 250, 250), (120, 40, 200), (255, 0, 0), (0, 255, 0), (0, 0, 255)]
 MODELS = sorted(path.name for path in EMBEDDED.iterdir() if path.is_dir())

@@ -14,9 +14,9 @@ from torchvision.models import alexnet
 
 from cli.main import cli
 from image_core.errors import ModelNotFoundError
-from osediff_video.film_metrics import FilmScores, farneback, half, warping_error
 from osediff_video.flow import dis_flow
-from osediff_video.metrics import edges_kept, gradient_kept, luma, mean_scores, picture_scores, psnr, ssim
+from osediff_video.metrics.image import edges_kept, gradient_kept, luma, mean_scores, picture_scores, psnr, ssim
+from osediff_video.metrics.video import FilmScores, farneback, half, warping_error
 from osediff_video.picture import PictureFile, read_picture, write_picture
 from tests.media_files import copy, picture, write_film
 from tests.test_temporal import pan
@@ -141,7 +141,7 @@ def backbone(tmp_path_factory):
 
 
 def test_tlp_is_the_difference_of_two_steps(backbone):
-    from osediff_video.scorers import lpips_distance
+    from osediff_video.metrics.networks import lpips_distance
 
     distance = lpips_distance(backbone)
     truth, result = pan(5, 3)[0], pan(5, 3, noise=8)[1]
@@ -156,7 +156,7 @@ def test_tlp_is_the_difference_of_two_steps(backbone):
 
 
 def test_metrics_of_pyiqa_say_what_is_missing(monkeypatch):
-    from osediff_video.scorers import pyiqa_score
+    from osediff_video.metrics.networks import pyiqa_score
 
     monkeypatch.setitem(sys.modules, "pyiqa", None)
     with pytest.raises(ModelNotFoundError, match=r"niqe .* pip install 'osediff-video\[metrics\]'"):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from image_core.errors import CheckpointError
 from image_core.images import crop, pad_to_multiple, to_pictures
 from image_core.perceptual import load_lpips
-from osediff_video.metrics import luma, psnr, ssim
+from osediff_video.metrics.image import luma, psnr, ssim
 
 SHOWN = 4
 Pair = tuple[Tensor, Tensor]
