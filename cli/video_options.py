@@ -125,8 +125,8 @@ def encoding(values: dict[str, Any]) -> Encoding:
 def check_named_files(options: FilmOptions) -> None:
     """Read what is quickly read of the files that options name. Raises OseDiffError."""
     from image_core.errors import CheckpointError
-    from osediff_video.shot_list import read_shot_list
-    from osediff_video.shots import read_cut_list
+    from osediff_video.shots.cuts import read_cut_list
+    from osediff_video.shots.shot_list import read_shot_list
 
     if options.flow != "dis" and not Path(options.flow).is_file():
         raise CheckpointError(

@@ -19,12 +19,12 @@ from osediff_video.media.stdin import PIPE
 from osediff_video.options import FilmOptions
 from osediff_video.plan import FilmPlan
 from osediff_video.prefetch import StageHangsError, ahead
-from osediff_video.prompts import ShotTexts, read_shots, say_shots, with_first_texts, with_texts, write_shots
-from osediff_video.shot_list import read_shot_list
-from osediff_video.shots import SETTLED, mark_cuts, mark_listed_cuts, read_cut_list
+from osediff_video.shots.cuts import SETTLED, mark_cuts, mark_listed_cuts, read_cut_list
+from osediff_video.shots.prompts import ShotTexts, read_shots, say_shots, with_first_texts, with_texts, write_shots
+from osediff_video.shots.shot_list import read_shot_list
+from osediff_video.shots.treatment import BlendByShot, Treatments
 from osediff_video.temporal import WARMUP_FRAMES, Blend, Step, steadied, steps
 from osediff_video.tones import TONE_FRAMES, steady_tones
-from osediff_video.treatment import BlendByShot, Treatments
 from osediff_video.types import Frame, Plane
 
 QUEUE_BYTES, MOST_QUEUED = 256 << 20, 8

@@ -27,8 +27,15 @@ from osediff_video.encoding import Encoding
 from osediff_video.job import Manifest
 from osediff_video.options import FilmOptions
 from osediff_video.plan import plan_film
-from osediff_video.prompts import ShotPrompt, ShotTexts, read_shots, sharpest_frames, with_first_texts, write_shots
 from osediff_video.restore import find_texts, prepare
+from osediff_video.shots.prompts import (
+    ShotPrompt,
+    ShotTexts,
+    read_shots,
+    sharpest_frames,
+    with_first_texts,
+    write_shots,
+)
 from osediff_video.temporal import steps
 from osediff_video.types import Frame
 from osediff_video.upscale import upscale_video

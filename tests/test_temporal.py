@@ -14,7 +14,7 @@ from osediff_video.encoding import Encoding
 from osediff_video.flow import dis_flow, enlarged, motion, warp
 from osediff_video.options import FilmOptions
 from osediff_video.plain import PlainResize
-from osediff_video.shots import SETTLED, mark_cuts, mark_listed_cuts, read_cut_list
+from osediff_video.shots.cuts import SETTLED, mark_cuts, mark_listed_cuts, read_cut_list
 from osediff_video.temporal import WARMUP_FRAMES, PixelBlend, advanced, steadied, steps
 from osediff_video.types import Frame
 from osediff_video.upscale import upscale_video
