@@ -26,7 +26,7 @@ def compare(first: Path, second: Path, output: Path | None, layout: Layout, over
     """Show FIRST and SECOND, two films or two pictures, in one. Frames are paired in order; sound is SECOND's."""
     how = encoding(values)
 
-    from osediff_video.folder import SUFFIXES
+    from osediff_video.sources.folder import SUFFIXES
 
     is_picture = second.suffix.lower() in SUFFIXES and second.is_file()
     target = output or second.with_name(f"{first.stem}_vs_{second.stem}{'.png' if is_picture else '.mp4'}")
@@ -35,8 +35,8 @@ def compare(first: Path, second: Path, output: Path | None, layout: Layout, over
 
     if is_picture:
         from cli.image import check_picture_target
-        from osediff_video.compare import compose
         from osediff_video.picture import PictureFile, read_picture, write_picture
+        from osediff_video.sources.comparison import compose
 
         check_picture_target(second, target, overwrite)
         write_picture(target, PictureFile(compose(read_picture(first).image, read_picture(second).image, layout)))
@@ -44,9 +44,9 @@ def compare(first: Path, second: Path, output: Path | None, layout: Layout, over
         return
 
     from cli.progress import Teller
-    from osediff_video.compare import open_comparison
     from osediff_video.plain import PlainResize
     from osediff_video.plan import plan_opened
+    from osediff_video.sources.comparison import open_comparison
     from osediff_video.upscale import carry_out
 
     check_target(second, target, overwrite)

@@ -124,7 +124,7 @@ def score_films(result: Path, reference: Path, scorers: "Scorers", estimate: "Es
     from osediff_video.options import FilmOptions
     from osediff_video.picture import eight_bit
     from osediff_video.shots.cuts import mark_cuts
-    from osediff_video.source import open_source
+    from osediff_video.sources.open import open_source
 
     sources = [open_source(path, FilmOptions())[0] for path in (result, reference)]
     a, b = (source.info for source in sources)

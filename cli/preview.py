@@ -34,12 +34,12 @@ def preview(
     target = output or source.with_name(f"{source.stem}_preview.mp4")
 
     from cli.progress import Teller, clock
-    from osediff_video.compare import open_comparison
     from osediff_video.media.probe import probe
     from osediff_video.media.target import check_target
     from osediff_video.options import FilmOptions
     from osediff_video.plain import PlainResize
     from osediff_video.plan import plan_opened
+    from osediff_video.sources.comparison import open_comparison
     from osediff_video.upscale import carry_out, upscale_video
 
     check_target(source, target, overwrite)

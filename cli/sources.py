@@ -57,7 +57,7 @@ def expanded(name: Path) -> Iterator[Path]:
 
 
 def holds_pictures(folder: Path) -> bool:
-    from osediff_video.folder import SUFFIXES
+    from osediff_video.sources.folder import SUFFIXES
 
     return any(path.suffix.lower() in SUFFIXES for path in folder.iterdir()) or not any(folder.iterdir())
 

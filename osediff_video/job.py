@@ -12,8 +12,8 @@ from filelock import FileLock, Timeout
 
 from image_core.errors import OutputError
 from image_core.files import write_whole
-from osediff_video.folder import list_frames
 from osediff_video.media.segment import Segment, load_segments
+from osediff_video.sources.folder import list_frames
 
 MANIFEST = "manifest.json"
 FORMAT = 1

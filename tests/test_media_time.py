@@ -11,7 +11,7 @@ from osediff_video.encoding import Encoding
 from osediff_video.media.probe import probe
 from osediff_video.media.verify import verify
 from osediff_video.options import FilmOptions
-from osediff_video.source import open_source
+from osediff_video.sources.open import open_source
 from tests.media_files import copy, packets, read, read_times, write_film
 
 STEADY = [512 * n for n in range(30)]

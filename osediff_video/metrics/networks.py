@@ -13,7 +13,7 @@ import torch
 from image_core.errors import CheckpointError, ImageError, ModelNotFoundError
 from image_core.images import to_tensor
 from image_core.perceptual import LEAST_SIDE_PX, load_lpips
-from osediff_video.folder import SUFFIXES
+from osediff_video.sources.folder import SUFFIXES
 from osediff_video.types import Picture
 
 

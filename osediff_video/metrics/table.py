@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 
 from image_core.errors import CheckpointError, ImageError, ModelNotFoundError
-from osediff_video.folder import SUFFIXES
 from osediff_video.metrics.image import DEFINITIONS, Scorers, mean_scores, picture_scores
 from osediff_video.metrics.networks import frechet_distance, lpips_distance, pyiqa_score
 from osediff_video.picture import eight_bit, read_picture
+from osediff_video.sources.folder import SUFFIXES
 
 PAPER = ("psnr_y", "ssim_y", "lpips", "dists", "fid", "niqe", "musiq", "maniqa-pipal", "clipiqa")
 """Columns of the paper's table, in its order. The first two are computed here, the others by lpips or pyiqa."""

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageSequence, UnidentifiedImageError
 
 from image_core.errors import MediaError
-from osediff_video.folder import SRGB
+from osediff_video.sources.folder import SRGB
 from osediff_video.types import Faults, Frame, VideoInfo
 
 UNREADABLE = (OSError, ValueError, EOFError, UnidentifiedImageError, Image.DecompressionBombError)

@@ -12,7 +12,7 @@ import numpy as np
 from image_core.errors import MediaError
 from osediff_video.options import FilmOptions, Layout
 from osediff_video.picture import eight_bit
-from osediff_video.source import open_source
+from osediff_video.sources.open import open_source
 from osediff_video.types import Frame, Picture, Source, VideoInfo
 
 WIDEST_PX = 3840

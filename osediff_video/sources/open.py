@@ -4,13 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from image_core.errors import MediaError
-from osediff_video.animation import AnimationSource, is_animation
-from osediff_video.folder import FolderSource, gaps
 from osediff_video.media.deinterlace import look_for_fields
 from osediff_video.media.probe import probe
 from osediff_video.media.reader import FilmSource
 from osediff_video.media.stdin import PIPE
 from osediff_video.options import FilmOptions
+from osediff_video.sources.animation import AnimationSource, is_animation
+from osediff_video.sources.folder import FolderSource, gaps
 from osediff_video.types import UPRIGHT, Source, VideoInfo
 
 

@@ -1,0 +1,1 @@
+"""What frames come from: videos, folders, animations, two sources side by side."""
