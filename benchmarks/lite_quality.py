@@ -3,7 +3,7 @@
 python -m benchmarks.lite_quality --model lite --kodak FOLDER --realsr FOLDER [--peer FOLDER] [--out pictures/]
 
 kodak: PNG pictures, made small by a light and by a heavy degradation with fixed seeds. realsr: folders LR and HR.
-PSNR-Y, SSIM-Y: as in osediff_video/metrics.py, the definitions of the OSEDiff tables.
+PSNR-Y, SSIM-Y: as in osediff_video/metrics/image.py, the definitions of the OSEDiff tables.
 gradient: mean gradient magnitude of the luma relative to the reference. grid: spread over mean of the second
 difference by column phase modulo 8; pictures without a grid are near 0. flicker: see lite_flicker. seconds: wall time
 for 1e6 output pixels, the methods taking turns on every picture.

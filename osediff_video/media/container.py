@@ -15,11 +15,7 @@ from image_core.errors import MediaError
 from osediff_video.media.stdin import PIPE, Replay, standard_input
 
 DECODER_THREADS = 4
-
-
 IO_TIMEOUT_S = 60.0
-
-
 MOST_UNREADABLE = 100
 
 
