@@ -25,9 +25,19 @@ from image_core.models.catalogue import find_model
 from image_core.models.load import load_upscaler
 from image_core.options import UpscaleOptions
 from image_core.upscale import Draft, Upscaler
-from osediff_video import flow as flows
-from osediff_video.flow import Estimator, Motion, dis_flow, grid, warp
-from osediff_video.temporal import Blend, LatentBlend, PixelBlend, State, Step, motion_at, output_of, steadied, steps
+from osediff_video.temporal import flow as flows
+from osediff_video.temporal.blend import (
+    Blend,
+    LatentBlend,
+    PixelBlend,
+    State,
+    Step,
+    motion_at,
+    output_of,
+    steadied,
+    steps,
+)
+from osediff_video.temporal.flow import Estimator, Motion, dis_flow, grid, warp
 from osediff_video.types import Frame, Picture
 
 PIXEL = PixelBlend(0.6, 0.6)

@@ -11,9 +11,9 @@ from cli.image import SUFFIXES
 from cli.model_options import say
 
 if TYPE_CHECKING:
-    from osediff_video.flow import Estimator
     from osediff_video.metrics.image import Scorers
     from osediff_video.metrics.table import Table
+    from osediff_video.temporal.flow import Estimator
 
 
 @click.command(name="eval")
@@ -113,7 +113,7 @@ def check_table(path: Path, overwrite: bool) -> None:
 
 def find_estimator(flow: str) -> "Estimator":
     from osediff_video.metrics.video import dense_flow
-    from osediff_video.raft import load_raft
+    from osediff_video.temporal.raft import load_raft
 
     return dense_flow if flow == "dis" else load_raft(Path(flow))
 

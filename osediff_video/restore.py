@@ -12,7 +12,6 @@ import cv2
 
 from image_core.options import Draws
 from image_core.upscale import Draft, Upscaler
-from osediff_video.flow import Estimator, dis_flow
 from osediff_video.job import Manifest
 from osediff_video.maps import with_maps
 from osediff_video.media.stdin import PIPE
@@ -23,8 +22,9 @@ from osediff_video.shots.cuts import SETTLED, mark_cuts, mark_listed_cuts, read_
 from osediff_video.shots.prompts import ShotTexts, read_shots, say_shots, with_first_texts, with_texts, write_shots
 from osediff_video.shots.shot_list import read_shot_list
 from osediff_video.shots.treatment import BlendByShot, Treatments
-from osediff_video.temporal import WARMUP_FRAMES, Blend, Step, steadied, steps
-from osediff_video.tones import TONE_FRAMES, steady_tones
+from osediff_video.temporal.blend import WARMUP_FRAMES, Blend, Step, steadied, steps
+from osediff_video.temporal.flow import Estimator, dis_flow
+from osediff_video.temporal.tones import TONE_FRAMES, steady_tones
 from osediff_video.types import Frame, Plane
 
 QUEUE_BYTES, MOST_QUEUED = 256 << 20, 8
@@ -63,7 +63,7 @@ def prepare(options: FilmOptions, upscaler: Upscaler) -> Steadiness:
         blend = BlendByShot(treatments)
     if options.flow == "dis" or blend is None:
         return Steadiness(blend, dis_flow, cuts, treatments)
-    from osediff_video.raft import load_raft
+    from osediff_video.temporal.raft import load_raft
 
     return Steadiness(blend, load_raft(Path(options.flow), upscaler.device), cuts, treatments)
 

@@ -14,10 +14,10 @@ from torchvision.models import alexnet
 
 from cli.main import cli
 from image_core.errors import ModelNotFoundError
-from osediff_video.flow import dis_flow
 from osediff_video.metrics.image import edges_kept, gradient_kept, luma, mean_scores, picture_scores, psnr, ssim
 from osediff_video.metrics.video import FilmScores, farneback, half, warping_error
 from osediff_video.picture import PictureFile, read_picture, write_picture
+from osediff_video.temporal.flow import dis_flow
 from tests.media_files import copy, picture, write_film
 from tests.test_temporal import pan
 

@@ -12,10 +12,10 @@ from torchvision.models.optical_flow import raft_large, raft_small
 from cli.main import cli
 from image_core.errors import CheckpointError
 from osediff_video.encoding import Encoding
-from osediff_video.flow import motion
 from osediff_video.options import FilmOptions
 from osediff_video.plain import PlainResize
-from osediff_video.raft import load_raft, renamed
+from osediff_video.temporal.flow import motion
+from osediff_video.temporal.raft import load_raft, renamed
 from osediff_video.upscale import upscale_video
 from tests.media_files import read, write_film
 

@@ -11,11 +11,11 @@ import pytest
 from image_core.errors import MediaError
 from image_core.upscale import Draft
 from osediff_video.encoding import Encoding
-from osediff_video.flow import dis_flow, enlarged, motion, warp
 from osediff_video.options import FilmOptions
 from osediff_video.plain import PlainResize
 from osediff_video.shots.cuts import SETTLED, mark_cuts, mark_listed_cuts, read_cut_list
-from osediff_video.temporal import WARMUP_FRAMES, PixelBlend, advanced, steadied, steps
+from osediff_video.temporal.blend import WARMUP_FRAMES, PixelBlend, advanced, steadied, steps
+from osediff_video.temporal.flow import dis_flow, enlarged, motion, warp
 from osediff_video.types import Frame
 from osediff_video.upscale import upscale_video
 from tests.media_files import copy, read, write_film

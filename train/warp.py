@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from image_core.images import to_pictures
-from osediff_video.flow import motion
+from osediff_video.temporal.flow import motion
 
 
 def warp_consistency(outputs: Tensor, truth: Tensor) -> Tensor:

@@ -3,8 +3,8 @@
 import cv2
 import numpy as np
 
-from osediff_video.flow import LEAST_SIDE_PX, Estimator, Flow, warp
 from osediff_video.metrics.image import Scorers, mean_scores, picture_scores
+from osediff_video.temporal.flow import LEAST_SIDE_PX, Estimator, Flow, warp
 from osediff_video.types import Picture
 
 FILM_DEFINITIONS = {

@@ -12,8 +12,8 @@ from torch import Tensor
 from image_core.color import Tone
 from image_core.images import Values, enlarge
 from image_core.upscale import Draft, Upscaler
-from osediff_video.flow import Estimator, Motion, enlarged, motion, warp
 from osediff_video.options import FilmOptions
+from osediff_video.temporal.flow import Estimator, Motion, enlarged, motion, warp
 from osediff_video.types import Frame, Picture
 
 WARMUP_FRAMES = 8

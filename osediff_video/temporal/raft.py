@@ -10,7 +10,7 @@ from torchvision.models.optical_flow import RAFT, raft_large, raft_small
 from image_core.errors import CheckpointError
 from image_core.images import pad_to_multiple, to_tensor
 from image_core.tensors import fill, read_checkpoint
-from osediff_video.flow import Flow
+from osediff_video.temporal.flow import Flow
 from osediff_video.types import Picture
 
 LEAST_SIDE_PX = 128
