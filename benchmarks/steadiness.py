@@ -28,8 +28,9 @@ from image_core.options import UpscaleOptions
 from image_core.upscale import Upscaler
 from osediff_video.metrics.video import FilmScores, dense_flow, warping_error
 from osediff_video.options import FilmOptions, Temporal
-from osediff_video.temporal.blend import Step, choose_blend, output_of, steadied, steps
+from osediff_video.temporal.blend import choose_blend, output_of, steadied
 from osediff_video.temporal.flow import dis_flow
+from osediff_video.temporal.steps import Step, steps
 from osediff_video.types import Frame
 
 SEGMENT = 10

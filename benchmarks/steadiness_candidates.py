@@ -26,18 +26,9 @@ from image_core.models.load import load_upscaler
 from image_core.options import UpscaleOptions
 from image_core.upscale import Draft, Upscaler
 from osediff_video.temporal import flow as flows
-from osediff_video.temporal.blend import (
-    Blend,
-    LatentBlend,
-    PixelBlend,
-    State,
-    Step,
-    motion_at,
-    output_of,
-    steadied,
-    steps,
-)
+from osediff_video.temporal.blend import Blend, LatentBlend, PixelBlend, State, motion_at, output_of, steadied
 from osediff_video.temporal.flow import Estimator, Motion, dis_flow, grid, warp
+from osediff_video.temporal.steps import Step, steps
 from osediff_video.types import Frame, Picture
 
 PIXEL = PixelBlend(0.6, 0.6)

@@ -14,7 +14,7 @@ from image_core.options import Draws
 from image_core.uncertainty import Spread, spread
 from osediff_video.picture import eight_bit
 from osediff_video.shots.treatment import Treatments
-from osediff_video.temporal.blend import Step
+from osediff_video.temporal.steps import Step
 from osediff_video.types import Picture
 
 UNITS_PER_LEVEL = 256

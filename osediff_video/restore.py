@@ -22,8 +22,9 @@ from osediff_video.shots.cuts import SETTLED, mark_cuts, mark_listed_cuts, read_
 from osediff_video.shots.prompts import ShotTexts, read_shots, say_shots, with_first_texts, with_texts, write_shots
 from osediff_video.shots.shot_list import read_shot_list
 from osediff_video.shots.treatment import BlendByShot, Treatments
-from osediff_video.temporal.blend import WARMUP_FRAMES, Blend, Step, steadied, steps
+from osediff_video.temporal.blend import WARMUP_FRAMES, Blend, steadied
 from osediff_video.temporal.flow import Estimator, dis_flow
+from osediff_video.temporal.steps import Step, steps
 from osediff_video.temporal.tones import TONE_FRAMES, steady_tones
 from osediff_video.types import Frame, Plane
 

@@ -12,8 +12,9 @@ from image_core.models.load import load_upscaler
 from image_core.options import UpscaleOptions
 from osediff_video.encoding import Encoding
 from osediff_video.options import FilmOptions
-from osediff_video.temporal.blend import LatentBlend, PixelBlend, steadied, steps
+from osediff_video.temporal.blend import LatentBlend, PixelBlend, steadied
 from osediff_video.temporal.flow import dis_flow
+from osediff_video.temporal.steps import steps
 from osediff_video.temporal.tones import TONE_FRAMES, steady_tones
 from osediff_video.types import Frame
 from osediff_video.upscale import upscale_video

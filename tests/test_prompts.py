@@ -36,7 +36,7 @@ from osediff_video.shots.prompts import (
     with_first_texts,
     write_shots,
 )
-from osediff_video.temporal.blend import steps
+from osediff_video.temporal.steps import steps
 from osediff_video.types import Frame
 from osediff_video.upscale import upscale_video
 from tests.media_files import picture, read, write_film

@@ -15,7 +15,7 @@ from osediff_video.picture import PictureFile, write_picture
 from osediff_video.plan import plan_film
 from osediff_video.restore import batches, prepare, restored
 from osediff_video.shots.shot_list import read_shot_list
-from osediff_video.temporal.blend import Step
+from osediff_video.temporal.steps import Step
 from osediff_video.types import Frame
 from osediff_video.upscale import settings
 from tests.media_files import FAST, picture

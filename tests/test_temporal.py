@@ -14,8 +14,9 @@ from osediff_video.encoding import Encoding
 from osediff_video.options import FilmOptions
 from osediff_video.plain import PlainResize
 from osediff_video.shots.cuts import SETTLED, mark_cuts, mark_listed_cuts, read_cut_list
-from osediff_video.temporal.blend import WARMUP_FRAMES, PixelBlend, advanced, steadied, steps
+from osediff_video.temporal.blend import WARMUP_FRAMES, PixelBlend, advanced, steadied
 from osediff_video.temporal.flow import dis_flow, enlarged, motion, warp
+from osediff_video.temporal.steps import steps
 from osediff_video.types import Frame
 from osediff_video.upscale import upscale_video
 from tests.media_files import copy, read, write_film

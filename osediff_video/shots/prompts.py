@@ -15,7 +15,7 @@ from image_core.files import write_whole
 from image_core.images import enlarge, to_tensor
 from image_core.prompts.prompter import Prompter
 from osediff_video.job import Manifest
-from osediff_video.temporal.blend import Step
+from osediff_video.temporal.steps import Step
 from osediff_video.types import Frame, Picture
 
 FILE = "prompts.json"

@@ -8,7 +8,8 @@ from image_core.errors import MediaError
 from image_core.upscale import Upscaler
 from osediff_video.options import FilmOptions
 from osediff_video.shots.shot_list import ShotSettings
-from osediff_video.temporal.blend import Blend, State, Step, choose_blend
+from osediff_video.temporal.blend import Blend, State, choose_blend
+from osediff_video.temporal.steps import Step
 from osediff_video.types import Frame
 
 

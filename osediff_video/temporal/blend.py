@@ -7,49 +7,18 @@ from typing import Protocol, cast
 
 import cv2
 import numpy as np
-from torch import Tensor
 
-from image_core.color import Tone
 from image_core.images import Values, enlarge
-from image_core.upscale import Draft, Upscaler
+from image_core.upscale import Upscaler
 from osediff_video.options import FilmOptions
-from osediff_video.temporal.flow import Estimator, Motion, enlarged, motion, warp
-from osediff_video.types import Frame, Picture
+from osediff_video.temporal.flow import Motion, enlarged, warp
+from osediff_video.temporal.steps import Step
+from osediff_video.types import Picture
 
 WARMUP_FRAMES = 8
 """How far back the blend looks where a segment begins: what is older weighs 0.6^8, less than 2 %."""
 
 BANDS_SIGMA_PX = 1.5
-
-
-@dataclass(frozen=True)
-class Step:
-    """An input frame on its way: what it has to do with the one before. motion: None where there is nothing to carry.
-
-    same: the input equals its predecessor, pixel for pixel. tone: how its colours differ from those of its neighbours,
-    None where nobody asks. text: of its shot's prompt, (1, L, D), None where all have the same. draft: the model's
-    picture, None before the model. output: the picture as it is now.
-    """
-
-    position: int
-    frame: Frame
-    motion: Motion | None
-    same: bool = False
-    tone: Tone | None = None
-    text: Tensor | None = None
-    draft: Draft | None = None
-    output: Picture | None = None
-
-
-def steps(frames: Iterable[Frame], first: int, estimate: Estimator | None) -> Iterator[Step]:
-    """Number frames from `first` on and relate each to its predecessor within the shot; None finds no motion."""
-    previous: Frame | None = None
-    for position, frame in enumerate(frames, first):
-        before = None if previous is None or frame.cut else previous.image
-        same = before is not None and np.array_equal(frame.image, before)
-        found = motion(before, frame.image, estimate) if estimate and before is not None and not same else None
-        yield Step(position, frame, found, same)
-        previous = frame
 
 
 @dataclass(frozen=True)

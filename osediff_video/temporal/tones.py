@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from image_core.color import Tone
-from osediff_video.temporal.blend import Step
+from osediff_video.temporal.steps import Step
 
 TONE_FRAMES = 8
 SAME_TONE = 1 / 255
