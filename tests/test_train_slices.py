@@ -9,7 +9,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from benchmarks.train_in_slices import main
 from image_core.errors import CheckpointError
 from tests.train_recipes import ENVIRONMENT, ROOT, write_chain, write_pictures
 from tests.training_runs import largest_difference, quiet, same
@@ -18,6 +17,7 @@ from train.export import export_run
 from train.loop import run
 from train.recipe import load_recipe
 from train.runs import plan_runs, train_runs
+from train.slices import main
 from train.sources import find_sources
 from train.stage import block_latent
 from train.state import read_checkpoint, save_checkpoint
@@ -82,7 +82,7 @@ def test_slices_train_from_nothing_to_a_bundle(files, slices, tmp_path):
         if number:
             slices("run", *words)
         else:
-            program = [sys.executable, "-m", "benchmarks.train_in_slices", "run"]
+            program = [sys.executable, "-m", "train.slices", "run"]
             subprocess.run([*program, *words], cwd=ROOT, env=ENVIRONMENT, check=True, stdout=subprocess.DEVNULL)
         with tarfile.open(tmp_path / "result.tar") as tar:
             assert not [name for name in tar.getnames() if name.startswith("pictures")]

@@ -4,7 +4,14 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from image_core.errors import OseDiffError
-from train.prompts import NEGATIVE_PROMPT
+
+
+NEGATIVE_PROMPT = (
+    "painting, oil painting, illustration, drawing, art, sketch, cartoon, CG Style, 3D render, unreal engine, "
+    "blurring, dirty, messy, worst quality, low quality, frames, watermark, signature, jpeg artifacts, deformed, "
+    "lowres, over-smooth"
+)
+"""What the published training code guides the teacher away from."""
 
 
 class RecipeError(OseDiffError):

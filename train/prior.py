@@ -2,20 +2,10 @@
 full one. It predicts epsilon at every noise level, DDPM (https://arxiv.org/abs/2006.11239), equation 14.
 """
 
-import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from image_core.images import pad_to_multiple
-from train.batch import Batch
-from train.draws import Draws
 from train.lite import BlockLatent
-from train.schedule import LEVELS, alpha_bars
-from train.validation import Validation
-from train.vsd import add_noise
-
-CHECKED_LEVELS = (50, 200, 400, 600, 800)
 
 
 class Prior(nn.Module):
@@ -32,42 +22,3 @@ class Prior(nn.Module):
     def no_words(self, batch: int, like: Tensor) -> Tensor:
         """The embedded model reads no prompts: (batch, 1, D) zeros."""
         return like.new_zeros(batch, 1, self.unet.config.cross_attention_dim)
-
-
-class PriorStage:
-    """Learns to predict the noise in clean latents."""
-
-    def __init__(self, prior: Prior, learning_rate: float) -> None:
-        self.learning_rates = {"prior": learning_rate}
-        self.modules: dict[str, nn.Module] = {"prior": prior}
-        self.latent = prior.latent
-        self.alpha_bars = alpha_bars().to(prior.latent.weight.device)
-
-    def losses(self, turn: str, batch: Batch) -> dict[str, Tensor]:
-        with torch.no_grad():
-            clean = self.latent(batch.high)
-        timesteps = batch.integers("prior/t", 0, LEVELS)
-        noise = batch.normal("prior/noise", clean.shape[1:])
-        found = self.modules[turn](add_noise(clean, noise, self.alpha_bars[timesteps]), timesteps)
-        return {"noise": F.mse_loss(found.float(), noise)}
-
-    @torch.no_grad()
-    def scores(self, validation: Validation) -> dict[str, float]:
-        """Error of the predicted noise on held-out pictures at some levels, over that of the best linear guess.
-
-        A whitened latent has unit variance, so the linear guess of the noise errs by abar (Wiener). Below 1, the prior
-        knows more of pictures than their spectrum inside a block.
-        """
-        errors: dict[int, list[float]] = {level: [] for level in CHECKED_LEVELS}
-        prior = next(iter(self.modules.values()))
-        for index, (_, high) in enumerate(validation.pairs):
-            clean = self.latent(pad_to_multiple(high[None], 64).to(self.alpha_bars.device))
-            noise = Draws(0, [index], clean.device).normal("validation", clean.shape[1:])
-            for level in CHECKED_LEVELS:
-                share = self.alpha_bars[level].expand(1)
-                found = prior(add_noise(clean, noise, share), torch.full((1,), level, device=clean.device))
-                errors[level].append(float(F.mse_loss(found.float(), noise) / share))
-        return {f"held_out/noise_t{level}": sum(found) / len(found) for level, found in errors.items()}
-
-    def samples(self, validation: Validation) -> list[list[Tensor]]:  # noqa: ARG002
-        return []  # a prior makes no pictures

@@ -15,7 +15,8 @@ from train.data import training_pictures
 from train.discriminator import PatchDiscriminator
 from train.generator_stage import GeneratorStage, Parts
 from train.lite import BlockLatent, block_basis, build_unet
-from train.prior import Prior, PriorStage
+from train.prior import Prior
+from train.prior_stage import PriorStage
 from train.restorer import BLOCK, build_lite, build_sd21, load_prior
 from train.schedule import alpha_bars
 from train.state import fill

@@ -28,7 +28,7 @@ class Validation:
 
     @torch.no_grad()
     def scores(self, restore: Restore) -> dict[str, float]:
-        """Means of PSNR and SSIM on luma, as in osediff_video/metrics/image.py, and LPIPS (Alex) where its weights are."""
+        """Means of PSNR and SSIM on luma (osediff_video/metrics/image.py), and LPIPS (Alex) where its weights are."""
         rows = []
         for low, high in self.pairs:
             result = self._restore(restore, low)

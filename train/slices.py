@@ -1,8 +1,8 @@
 """The training of the embedded model in slices, where a GPU can be had for minutes and files of 50 MB reach it.
 
-python -m benchmarks.train_in_slices pack slice.tar [--recipes R...] [--set data.folder=PICTURES] [--limit-mb 50]
-python -m benchmarks.train_in_slices run slice.tar --minutes 9 --out result.tar [--set data.workers=12]
-python -m benchmarks.train_in_slices unpack result.tar [--runs runs]
+python -m train.slices pack slice.tar [--recipes R...] [--set data.folder=PICTURES] [--limit-mb 50]
+python -m train.slices run slice.tar --minutes 9 --out result.tar [--set data.workers=12]
+python -m train.slices unpack result.tar [--runs runs]
 
 pack and unpack where the pictures and the run folders are, run where the GPU is, or on any CPU, with this repository
 and no other file. run trains the recipes in order until the minutes are over; start and end come on top. After unpack
