@@ -27,7 +27,7 @@ from benchmarks.lite_quality import COLUMNS
 from image_core.images import to_pictures
 from train import vsd
 from train.config import DataConfig, LoopConfig, LossConfig, Recipe, StartConfig, VsdConfig
-from train.data import held_out
+from train.data.samples import held_out
 from train.draws import Draws
 from train.loop import run
 from train.restorer import build_lite, load_prior

@@ -16,8 +16,8 @@ import cv2
 import torch
 
 from train.config import DataConfig
-from train.data import open_samples
-from train.sources import list_pictures, read_picture
+from train.data.files import list_pictures, read_picture
+from train.data.samples import open_samples
 
 
 def enlarged_copies(folder: Path, target: Path, count: int, least_px: int) -> None:

@@ -26,7 +26,7 @@ from image_core.models.load import BYTES_PER_PIXEL, choose_dtype
 from image_core.options import UpscaleOptions
 from image_core.upscale import Upscaler
 from train.config import DataConfig, LiteShape, LoopConfig, LossConfig, Recipe, StartConfig
-from train.data import held_out
+from train.data.samples import held_out
 from train.lite import build_generator
 from train.loop import run
 from train.restorer import Restorer

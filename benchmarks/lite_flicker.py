@@ -13,7 +13,7 @@ import numpy as np
 from benchmarks.lite_methods import SCALE, Method, bicubic
 from image_core.images import Picture
 from osediff_video.metrics.image import Luma, gradient, luma
-from train.degrade import LIGHT, draw_camera, photograph
+from train.data.degrade import LIGHT, draw_camera, photograph
 
 FRAMES, PAN_PX, BORDER_PX, SIGMAS = 6, (1, 3), 32, 12
 

@@ -22,7 +22,7 @@ from benchmarks.lite_flicker import flicker
 from benchmarks.lite_methods import SCALE, Method, bicubic, model, peer
 from image_core.images import Picture
 from osediff_video.metrics.image import Luma, gradient, luma, psnr, ssim
-from train.degrade import PRESETS, degrade
+from train.data.degrade import PRESETS, degrade
 
 COLUMNS = ("psnr_y", "ssim_y", "gradient", "grid")
 STILLS = 6

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from image_core.bundle import BundleConfig, write_bundle
 from image_core.generator import KLAutoencoder
 from image_core.images import to_tensor
-from train.sources import list_pictures, read_picture
+from train.data.files import list_pictures, read_picture
 
 BATCH, CROP_PX, KL_WEIGHT = 8, 128, 1e-6
 

@@ -21,7 +21,7 @@ from image_core.models.catalogue import find_model
 from image_core.models.load import choose_device, choose_dtype, load_upscaler
 from image_core.options import UpscaleOptions
 from osediff_video.metrics.image import luma, psnr
-from train.degrade import PRESETS, degrade
+from train.data.degrade import PRESETS, degrade
 
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 LORA_SCALES = (0.0, 0.25, 0.5, 0.75, 1.0)

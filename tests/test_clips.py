@@ -13,11 +13,11 @@ from osediff_video.media.probe import probe
 from osediff_video.media.reader import FilmSource
 from tests.media_files import picture, write_film
 from tests.training_files import write_films, write_pictures
-from train import clips
-from train.clips import index_film, is_plain, read_frames, read_with_av, read_with_decord
 from train.config import DataConfig
-from train.data import held_out, open_samples
-from train.sources import list_films
+from train.data import clips
+from train.data.clips import index_film, is_plain, read_frames, read_with_av, read_with_decord
+from train.data.files import list_films
+from train.data.samples import held_out, open_samples
 
 LIGHT = {"light": 1.0}
 needs_decord = pytest.mark.skipif(not importlib.util.find_spec("decord"), reason="no decord on this platform")

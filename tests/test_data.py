@@ -16,10 +16,10 @@ import train.film
 from image_core.images import to_pictures
 from tests.training_files import save_picture, write_pictures
 from train.config import DataConfig, RecipeError
-from train.data import PictureCache, batches, held_out, open_samples, training_pictures
-from train.drawings import drawing
-from train.film import transcode
-from train.sources import find_sources, list_pictures, read_list
+from train.data.codec import transcode
+from train.data.drawings import drawing
+from train.data.files import find_sources, list_pictures, read_list
+from train.data.samples import PictureCache, batches, held_out, open_samples, training_pictures
 
 LIGHT = {"light": 1.0}
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from train.degrade import (
+from train.data.degrade import (
     HEAVY,
     LIGHT,
     PRESETS,
@@ -25,7 +25,7 @@ from train.degrade import (
     photograph,
     resize,
 )
-from train.kernels import KIND_CHANCES, KINDS, SIZES, Blur, Lens, draw_lens, kernel, mahalanobis, sinc_kernel
+from train.data.kernels import KIND_CHANCES, KINDS, SIZES, Blur, Lens, draw_lens, kernel, mahalanobis, sinc_kernel
 
 DRAWS = 4000
 EDGE = 4000  # so large that whole pixels do not hide the factor

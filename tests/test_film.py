@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from train.degrade import HEAVY, LIGHT, Degradation, draw_camera, photograph
-from train.film import Coding, degrade_clip, encode, transcode
+from train.data.codec import Coding, degrade_clip, encode, transcode
+from train.data.degrade import HEAVY, LIGHT, Degradation, draw_camera, photograph
 
 
 @pytest.fixture(scope="module")

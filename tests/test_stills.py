@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from train.stills import MOST_PIXELS_PER_PIXEL, Motion, camera_path, look, still_clip, view
+from train.data.stills import MOST_PIXELS_PER_PIXEL, Motion, camera_path, look, still_clip, view
 
 
 def wave(x, y):

@@ -13,12 +13,12 @@ from image_core.errors import CheckpointError
 from tests.train_recipes import ENVIRONMENT, ROOT, write_chain, write_pictures
 from tests.training_runs import largest_difference, quiet, same
 from train.config import DataConfig, RecipeError
+from train.data.files import find_sources
 from train.export import export_run
 from train.loop import run
 from train.recipe import load_recipe
 from train.runs import plan_runs, train_runs
 from train.slices import main
-from train.sources import find_sources
 from train.stage import block_latent
 from train.state import read_checkpoint, save_checkpoint
 from train.thin import read_thin, save_thin

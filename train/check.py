@@ -13,7 +13,7 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 
 from train.config import Recipe, RecipeError
-from train.data import held_out, open_samples
+from train.data.samples import held_out, open_samples
 from train.loop import run
 from train.runs import Run
 from train.stage import Stage, build_stage

@@ -13,7 +13,7 @@ from torch import Tensor
 from image_core.errors import OseDiffError
 from train.batch import Batch
 from train.config import Recipe
-from train.data import batches, held_out, open_samples
+from train.data.samples import batches, held_out, open_samples
 from train.draws import Draws
 from train.progress import Journal, Progress, Report
 from train.schedule import learning_rate_share

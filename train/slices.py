@@ -34,8 +34,8 @@ from safetensors.torch import save_file
 
 from image_core.errors import OseDiffError
 from train.config import RecipeError
+from train.data.files import Sources, find_sources
 from train.runs import Run, plan_runs, train_runs
-from train.sources import Sources, find_sources
 from train.stage import block_latent
 from train.state import find_checkpoint, read_checkpoint, save_checkpoint
 from train.thin import read_thin, save_thin

@@ -11,7 +11,7 @@ from image_core.perceptual import load_lpips
 from image_core.tensors import read_safetensors
 from train.batch import Batch
 from train.config import Recipe, RecipeError
-from train.data import training_pictures
+from train.data.samples import training_pictures
 from train.discriminator import PatchDiscriminator
 from train.generator_stage import GeneratorStage, Parts
 from train.lite import BlockLatent, block_basis, build_unet

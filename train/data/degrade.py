@@ -13,7 +13,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from train.kernels import Blur, Lens, Range, draw_lens, draw_ringing, kernel
+from train.data.kernels import Blur, Lens, Range, draw_lens, draw_ringing, kernel
 
 Image = NDArray[np.float32]
 Size = tuple[int, int]

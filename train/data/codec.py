@@ -16,8 +16,8 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from osediff_video.media.color import BT709, ColorConverter, ColorTags
-from train.degrade import Degradation, draw_camera, photograph
-from train.kernels import Range
+from train.data.degrade import Degradation, draw_camera, photograph
+from train.data.kernels import Range
 
 Clip = NDArray[np.uint8]
 """(T, H, W, 3) RGB."""

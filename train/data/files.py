@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from train.clips import SUFFIXES as FILM_SUFFIXES
 from train.config import DataConfig, RecipeError
+from train.data.clips import SUFFIXES as FILM_SUFFIXES
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 

@@ -17,13 +17,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from image_core.errors import MediaError
 from image_core.images import enlarge, to_tensor
-from train.clips import index_film, read_frames
 from train.config import DataConfig, RecipeError
-from train.degrade import PRESETS
-from train.drawings import drawing
-from train.film import Clip, Coding, degrade_clip
-from train.sources import Sources, caption, find_sources, read_picture
-from train.stills import still_clip
+from train.data.clips import index_film, read_frames
+from train.data.codec import Clip, Coding, degrade_clip
+from train.data.degrade import PRESETS
+from train.data.drawings import drawing
+from train.data.files import Sources, caption, find_sources, read_picture
+from train.data.stills import still_clip
 
 CLEAN = "clean"
 """The degradation that leaves a picture as it is, for a base model that never sees a bad one."""

@@ -1,0 +1,1 @@
+"""Training material: files, clips, drawings, and the degradation that makes them bad."""
