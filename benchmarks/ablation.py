@@ -25,15 +25,15 @@ from torch.nn import functional as F
 from benchmarks import lite_quality
 from benchmarks.lite_quality import COLUMNS
 from image_core.images import to_pictures
-from train import vsd
 from train.config import DataConfig, LoopConfig, LossConfig, Recipe, StartConfig, VsdConfig
 from train.data.samples import held_out
 from train.draws import Draws
 from train.loop import run
+from train.losses import vsd
+from train.losses.vsd import Score
 from train.restorer import build_lite, load_prior
 from train.schedule import alpha_bars
 from train.state import averaged, fill, find_checkpoint, read_checkpoint
-from train.vsd import Score
 
 PIXEL = LossConfig(pixel="mse", latent=0.0, balance=True)
 VSD = VsdConfig(weight=0.3, guidance=1.0, high=500, critic_learning_rate=2e-4)

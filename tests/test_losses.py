@@ -11,9 +11,9 @@ from torchvision.models import alexnet, vgg16
 from image_core.errors import CheckpointError
 from image_core.perceptual import load_lpips, unit_length
 from osediff_video.temporal.flow import warp as flow_warp
-from train.discriminator import PatchDiscriminator, feature_matching, hinge_discriminator, hinge_generator
-from train.losses import charbonnier
-from train.warp import truth_motion, warp, warp_consistency
+from train.losses.discriminator import PatchDiscriminator, feature_matching, hinge_discriminator, hinge_generator
+from train.losses.pixel import charbonnier
+from train.losses.warp import truth_motion, warp, warp_consistency
 
 # --- perception ---------------------------------------------------------------------------------------------------
 

@@ -13,7 +13,6 @@ from image_core.models.load import load_generator
 from image_core.models.official import import_official
 from image_core.prompts.text import Prompts
 from tests.train_recipes import tiny, tiny_sd21, write_pictures
-from train.balance import balanced
 from train.batch import Batch
 from train.check import check
 from train.config import RecipeError, VsdConfig
@@ -21,6 +20,7 @@ from train.draws import Draws
 from train.export import export_run
 from train.lite import BlockLatent, block_basis, build_generator, start_from_blocks
 from train.loop import run
+from train.losses.balance import balanced
 from train.restorer import Restorer, build_lite, build_sd21, load_prior
 from train.runs import Run
 from train.stage import build_stage

@@ -7,10 +7,10 @@ from torch.nn import functional as F
 from image_core.images import pad_to_multiple
 from train.batch import Batch
 from train.draws import Draws
+from train.losses.vsd import add_noise
 from train.prior import Prior
 from train.schedule import LEVELS, alpha_bars
 from train.validation import Validation
-from train.vsd import add_noise
 
 CHECKED_LEVELS = (50, 200, 400, 600, 800)
 

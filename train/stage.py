@@ -12,16 +12,16 @@ from image_core.tensors import read_safetensors
 from train.batch import Batch
 from train.config import Recipe, RecipeError
 from train.data.samples import training_pictures
-from train.discriminator import PatchDiscriminator
 from train.generator_stage import GeneratorStage, Parts
 from train.lite import BlockLatent, block_basis, build_unet
+from train.losses.discriminator import PatchDiscriminator
+from train.losses.vsd import Score
 from train.prior import Prior
 from train.prior_stage import PriorStage
 from train.restorer import BLOCK, build_lite, build_sd21, load_prior
 from train.schedule import alpha_bars
 from train.state import fill
 from train.validation import Validation
-from train.vsd import Score
 from train.words import no_words, read_words
 
 
