@@ -31,7 +31,7 @@ from train.draws import Draws
 from train.loop import run
 from train.losses import vsd
 from train.losses.vsd import Score
-from train.restorer import build_lite, load_prior
+from train.networks.restorer import build_lite, load_prior
 from train.schedule import alpha_bars
 from train.state import averaged, fill, find_checkpoint, read_checkpoint
 

@@ -27,9 +27,9 @@ from image_core.options import UpscaleOptions
 from image_core.upscale import Upscaler
 from train.config import DataConfig, LiteShape, LoopConfig, LossConfig, Recipe, StartConfig
 from train.data.samples import held_out
-from train.lite import build_generator
 from train.loop import run
-from train.restorer import Restorer
+from train.networks.lite import build_generator
+from train.networks.restorer import Restorer
 from train.state import averaged, fill, read_checkpoint
 from train.validation import Validation
 

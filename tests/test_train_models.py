@@ -18,10 +18,10 @@ from train.check import check
 from train.config import RecipeError, VsdConfig
 from train.draws import Draws
 from train.export import export_run
-from train.lite import BlockLatent, block_basis, build_generator, start_from_blocks
 from train.loop import run
 from train.losses.balance import balanced
-from train.restorer import Restorer, build_lite, build_sd21, load_prior
+from train.networks.lite import BlockLatent, block_basis, build_generator, start_from_blocks
+from train.networks.restorer import Restorer, build_lite, build_sd21, load_prior
 from train.runs import Run
 from train.stage import build_stage
 from train.state import read_checkpoint, trainable

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from image_core.images import to_tensor
 from train.config import Sd21Config
 from train.losses.vsd import loss_of_gradient
-from train.restorer import build_sd21
+from train.networks.restorer import build_sd21
 from train.state import trainable
 
 PREFIX = "grad:"

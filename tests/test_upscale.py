@@ -10,7 +10,7 @@ from image_core.errors import OutOfMemoryError
 from image_core.options import UpscaleOptions
 from image_core.upscale import Load, Upscaler
 from train.config import LiteShape
-from train.lite import build_generator
+from train.networks.lite import build_generator
 
 TINY = LiteShape(
     latent_channels=8,

@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from image_core.lora import unet_targets
 from image_core.models.official import fold
-from train.adapters import adapters_below, adapters_off
 from train.losses import vsd
+from train.networks.adapters import adapters_below, adapters_off
 from train.schedule import alpha_bars
 
 

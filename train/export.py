@@ -14,10 +14,10 @@ from image_core.bundle import Bundle, BundleConfig, save_config, write_bundle
 from image_core.errors import OutputError
 from image_core.models.official import import_official
 from image_core.models.official_layout import OfficialWeights, write_official
-from train.adapters import adapters_below
 from train.config import Recipe, RecipeError
-from train.lite import build_generator
-from train.restorer import Restorer
+from train.networks.adapters import adapters_below
+from train.networks.lite import build_generator
+from train.networks.restorer import Restorer
 from train.state import averaged, fill, read_checkpoint
 
 LITE_SUMMARY = (

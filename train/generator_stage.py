@@ -14,17 +14,17 @@ from torch.nn import functional as F
 from image_core.autoencoder import LATENT_PX
 from train.batch import Batch
 from train.config import LossConfig, Recipe
-from train.lite import BlockLatent
 from train.losses import vsd
 from train.losses.balance import balanced
 from train.losses.discriminator import PatchDiscriminator, feature_matching, hinge_discriminator, hinge_generator
 from train.losses.pixel import charbonnier
 from train.losses.vsd import Score
 from train.losses.warp import warp_consistency
-from train.restorer import Restorer
+from train.networks.captions import Words
+from train.networks.lite import BlockLatent
+from train.networks.restorer import Restorer
 from train.schedule import LEVELS
 from train.validation import Validation
-from train.words import Words
 
 
 @dataclass

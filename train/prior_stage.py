@@ -8,7 +8,7 @@ from image_core.images import pad_to_multiple
 from train.batch import Batch
 from train.draws import Draws
 from train.losses.vsd import add_noise
-from train.prior import Prior
+from train.networks.prior import Prior
 from train.schedule import LEVELS, alpha_bars
 from train.validation import Validation
 

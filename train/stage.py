@@ -13,16 +13,16 @@ from train.batch import Batch
 from train.config import Recipe, RecipeError
 from train.data.samples import training_pictures
 from train.generator_stage import GeneratorStage, Parts
-from train.lite import BlockLatent, block_basis, build_unet
 from train.losses.discriminator import PatchDiscriminator
 from train.losses.vsd import Score
-from train.prior import Prior
+from train.networks.captions import no_words, read_words
+from train.networks.lite import BlockLatent, block_basis, build_unet
+from train.networks.prior import Prior
+from train.networks.restorer import BLOCK, build_lite, build_sd21, load_prior
 from train.prior_stage import PriorStage
-from train.restorer import BLOCK, build_lite, build_sd21, load_prior
 from train.schedule import alpha_bars
 from train.state import fill
 from train.validation import Validation
-from train.words import no_words, read_words
 
 
 class Stage(Protocol):

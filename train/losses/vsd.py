@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from image_core.lora import add_lora, unet_targets
-from train.adapters import adapters_off
+from train.networks.adapters import adapters_off
 
 SMALLEST_DISTANCE = 1e-4  # of a latent of about unit variance: keeps the weight finite where teacher and latent agree
 

@@ -13,10 +13,10 @@ from image_core.models.base import check_base, load_unet, load_vae
 from image_core.models.catalogue import find_model
 from image_core.models.load import load_generator
 from image_core.models.official_layout import read_official
-from train.adapters import set_adapters
 from train.config import LiteShape, Recipe, RecipeError, Sd21Config
-from train.lite import BlockLatent, build_generator, build_unet, start_from_blocks
-from train.prior import Prior
+from train.networks.adapters import set_adapters
+from train.networks.lite import BlockLatent, build_generator, build_unet, start_from_blocks
+from train.networks.prior import Prior
 from train.recipe import build
 from train.state import averaged, fill, read_checkpoint
 

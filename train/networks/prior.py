@@ -5,7 +5,7 @@ full one. It predicts epsilon at every noise level, DDPM (https://arxiv.org/abs/
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
-from train.lite import BlockLatent
+from train.networks.lite import BlockLatent
 
 
 class Prior(nn.Module):
