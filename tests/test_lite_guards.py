@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.lite_methods import SCALE, with_upscaler
-from benchmarks.lite_methods import bicubic as plain
-from benchmarks.lite_quality import grid
+from benchmarks.quality.lite_quality import grid
+from benchmarks.quality.methods import SCALE, with_upscaler
+from benchmarks.quality.methods import bicubic as plain
 from image_core.models.catalogue import EMBEDDED, find_model
 from image_core.models.load import load_upscaler
 from image_core.options import UpscaleOptions

@@ -21,7 +21,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from benchmarks.low_quality import NOISE, Pictures, good_frames, small_frames
+from benchmarks.steadiness.low_quality import NOISE, Pictures, good_frames, small_frames
 from image_core.models.catalogue import find_model
 from image_core.models.load import choose_device, choose_dtype, load_upscaler
 from image_core.options import UpscaleOptions

@@ -22,8 +22,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from benchmarks import lite_quality
-from benchmarks.lite_quality import COLUMNS
+from benchmarks.quality import lite_quality
+from benchmarks.quality.lite_quality import COLUMNS
 from image_core.images import to_pictures
 from train.config import DataConfig, LoopConfig, LossConfig, Recipe, StartConfig, VsdConfig
 from train.data.samples import held_out

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 
 import train.restorer
-from benchmarks.lite_methods import Method, gmac_per_megapixel, with_upscaler
-from benchmarks.lite_quality import flickers, read_sets, table
+from benchmarks.quality.lite_quality import flickers, read_sets, table
+from benchmarks.quality.methods import Method, gmac_per_megapixel, with_upscaler
 from image_core.generator import Generator, set_precision
 from image_core.models.load import BYTES_PER_PIXEL, choose_dtype
 from image_core.options import UpscaleOptions

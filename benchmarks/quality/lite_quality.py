@@ -18,8 +18,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from benchmarks.lite_flicker import flicker
-from benchmarks.lite_methods import SCALE, Method, bicubic, model, peer
+from benchmarks.quality.lite_flicker import flicker
+from benchmarks.quality.methods import SCALE, Method, bicubic, model, peer
 from image_core.images import Picture
 from osediff_video.metrics.image import Luma, gradient, luma, psnr, ssim
 from train.data.degrade import PRESETS, degrade

@@ -12,8 +12,8 @@ import av
 import cv2
 import numpy as np
 
-from benchmarks.lite_methods import SCALE, Method, bicubic, model, peer
-from benchmarks.lite_quality import kodak
+from benchmarks.quality.lite_quality import kodak
+from benchmarks.quality.methods import SCALE, Method, bicubic, model, peer
 from image_core.images import Picture
 
 CROP_PX = 192

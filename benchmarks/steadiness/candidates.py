@@ -19,8 +19,8 @@ import cv2
 import numpy as np
 import torch
 
-from benchmarks.low_quality import NOISE, Pictures, good_frames, small_frames
-from benchmarks.steadiness import scores
+from benchmarks.steadiness.low_quality import NOISE, Pictures, good_frames, small_frames
+from benchmarks.steadiness.steadiness import scores
 from image_core.models.catalogue import find_model
 from image_core.models.load import load_upscaler
 from image_core.options import UpscaleOptions

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from benchmarks.lite_methods import SCALE, Method, bicubic
+from benchmarks.quality.methods import SCALE, Method, bicubic
 from image_core.images import Picture
 from osediff_video.metrics.image import Luma, gradient, luma
 from train.data.degrade import LIGHT, draw_camera, photograph
