@@ -12,7 +12,7 @@ import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image
 
-import train.film
+import train.data.codec
 from image_core.images import to_pictures
 from tests.training_files import save_picture, write_pictures
 from train.config import DataConfig, RecipeError
@@ -165,7 +165,7 @@ def test_bad_pictures_are_named_and_the_next_is_drawn_from_the_same_dice(tmp_pat
     with caplog.at_level(logging.ERROR):
         items = list(samples)
     assert len(items) == 60 and same(fresh[59], items[59]) and same(fresh[7], items[7])
-    said = [record.getMessage() for record in caplog.records if record.name == "train.data"]
+    said = [record.getMessage() for record in caplog.records if record.name == "train.data.samples"]
     for name, problem in [("0", "not a readable"), ("1", "not a readable"), ("3", "64 x 20 is smaller than crop_px 32"),
                           ("4", "not a readable")]:  # fmt: skip
         assert any(f"{name}.png: {problem}" in message for message in said)
@@ -270,7 +270,7 @@ def test_drawings_are_of_the_dice_alone_and_as_frequent_as_asked(folder):
 
 def test_film_is_one_frame_of_a_clip_that_went_through_a_video_encoder(folder, monkeypatch):
     coded = []
-    monkeypatch.setattr(train.film, "transcode", lambda clip, *how: coded.append(how) or transcode(clip, *how))
+    monkeypatch.setattr(train.data.codec, "transcode", lambda clip, *how: coded.append(how) or transcode(clip, *how))
     config = DataConfig(folder=str(folder), holdout=1, crop_px=32, codec=0, mixture={"film": 1.0})
     samples = open_samples(config, seed=0, length=12)
     shown = [samples[n] for n in range(12)]
@@ -285,7 +285,7 @@ def test_film_is_one_frame_of_a_clip_that_went_through_a_video_encoder(folder, m
 
 
 def test_pairs_come_fast_enough_for_a_gpu(tmp_path):
-    """A tenth of what the benchmark shows, so that a busy machine does not fail: benchmarks/degradation_speed.py."""
+    """A tenth of what the benchmark shows, so that a busy machine does not fail: benchmarks/speed/degradation_speed.py."""
     save_picture(tmp_path / "a.png", 0, (600, 600))
     samples = open_samples(DataConfig(folder=str(tmp_path), holdout=0, crop_px=512), 0, 9)
     samples[0]

@@ -8,23 +8,32 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.quality.lite_quality import grid
-from benchmarks.quality.methods import SCALE, with_upscaler
-from benchmarks.quality.methods import bicubic as plain
+from image_core.images import enlarge
 from image_core.models.catalogue import EMBEDDED, find_model
 from image_core.models.load import load_upscaler
 from image_core.options import UpscaleOptions
-from osediff_video.metrics.image import gradient, luma, psnr, ssim
+from osediff_video.metrics.image import gradient, grid, luma, psnr, ssim
 
 COLOURS = [(128, 128, 128), (8, 8, 8), (250, 250, 250), (120, 40, 200), (255, 0, 0), (0, 255, 0), (0, 0, 255)]
+SCALE = 4
 MODELS = sorted(path.name for path in EMBEDDED.iterdir() if path.is_dir())
 
 
 @pytest.fixture(scope="module", params=MODELS)
 def model(request):
-    return with_upscaler(
-        load_upscaler(find_model(request.param), UpscaleOptions(), device=torch.device("cpu"), dtype=torch.float32)
+    upscaler = load_upscaler(
+        find_model(request.param), UpscaleOptions(), device=torch.device("cpu"), dtype=torch.float32
     )
+
+    def enlarged(low):
+        upscaler.load = None  # sizes differ from picture to picture
+        return upscaler([low])[0]
+
+    return enlarged
+
+
+def plain(low):
+    return enlarge(low, low.shape[0] * SCALE, low.shape[1] * SCALE)
 
 
 def small(picture):

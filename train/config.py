@@ -63,7 +63,7 @@ class DataConfig:
 
     folder: of pictures, with all below it. lists: text files with one picture path a line. clips: folder of films, with
     all below it. clip_share: chance that a sample comes from a film, where pictures are given too.
-    drawn: chance that it is a drawing by dice instead (train/drawings.py).
+    drawn: chance that it is a drawing by dice instead (train/data/drawings.py).
     frames: of a sample; 1 for pictures. More come from films, and from pictures by a moving camera.
     holdout: the last so many pictures by name (films, where there are no pictures) are kept out of training.
     crop_px: edge of a sample. turns: quarter turns beside the mirror. tones: vary them too, by `vary_tones`.

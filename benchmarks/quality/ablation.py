@@ -1,13 +1,13 @@
 """What each loss brings to the embedded model: pixel loss alone, + features, + VSD. Prints one JSON line a row.
 
-python -m benchmarks.ablation --data PICTURES --prior RUN --out RUNS [--steps 600] [--start lite]
+python -m benchmarks.quality.ablation --data PICTURES --prior RUN --out RUNS [--steps 600] [--start lite]
 
 All rows train the same generator for as many steps on the same items, one recipe apart. "features": matched in a patch
 discriminator trained beside it, which stands in for LPIPS where its ImageNet weights cannot be had. Scores: means over
 the held-out pictures (the last 20 by name), light and heavy degradation. psnr_y, ssim_y, gradient: as in
 osediff_video/metrics/image.py. grid: as in lite_quality. critic, teacher: mean error of the predicted noise on the
 generator's latents at t = 20 to 500; VSD has something to say once the critic's is the lower. Side-by-sides go to
-benchmarks/ablation. Every run resumes.
+benchmarks/quality/ablation. Every run resumes.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Which embedded model to train for long: short runs of candidates on the same items. One JSON line for each.
 
-python -m benchmarks.lite_candidates --data PICTURES --kodak FOLDER --realsr FOLDER --out RUNS [--prior RUN]
+python -m benchmarks.quality.lite_candidates --data PICTURES --kodak FOLDER --realsr FOLDER --out RUNS [--prior RUN]
 
 All start from random weights and the block latent, one change apart, and see as many samples. Scored on three sets, as
 in lite_quality, and on the training pictures that are kept out (light degradation), by which to choose. Every run
@@ -18,7 +18,7 @@ from unittest.mock import patch
 import torch
 from torch import Tensor, nn
 
-import train.restorer
+import train.networks.restorer
 from benchmarks.quality.lite_quality import flickers, read_sets, table
 from benchmarks.quality.methods import Method, gmac_per_megapixel, with_upscaler
 from image_core.generator import Generator, set_precision
@@ -129,7 +129,7 @@ def main() -> None:
     for name in arguments.candidates:
         recipe, folder = recipe_of(name, arguments), arguments.out / name.replace(" ", "-").replace(",", "")
         began = time.monotonic()
-        with patch.object(train.restorer, "build_generator", BUILDERS.get(name, build_generator)):
+        with patch.object(train.networks.restorer, "build_generator", BUILDERS.get(name, build_generator)):
             run(recipe, folder, lambda told: print("#", {k: round(v, 5) for k, v in told.items()}, flush=True))
         minutes = round((time.monotonic() - began) / 60, 1)
         row = {"candidate": name, "samples": recipe.loop.steps * recipe.loop.batch, "minutes": minutes}

@@ -1,6 +1,6 @@
 """Score models against bicubic and a peer on pictures with a reference. Prints one JSON line for each set and method.
 
-python -m benchmarks.lite_quality --model lite --kodak FOLDER --realsr FOLDER [--peer FOLDER] [--out pictures/]
+python -m benchmarks.quality.lite_quality --model lite --kodak FOLDER --realsr FOLDER [--peer FOLDER] [--out pictures/]
 
 kodak: PNG pictures, made small by a light and by a heavy degradation with fixed seeds. realsr: folders LR and HR.
 PSNR-Y, SSIM-Y: as in osediff_video/metrics/image.py, the definitions of the OSEDiff tables.
@@ -21,19 +21,13 @@ import numpy as np
 from benchmarks.quality.lite_flicker import flicker
 from benchmarks.quality.methods import SCALE, Method, bicubic, model, peer
 from image_core.images import Picture
-from osediff_video.metrics.image import Luma, gradient, luma, psnr, ssim
+from osediff_video.metrics.image import Luma, gradient, grid, luma, psnr, ssim
 from train.data.degrade import PRESETS, degrade
 
 COLUMNS = ("psnr_y", "ssim_y", "gradient", "grid")
 STILLS = 6
 Pair = tuple[str, Picture, Picture]
 """Name, low, reference."""
-
-
-def grid(a: Luma) -> float:
-    curvature = np.abs(np.diff(a, 2, axis=1)).mean(0)
-    by_phase = np.array([curvature[phase::8].mean() for phase in range(8)])
-    return float(by_phase.std() / by_phase.mean())
 
 
 def scores(result: Picture, reference: Picture) -> list[float]:

@@ -1,6 +1,6 @@
 """Ten side-by-sides for the eye: bicubic, the peer, the models, the truth. Writes them to benchmarks/lite/.
 
-python -m benchmarks.lite_sheets --kodak FOLDER --peer FOLDER --model lite
+python -m benchmarks.quality.lite_sheets --kodak FOLDER --peer FOLDER --model lite
 
 Eight are of Kodak pictures (free to use), made small as in lite_quality; two of the sample clip, which has no truth.
 """
@@ -28,7 +28,7 @@ KODAK = (  # picture, degradation, left, top
     ("kodim23", "heavy", 120, 90),
 )
 SAMPLE = ((10, 90, 110), (50, 640, 80))  # frame, left, top
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 
 
 def sheet(low: Picture, reference: Picture | None, left: int, top: int, methods: dict[str, Method]) -> Picture:

@@ -1,8 +1,8 @@
 """What the controls do to PSNR on pictures the model never saw: a curve over --strength. Prints one JSON line.
 
-python -m benchmarks.strength --kodak FOLDER [--preset light] [--model lite] [--pictures 24] [--crop 256]
+python -m benchmarks.quality.strength --kodak FOLDER [--preset light] [--model lite] [--pictures 24] [--crop 256]
 
-The middle of each picture, made four times smaller by a degradation of train/degrade.py with fixed seeds.
+The middle of each picture, made four times smaller by a degradation of train/data/degrade.py with fixed seeds.
 strength 0 is the round trip of the enlarged picture through the model's autoencoder, 1 the model. adaptive, keep_tones:
 at strength 1. low_band: largest difference of means over 16 x 16 pixels to the enlarged input, in levels of 255.
 lora_scale: only for bundles whose adapters are not merged. PSNR-Y as in osediff_video/metrics/image.py, a mean.

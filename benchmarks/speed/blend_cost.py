@@ -1,6 +1,6 @@
 """What steadiness costs: whole films with and without it, in turn, and its parts alone. One JSON line.
 
-python -m benchmarks.blend_cost [FILM] [--rounds 3] [--model lite]
+python -m benchmarks.speed.blend_cost [FILM] [--rounds 3] [--model lite]
 
 wall_ratio, cpu_ratio: of seconds with the blend over seconds without, median of the rounds. flow_ms, blend_ms: a frame,
 on one thread, at the film's size.
@@ -34,7 +34,7 @@ from osediff_video.temporal.flow import dis_flow, motion
 from osediff_video.temporal.steps import steps
 from osediff_video.upscale import upscale_video
 
-SAMPLE = Path(__file__).parent.parent / "samples" / "clip.mp4"
+SAMPLE = Path(__file__).parent.parent.parent / "samples" / "clip.mp4"
 
 
 def film_s(source: Path, upscaler: Upscaler, temporal: Temporal) -> tuple[float, float, int]:

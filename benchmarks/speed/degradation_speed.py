@@ -1,6 +1,6 @@
 """How fast one core makes training samples: read (from the cache), crop, degrade, enlarge. Prints one JSON line.
 
-OMP_NUM_THREADS=1 python -m benchmarks.degradation_speed --folder PICTURES [--count 200]
+OMP_NUM_THREADS=1 python -m benchmarks.speed.degradation_speed --folder PICTURES [--count 200]
 
 pairs_per_cpu_s: by the processor's time, which other programs on the machine do not change; pairs_per_s: by the clock.
 "heavy" is the paper's degradation. clips_5: five frames from a moving camera, through a real video encoder.

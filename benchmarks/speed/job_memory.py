@@ -1,6 +1,6 @@
 """Does memory depend on the length of a film? Peak resident memory of a short and a long one, each in its own process.
 
-python -m benchmarks.job_memory [--frames 300 20000]
+python -m benchmarks.speed.job_memory [--frames 300 20000]
 
 A 64 x 48 film without a model. Prints one JSON line; growth_mb is what the longer film takes more.
 """
@@ -46,7 +46,7 @@ def main() -> None:
                 options={"preset": "ultrafast"},
                 sound_from=Fraction(0),
             )
-            command = [sys.executable, "-m", "benchmarks.job_memory", "--child", source, f"{folder}/{count}_out.mp4"]
+            command = [sys.executable, "-m", "benchmarks.speed.job_memory", "--child", source, f"{folder}/{count}_out.mp4"]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
             found.append(json.loads(done.stdout))
     line = {"short": found[0], "long": found[1], "growth_mb": round(found[1]["peak_mb"] - found[0]["peak_mb"], 1)}

@@ -1,6 +1,6 @@
 """What the job costs beside the model: `upscale` with a plain resize against a bare PyAV decode-resize-encode loop.
 
-python -m benchmarks.overhead [--film FILM] [--scale 2] [--rounds 3]
+python -m benchmarks.speed.overhead [--film FILM] [--scale 2] [--rounds 3]
 
 Both run in turn in one process, with the same decoder, resize, pixel format and encoder settings. Prints one JSON line;
 ratio is the frames per second of `upscale` over those of the loop, from the best round of each.
@@ -21,7 +21,7 @@ from osediff_video.options import FilmOptions
 from osediff_video.plain import PlainResize
 from osediff_video.upscale import upscale_video
 
-SAMPLE = Path(__file__).parent.parent / "samples" / "clip.mp4"
+SAMPLE = Path(__file__).parent.parent.parent / "samples" / "clip.mp4"
 
 
 def bare(source: Path, target: Path, scale: int, preset: str) -> int:

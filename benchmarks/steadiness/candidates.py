@@ -1,6 +1,6 @@
 """What was tried to remove flicker, on the same clips: one JSON line for each candidate and clip.
 
-python -m benchmarks.steadiness_candidates CLIP... [--frames 16] [--model lite]
+python -m benchmarks.steadiness.candidates CLIP... [--frames 16] [--model lite]
 
 The clips are those of benchmarks.steadiness, with noise. E_ratio: warping error over that of no blend. G, edges:
 gradient kept and edge gradient over those of no blend. psnr_db: change. ms: flow and blend, a frame, on one thread.

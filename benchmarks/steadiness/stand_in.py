@@ -1,6 +1,6 @@
 """Train a small KL autoencoder for minutes and write it as a model: a stand-in for that of Stable Diffusion.
 
-python -m benchmarks.stand_in PICTURES BUNDLE [--minutes 10]
+python -m benchmarks.steadiness.stand_in PICTURES BUNDLE [--minutes 10]
 
 Its latents are learned, with four channels at an eighth of the size, as those of Stable Diffusion are, and unlike the
 block latents of the embedded model: so that what happens in a latent can be measured on one of the kind. The UNet

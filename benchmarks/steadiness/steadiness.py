@@ -1,6 +1,6 @@
 """How much flicker the temporal blend removes, and what it costs in sharpness. One JSON line for each clip.
 
-python -m benchmarks.steadiness CLIP... [--frames 26] [--model lite] [--slices FOLDER] [--latent]
+python -m benchmarks.steadiness.steadiness CLIP... [--frames 26] [--model lite] [--slices FOLDER] [--latent]
 
 Each clip, a film of good frames, is made small (blur 1.6, x4, noise of sigma 6 fresh in every frame; with and without
 H.264 crf 28) and upscaled: bicubic, frame by frame ("off"), and blended. Scores are those of `osediff-video eval`.

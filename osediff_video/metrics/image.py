@@ -55,6 +55,13 @@ def gradient(a: Luma) -> float:
     return float(np.hypot(np.diff(a, axis=0)[:, :-1], np.diff(a, axis=1)[:-1]).mean())
 
 
+def grid(a: Luma) -> float:
+    """Return how much the second difference along rows varies with the column modulo 8; without a grid it is near 0."""
+    curvature = np.abs(np.diff(a, 2, axis=1)).mean(0)
+    by_phase = np.array([curvature[phase::8].mean() for phase in range(8)])
+    return float(by_phase.std() / by_phase.mean())
+
+
 def gradients(image: Picture) -> NDArray[np.float64]:
     """Central differences of the luma, (H, W, 2)."""
     return np.stack([np.gradient(luma(image), axis=axis) for axis in (0, 1)], -1)
