@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from image_core.models.official import Ingredients, import_official, make_bundle
-from tests.hub_server import serving
-from tests.tiny_models import write_base, write_weights
+from tests.support.hub_server import serving
+from tests.support.tiny_models import write_base, write_weights
 
 SHARED = Path(__file__).parent.parent.parent / "shared"
 

@@ -21,7 +21,7 @@ import numpy as np
 from benchmarks.quality.lite_flicker import flicker
 from benchmarks.quality.methods import SCALE, Method, bicubic, model, peer
 from image_core.images import Picture
-from osediff_video.metrics.image import Luma, gradient, grid, luma, psnr, ssim
+from osediff_video.metrics.image import gradient, grid, luma, psnr, ssim
 from train.data.degrade import PRESETS, degrade
 
 COLUMNS = ("psnr_y", "ssim_y", "gradient", "grid")

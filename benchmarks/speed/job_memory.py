@@ -34,7 +34,7 @@ def main() -> None:
     if arguments.child:
         child(*arguments.child)
         return
-    from tests.media_files import write_film
+    from tests.support.media_files import write_film
 
     found = []
     with tempfile.TemporaryDirectory() as folder:
@@ -46,7 +46,14 @@ def main() -> None:
                 options={"preset": "ultrafast"},
                 sound_from=Fraction(0),
             )
-            command = [sys.executable, "-m", "benchmarks.speed.job_memory", "--child", source, f"{folder}/{count}_out.mp4"]
+            command = [
+                sys.executable,
+                "-m",
+                "benchmarks.speed.job_memory",
+                "--child",
+                source,
+                f"{folder}/{count}_out.mp4",
+            ]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
             found.append(json.loads(done.stdout))
     line = {"short": found[0], "long": found[1], "growth_mb": round(found[1]["peak_mb"] - found[0]["peak_mb"], 1)}

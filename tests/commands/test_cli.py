@@ -1,0 +1,289 @@
+"""What the user types, in a real second process or through click, and what comes of it."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from cli.main import COMMANDS, cli
+from osediff_video.media.probe import probe
+from tests.support.media_files import packets, picture, read, read_times, write_film
+from tests.support.rich_video import write_rich
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def run(*words, code=0):
+    outcome = CliRunner().invoke(cli, [str(word) for word in words])
+    assert outcome.exit_code == code, outcome.output
+    assert "Traceback" not in outcome.output
+    return outcome.output
+
+
+@pytest.fixture
+def film(tmp_path):
+    return write_film(tmp_path / "film.mp4", [512 * n for n in range(7)], sound_from=Fraction(0), size=(16, 24))
+
+
+def test_help_is_instant():
+    started = time.monotonic()
+    done = subprocess.run([sys.executable, "-m", "cli", "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert all(command in done.stdout for command in COMMANDS)
+    modules = (
+        "import sys, cli.main, cli.upscale, cli.image; print([m for m in ('torch', 'av', 'numpy') if m in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", modules], cwd=ROOT, capture_output=True, text=True).stdout == "[]\n"
+    assert time.monotonic() - started < 5  # two interpreters; the limit only catches a heavy import
+
+
+def test_every_command_explains_itself_and_stands_in_the_readme():
+    readme = (ROOT / "README.md").read_text()
+    for command in COMMANDS:
+        assert "Usage:" in run(command, "--help")
+        assert re.search(rf"osediff(-video)? {command}\b", readme), f"README does not show {command}"
+
+
+def test_the_commands_of_the_readme_are_understood():
+    for line in re.findall(r"^ *(?:osediff|osediff-video) (.+?)(?:#.*)?$", (ROOT / "README.md").read_text(), re.M):
+        name, *words = line.replace("'", "").split()
+        command = cli.get_command(None, name)
+        if name == "models":
+            name, *words = words
+            command = command.get_command(None, name)
+        known = {option for parameter in command.params for option in parameter.opts}
+        for word in words:
+            assert not word.startswith("-") or word in known, f"{line}: {word}"
+
+
+def test_a_film_becomes_four_times_larger_with_its_sound(film):
+    output = run("upscale", film)
+    target = film.with_name("film_x4.mp4")
+    facts = probe(target)
+    assert (facts.width, facts.height) == (96, 64) and "model: lite" in output and "verified: 7 of 7" in output
+    assert [frame.pts for frame in read(target)] == [512 * n for n in range(7)]
+    assert [data for _, data in packets(film, "audio")] == [data for _, data in packets(target, "audio")]
+
+
+def test_an_existing_result_is_kept_unless_asked(film):
+    target = film.with_name("film_x4.mp4")
+    target.write_bytes(b"mine")
+    assert "--overwrite" in run("upscale", film, code=1)
+    assert target.read_bytes() == b"mine"
+    run("upscale", film, "--overwrite", "--scale", "4")
+    assert target.stat().st_size > 100
+
+
+def test_frames_in_frames_out_and_frames_to_film(tmp_path):
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    for number in (1, 2, 10):
+        Image.fromarray(picture(number, 17, 23)).save(frames / f"shot{number}.png")
+    run("upscale", frames, "--scale", "2")
+    written = sorted((tmp_path / "frames_x2").iterdir())
+    assert len(written) == 3 and Image.open(written[0]).size == (46, 34)
+    run("upscale", frames, "-o", tmp_path / "film.mkv", "--fps", "24000/1001", "--scale", "1")
+    facts = probe(tmp_path / "film.mkv")
+    assert (facts.width, facts.height) == (23, 17)
+    assert np.allclose(
+        [float(time) for time in read_times(tmp_path / "film.mkv")], [0, 1001 / 24000, 2002 / 24000], atol=5e-4
+    )
+
+
+def test_several_films_go_into_a_folder_and_a_bad_one_does_not_stop_the_rest(film, tmp_path):
+    bad, out = tmp_path / "bad.mp4", tmp_path / "out"
+    bad.write_text("no film")
+    out.mkdir()
+    output = run("upscale", bad, film, "-o", out, code=1)
+    assert "bad.mp4" in output and [path.name for path in out.iterdir()] == ["film_x4.mp4"]
+
+
+def test_pictures_folders_and_patterns(tmp_path):
+    for name in ("a", "b"):
+        Image.fromarray(picture(3, 15, 22)).save(tmp_path / f"{name}.png")
+    out = tmp_path / "out"
+    out.mkdir()
+    run("image", tmp_path / "a.png")
+    assert Image.open(tmp_path / "a_x4.png").size == (88, 60)
+    run("image", f"{tmp_path}/?.png", "-o", out, "--scale", "2")
+    assert sorted(path.name for path in out.iterdir()) == ["a_x2.png", "b_x2.png"]
+    run("image", tmp_path / "a.png", "-o", tmp_path / "c.jpg", "--tile", "128")
+    assert Image.open(tmp_path / "c.jpg").size == (88, 60)
+
+
+def test_probe_models_and_verify(film):
+    assert "24 x 16" in run("probe", film)
+    assert "lite" in run("models", "list") and "as they were written" in run("models", "verify", "lite")
+
+
+def test_models_import(tiny_base, tiny_weights, tmp_path):
+    out = tmp_path / "bundle"
+    run(
+        "models", "import", "--base", tiny_base, "--weights", tiny_weights, "--out", out, "--merge", "--prompt", "a cat"
+    )
+    Image.fromarray(picture(0, 16, 16)).save(tmp_path / "in.png")
+    run("image", tmp_path / "in.png", "--model", out, "--prompt", "a cat", "--color-fix", "wavelet")
+    assert Image.open(tmp_path / "in_x4.png").size == (64, 64)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["upscale", "missing.mp4"], 1, "no such file"),
+        (["upscale", "FILM", "--scale", "9"], 2, "scale"),
+        (["upscale", "FILM", "--scale", "0.5"], 2, "scale"),
+        (["upscale", "FILM", "--model", "no-such"], 1, "no model 'no-such'"),
+        (["upscale", "FILM", "--prompt", "a cat"], 1, "reads no prompts"),
+        (["upscale", "FILM", "-o", "FILM"], 1, "source itself"),
+        (["upscale", "FILM", "-o", "nowhere/out.mp4"], 1, "no such folder"),
+        (["upscale", "FILM", "-o", "out.avi"], 1, "cannot write .avi"),
+        (["upscale", "FILM", "--codec", "no-such"], 1, "no-such"),
+        (["upscale", "FILM", "--tile", "130"], 2, "tile"),
+        (["upscale", "FILM", "--fps", "fast"], 2, "expected a rate"),
+        (["upscale", "FILM", "--encoder-option", "x"], 2, "key=value"),
+        (["upscale", "FILM", "FILM", "-o", "out.mp4"], 2, "folder as output"),
+        (["upscale", "FILM", "--flow", "raft.pth", "--model", "no-such"], 1, "raft.pth: no such file"),
+        (["upscale", "FILM", "--cuts", "cuts.txt", "--model", "no-such"], 1, "cuts.txt: no such file"),
+        (["upscale", "FILM", "--device", "cuda:77"], 1, "cuda:77"),
+        (["upscale", "EMPTY"], 1, "0 bytes"),
+        (["upscale", "EMPTYDIR"], 1, "no frames"),
+        (["image", "missing.png"], 1, "no such file"),
+        (["image", "EMPTY"], 1, "not a readable picture"),
+        (["image", "FILM"], 1, "not a readable picture"),
+        (["image", "EMPTYDIR"], 2, "no pictures here"),
+        (["image", "PICTURE", "PICTURE", "-o", "new"], 2, "two pictures would both be written to new/in_x4.png"),
+        (["image", "PICTURE", "-o", "o.png", "--uncertainty", "o.png"], 2, "both be written to o.png"),
+        (["image", "PICTURE", "EMPTY", "-o", "EMPTY"], 1, "in the place of the folder"),
+        (["image", "PICTURE", "-o", "new/out.png"], 1, "no such folder"),
+        (["probe", "EMPTY"], 1, "0 bytes"),
+        (["probe", "FILM", "--shots", "shots.toml"], 1, "shots.toml: no such file"),
+        (["probe", "FILM", "--scale", "9"], 2, "scale"),
+        (["models", "verify", "EMPTYDIR"], 1, "no bundle.json"),
+        (["models", "import", "--base", "EMPTYDIR", "--weights", "FILM", "--out", "bundle"], 1, "missing"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(film, tmp_path, monkeypatch, words, code, message):
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "folder").mkdir()
+    Image.fromarray(picture(0, 16, 16)).save(tmp_path / "in.png")
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    names = {
+        "FILM": film,
+        "EMPTY": tmp_path / "empty.mp4",
+        "EMPTYDIR": tmp_path / "folder",
+        "PICTURE": tmp_path / "in.png",
+    }
+    output = run(*(names.get(word, word) for word in words), code=code)
+    assert message in output
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_permission_is_refused(film, tmp_path):
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o500)
+    assert "not writable" in run("upscale", film, "-o", locked / "out.mp4", code=1)
+
+
+def test_json_events_tell_the_whole_story(film):
+    from osediff_video.media.stream_plan import plan_streams
+
+    lines = [json.loads(line) for line in run("upscale", film, "--json").splitlines() if line.startswith("{")]
+    assert next(line["event"] for line in lines) == "plan" and lines[-1]["event"] == "done"
+    assert [stream["action"] for stream in lines[0]["streams"]] == [s.action for s in plan_streams(film, "mp4")]
+    assert lines[-1]["verified"] and lines[-1]["frames"] == 7 and lines[-1]["largest_time_error_ms"] == 0
+    bad = run("upscale", film, "--json", "-o", "out.mp4", "--codec", "nothing", code=1)
+    assert json.loads(bad.splitlines()[-1])["event"] == "error"
+
+
+def test_what_is_lost_is_said_before_work(tmp_path):
+    rich = write_rich(tmp_path / "rich.mkv", frames=3)
+    said = run("probe", rich, "-o", tmp_path / "out.mp4")
+    assert "font.ttf is left out" in said and ".mkv" in said and "becomes mov_text" in said
+    assert "attachment" in run("upscale", rich, "-o", tmp_path / "out.mp4", "--strict", code=1)
+    facts = json.loads(run("probe", rich, "--json", "--size", "96"))
+    assert facts["output"]["height"] == 96 and len(facts["streams"]) == 7
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["rich.mkv"]
+
+
+def test_a_tree_of_films_is_mirrored(film, tmp_path):
+    tree = tmp_path / "tree"
+    for name in ("a.mp4", "deep/b.mp4"):
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_bytes(film.read_bytes())
+    (tree / "deep" / "notes.txt").write_text("no film")
+    run("upscale", tree, "-o", tmp_path / "out", "--scale", "1")
+    found = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.*"))
+    assert found == ["a_x1.mp4", "deep/b_x1.mp4"]
+    run("upscale", str(tmp_path / "tree" / "*.mp4"), "-o", tmp_path / "out2.mp4", "--scale", "1")
+    assert (tmp_path / "out2.mp4").exists()
+
+
+def test_preview_and_compare(film, tmp_path):
+    said = run("preview", film, "--at", "0.1", "--seconds", "0.1", "--scale", "2")
+    assert "measured" in said and probe(tmp_path / "film_preview.mp4").width == 2 * 48
+    run("upscale", film, "--scale", "2")
+    for layout, width in (("side", 96), ("split", 48), ("wipe", 48)):
+        target = tmp_path / f"{layout}.mp4"
+        run("compare", film, tmp_path / "film_x2.mp4", "-o", target, "--layout", layout)
+        assert probe(target).width == width and len(read(target)) == 7
+    Image.fromarray(picture(0)).save(tmp_path / "a.png")
+    Image.fromarray(picture(1, 96, 128)).save(tmp_path / "b.png")
+    run("compare", tmp_path / "a.png", tmp_path / "b.png")
+    assert Image.open(tmp_path / "a_vs_b.png").size == (256, 96)
+    assert "itself" in run("compare", film, film, "-o", tmp_path / "x.mp4", code=1)
+
+
+def test_doctor_finds_this_installation_well():
+    said = run("doctor")
+    assert "libx264" in said and "model lite" in said and "PROBLEM" not in said
+
+
+def test_pipes_in_and_out(tmp_path):
+    source = write_film(tmp_path / "in.mkv", [0, 40, 90, 100], time_base=Fraction(1, 1000), codec="ffv1", size=(16, 24))
+    command = [sys.executable, "-m", "cli", "upscale", "-", "-o", "-", "--scale", "2"]
+    for pipe_format in ("matroska", "nut", "y4m"):
+        with source.open("rb") as file:
+            done = subprocess.run(
+                [*command, "--pipe-format", pipe_format], cwd=ROOT, stdin=file, capture_output=True, check=True
+            )
+        (tmp_path / f"out.{pipe_format}").write_bytes(done.stdout)
+        facts = probe(tmp_path / f"out.{pipe_format}")
+        assert (facts.width, facts.height) == (48, 32) and len(read(tmp_path / f"out.{pipe_format}")) == 4
+    assert read_times(tmp_path / "out.matroska") == read_times(source)
+    with source.open("rb") as file:
+        subprocess.run(
+            [*command[:5], "-o", str(tmp_path / "out.mp4")], cwd=ROOT, stdin=file, capture_output=True, check=True
+        )
+    assert read_times(tmp_path / "out.mp4") == read_times(source)
+
+
+def test_control_c_keeps_the_work_and_says_how_to_go_on(tmp_path):
+    source = write_film(tmp_path / "in.mp4", [512 * n for n in range(300)], size=(64, 96))
+    with subprocess.Popen(
+        [sys.executable, "-m", "cli", "upscale", str(source), "--json"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
+        for line in process.stdout:
+            if '"progress"' in line and json.loads(line)["frames"] > 110:
+                break
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 1 and "run the same command again" in errors and "Traceback" not in errors
+    assert not (tmp_path / "in_x4.mp4").exists()
+    said = run("upscale", source)
+    assert "from an earlier run" in said and "verified: 300 of 300" in said

@@ -1,0 +1,271 @@
+"""From pictures to prompts: modes, the published form, the cache of embeddings, one prompt for each shot of a film."""
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+from cli.main import cli
+from image_core.bundle import read_bundle
+from image_core.errors import CheckpointError
+from image_core.images import enlarge, to_tensor
+from image_core.models.catalogue import find_model
+from image_core.models.load import load_upscaler
+from image_core.options import UpscaleOptions
+from image_core.prompts import text
+from image_core.prompts.prompter import load_prompter, published_prompt
+from image_core.prompts.text import Prompts
+from osediff_video.encoding import Encoding
+from osediff_video.job import Manifest
+from osediff_video.options import FilmOptions
+from osediff_video.plan import plan_film
+from osediff_video.restore import find_texts, prepare
+from osediff_video.shots.prompts import (
+    ShotPrompt,
+    ShotTexts,
+    read_shots,
+    sharpest_frames,
+    with_first_texts,
+    write_shots,
+)
+from osediff_video.temporal.steps import steps
+from osediff_video.types import Frame
+from osediff_video.upscale import upscale_video
+from tests.support.media_files import picture, read, write_film
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(text, "cache_folder", lambda: tmp_path / "cache")
+    return tmp_path / "cache"
+
+
+def loaded(bundle, **options):
+    options = UpscaleOptions(scale=1, color_fix="none", **options)
+    return load_upscaler(bundle, options, device=torch.device("cpu"), dtype=torch.float32)
+
+
+def test_the_form_is_the_published_one():
+    assert published_prompt(["cat", "blue sky"], "") == "cat, blue sky, ,"
+    assert published_prompt(["cat"], "sharp") == "cat, sharp," and published_prompt([], "") == ", ,"
+
+
+def test_tags_become_the_published_prompts(tagging_bundle, shared):
+    oracle = shared / "oracle" / "tagger"
+    facts, golden = json.loads((oracle / "tags.json").read_text()), np.load(oracle / "ram_inputs.npz")
+    prompter = load_prompter(tagging_bundle, UpscaleOptions())
+    for index, expected in enumerate(facts["test_prompt"]["dape"]):
+        assert prompter.words(to_tensor([golden[f"input_u8_{index}"]])) == [expected]
+    with_words = load_prompter(tagging_bundle, UpscaleOptions(prompt="sharp"))
+    (words,) = with_words.words(to_tensor([golden["input_u8_1"]]))
+    assert words == f"{facts['captions']['dape'][1]}, sharp,"
+
+
+def test_each_picture_of_a_batch_has_its_own_prompt(tagging_bundle):
+    upscaler = loaded(tagging_bundle, batch=2)
+    images = [picture(0, 64, 64), np.full((64, 64, 3), 90, np.uint8)]
+    prompts = upscaler.prompter.words(to_tensor(images))
+    assert prompts[0] != prompts[1]
+    together = upscaler(images)
+    for image, result, words in zip(images, together, prompts, strict=True):
+        (alone,) = loaded(tagging_bundle, prompt_mode="fixed", prompt=words)([image])
+        assert np.abs(alone.astype(int) - result.astype(int)).max() <= 1
+    other = loaded(tagging_bundle, prompt_mode="fixed", prompt="a harp")([images[0]])[0]
+    assert np.abs(other.astype(int) - together[0].astype(int)).max() > 1
+
+
+def test_modes(tagging_bundle, tiny_bundle):
+    image = [picture(0, 64, 64)]
+    default, none = loaded(tiny_bundle), loaded(tiny_bundle, prompt_mode="none")
+    assert default.prompter is None and np.array_equal(default(image)[0], none(image)[0])
+    assert torch.equal(loaded(tiny_bundle, prompt="a cat").text, Prompts(tiny_bundle)("a cat"))
+    assert loaded(tagging_bundle, prompt_mode="fixed").prompter is None
+    assert loaded(tagging_bundle).prompter is not None and loaded(find_model("lite")).prompter is None
+    for bundle in (tiny_bundle, find_model("lite")):
+        with pytest.raises(CheckpointError, match="has no tagger"):
+            loaded(bundle, prompt_mode="tags")
+    with pytest.raises(ValueError, match="prompt_mode none uses no prompt, but 'a cat' was given"):
+        UpscaleOptions(prompt_mode="none", prompt="a cat")
+    with pytest.raises(ValueError, match="prompt_mode must be one of"):
+        UpscaleOptions(prompt_mode="guess")
+
+
+def test_embeddings_are_made_once_on_a_machine(tiny_bundle, tmp_path, cache, monkeypatch):
+    first = Prompts(tiny_bundle)("a harp")
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_bundle.path, copy)
+    shutil.rmtree(copy / "text_encoder")  # the same by its hashes, but nothing left to make an embedding with
+    assert torch.equal(Prompts(read_bundle(copy))("a harp"), first)
+    with pytest.raises(CheckpointError, match=r"text_encoder/config\.json: missing"):
+        Prompts(read_bundle(copy))("another")
+    (file,) = cache.glob("*.safetensors")
+    file.write_bytes(file.read_bytes()[:40])
+    assert torch.equal(Prompts(tiny_bundle)("a harp"), first)  # damaged: made again
+    monkeypatch.setattr(text, "KEPT_PROMPTS", 2)
+    for words in ("one", "two", "three"):
+        Prompts(tiny_bundle)(words)
+    assert len(list(cache.iterdir())) == 2
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(tiny_bundle, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setattr(text, "cache_folder", lambda: tmp_path / "file" / "cache")
+    assert Prompts(tiny_bundle)("a harp").shape == (1, 77, 32)
+
+
+def test_a_prompt_that_is_too_long_is_cut_and_that_is_said(tiny_bundle):
+    for _ in range(2):  # made, then from the cache
+        told = []
+        found = Prompts(tiny_bundle, report=told.append)("cat " * 100)
+        assert told == [f"the prompt is too long for the model: its last 25 tokens were cut ({('cat ' * 15)}...)"]
+    assert torch.equal(found, Prompts(tiny_bundle)("cat " * 120))
+
+
+def test_the_command_line(tagging_bundle, tmp_path):
+    source = tmp_path / "in.png"
+    Image.fromarray(picture(0, 64, 64)).save(source)
+    results = []
+    for mode in ("auto", "tags", "fixed", "none"):
+        target = tmp_path / f"{mode}.png"
+        words = ["image", source, "-o", target, "--scale", "1", "--model", tagging_bundle.path, "--prompt-mode", mode]
+        outcome = CliRunner().invoke(cli, [str(word) for word in words])
+        assert outcome.exit_code == 0, outcome.output
+        results.append(np.asarray(Image.open(target)))
+    assert np.array_equal(results[0], results[1]) and np.array_equal(results[2], results[3])
+    assert not np.array_equal(results[1], results[2])
+    words = ["image", source, "--model", "lite", "--prompt-mode", "none", "--prompt", "cat"]
+    assert CliRunner().invoke(cli, [str(word) for word in words]).exit_code == 2
+
+
+BLOCKED = """
+import sys
+from pathlib import Path
+for name in ("transformers", "peft", "timm"):
+    sys.modules[name] = None
+import torch
+from image_core.bundle import read_bundle
+from image_core.catalogue import load_upscaler
+from image_core.options import UpscaleOptions
+import numpy
+upscaler = load_upscaler(read_bundle(Path(sys.argv[1])), UpscaleOptions(prompt_mode="fixed", scale=1),
+                         device=torch.device("cpu"), dtype=torch.float32)
+(result,) = upscaler([numpy.full((64, 64, 3), 99, numpy.uint8)])
+assert result.shape == (64, 64, 3)
+try:
+    import transformers
+except ImportError:
+    print("it ran")
+"""
+
+
+def test_with_fixed_prompts_no_transformers_are_needed(tiny_bundle):
+    outcome = subprocess.run(
+        [sys.executable, "-c", BLOCKED, str(tiny_bundle.path)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert outcome.stdout.strip() == "it ran", outcome.stderr
+
+
+def frames(images, cuts=(0,)):
+    return [Frame(image, number, cut=number in cuts) for number, image in enumerate(images)]
+
+
+def test_the_sharpest_frame_of_each_shot_is_found():
+    sharp = [picture(0), picture(5)]
+    blurred = [[cv2.GaussianBlur(image, (0, 0), sigma) for sigma in (4, 2, 1, 3)] for image in sharp]
+    blurred[0][2], blurred[1][0] = sharp
+    found = list(sharpest_frames(frames([*blurred[0], *blurred[1]], cuts=(0, 4))))
+    assert [(first, best) for first, best, _ in found] == [(0, 2), (4, 4)]
+    assert all(np.array_equal(image, expected) for (_, _, image), expected in zip(found, sharp, strict=True))
+    black = np.zeros((8, 8, 3), np.uint16)
+    assert [found[:2] for found in sharpest_frames(frames([black] * 3))] == [(0, 0)]
+    assert list(sharpest_frames([])) == []
+
+
+def test_shots_are_kept_with_the_job_they_belong_to(tmp_path):
+    shots, manifest = [ShotPrompt(0, 3, "a, ,"), ShotPrompt(9, 9, "b, ,")], Manifest({"sha256": "x"}, {"cuts": "auto"})
+    assert read_shots(tmp_path, manifest) is None
+    write_shots(tmp_path, manifest, shots)
+    assert read_shots(tmp_path, manifest) == shots
+    assert read_shots(tmp_path, replace(manifest, settings={"cuts": "off"})) is None
+    (tmp_path / "prompts.json").write_text("[]")
+    assert read_shots(tmp_path, manifest) is None
+
+
+class Counting:
+    """A prompter that remembers what it looked at and says what it was told to."""
+
+    def __init__(self, prompter):
+        self.prompter, self.seen, self.tagger = prompter, [], prompter.tagger
+
+    def words(self, image):
+        self.seen.append(image)
+        return self.prompter.words(image)
+
+    def embedding(self, words):
+        return self.prompter.embedding(words)
+
+
+def two_shots(path):
+    images = [picture(0, 48, 64)] * 5 + [255 - picture(0, 48, 64)] * 6
+    images[2] = cv2.GaussianBlur(images[2], (0, 0), 1)
+    images[0] = cv2.GaussianBlur(images[0], (0, 0), 2)
+    return write_film(path, [512 * n for n in range(11)], images=images, options={"crf": "1", "bf": "0"})
+
+
+@pytest.mark.parametrize("temporal", ["pixel", "off"])
+def test_a_film_is_looked_at_once_for_each_shot(tagging_bundle, tmp_path, temporal):
+    source = two_shots(tmp_path / "in.mkv")
+    times = tmp_path / "cuts.txt"
+    times.write_text(f"{5 / 25}\n")
+    upscaler = loaded(tagging_bundle)
+    upscaler.prompter = counting = Counting(upscaler.prompter)
+    options = FilmOptions(temporal=temporal, cuts=str(times))
+    result = upscale_video(source, tmp_path / "out.mkv", upscaler, Encoding("ffv1"), options)
+    assert result.frames == 11 and len(counting.seen) == 2
+    if temporal == "off":
+        inputs, outputs = read(source), read(tmp_path / "out.mkv")
+        for number, best in ((0, 1), (4, 1), (5, 5), (10, 5)):
+            words = upscaler.prompter.words(to_tensor([enlarge(inputs[best].image, 48, 64)]))[0]
+            (expected,) = loaded(tagging_bundle, prompt_mode="fixed", prompt=words)([inputs[number].image])
+            assert np.abs(outputs[number].image.astype(int) - expected.astype(int)).max() <= 3
+
+
+def test_texts_follow_the_shots(tagging_bundle):
+    texts = ShotTexts(
+        [ShotPrompt(0, 0, "a cat"), ShotPrompt(7, 8, "a harp")], load_prompter(tagging_bundle, UpscaleOptions())
+    )
+    cat, harp = (Prompts(tagging_bundle)(words) for words in ("a cat", "a harp"))
+    assert [torch.equal(texts.at(n), cat) for n in (0, 6, 7, 100)] == [True, True, False, False]
+    assert torch.equal(texts.at(7), harp) and torch.equal(texts.at(100), harp)
+
+
+def test_what_was_found_is_not_looked_for_again(tagging_bundle, tmp_path):
+    upscaler = loaded(tagging_bundle)
+    upscaler.prompter = counting = Counting(upscaler.prompter)
+    plan = plan_film(two_shots(tmp_path / "in.mkv"), tmp_path / "out.mkv", 1, Encoding("ffv1"), FilmOptions(cuts="off"))
+    steadiness, manifest = prepare(plan.options, upscaler), Manifest({"bytes": 1}, {})
+    first = find_texts(plan, upscaler, steadiness, manifest, tmp_path)
+    assert len(counting.seen) == len(first.shots) == 1
+    assert find_texts(plan, upscaler, steadiness, manifest, tmp_path).shots == first.shots and len(counting.seen) == 1
+    find_texts(plan, upscaler, steadiness, replace(manifest, settings={"cuts": "auto"}), tmp_path)
+    assert len(counting.seen) == 2
+    upscaler.prompter = None
+    assert find_texts(plan, upscaler, steadiness, manifest, tmp_path) is None
+
+
+def test_frames_that_come_only_once_have_the_text_of_their_shot_s_first(tagging_bundle):
+    counting = Counting(load_prompter(tagging_bundle, UpscaleOptions()))
+    images = [picture(0, 64, 64)] * 2 + [np.full((64, 64, 3), 90, np.uint8)] * 2
+    related = steps(frames(images, cuts=(0, 2)), 0, None)
+    texts = [step.text for step in with_first_texts(related, counting, 64, 64)]
+    assert len(counting.seen) == 2 and texts[0] is texts[1] and texts[2] is texts[3]
+    assert not torch.equal(texts[0], texts[2])

@@ -1,0 +1,1 @@
+"""Files, models and servers that tests of several folders make."""

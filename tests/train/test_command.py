@@ -1,0 +1,56 @@
+"""`osediff train` as it is typed, in one process and in two."""
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from cli.main import cli
+from tests.support.train_recipes import in_two_processes, tiny, write_pictures
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    return write_pictures(tmp_path_factory.mktemp("pictures"))
+
+
+def test_the_command_trains_exports_and_upscale_takes_it(pictures, tmp_path):
+    tiny(tmp_path, pictures)
+    file, folder = str(tmp_path / "tiny.toml"), str(tmp_path / "run")
+    words = [file, "--out", folder, "--set", f"data.folder={pictures.as_posix()!r}"]
+    checked = CliRunner().invoke(cli, ["train", *words, "--check"])
+    assert checked.exit_code == 0 and "a step:" in checked.output
+    (tmp_path / "card.json").write_text('{"summary": "For tests.", "limits": "Knows nothing."}')
+    exported = ["--export", str(tmp_path / "model"), "--card", str(tmp_path / "card.json"), "--commit", "0123abc"]
+    made = CliRunner().invoke(cli, ["train", *words, *exported])
+    assert made.exit_code == 0 and "images_per_s" in made.output and "model: written" in made.output
+    Image.fromarray(np.zeros((20, 24, 3), np.uint8)).save(tmp_path / "in.png")
+    used = CliRunner().invoke(cli, ["image", str(tmp_path / "in.png"), "--model", str(tmp_path / "model")])
+    assert used.exit_code == 0, used.output
+    assert Image.open(tmp_path / "in_x4.png").size == (96, 80)
+    assert "For tests." in used.output
+    shown = CliRunner().invoke(cli, ["models", "show", str(tmp_path / "model")])
+    assert {"limits: Knows nothing.", "commit: 0123abc"} <= set(shown.output.splitlines())
+    assert "  data:" in shown.output and "samples_seen: " in shown.output
+    (tmp_path / "card.json").write_text("[]")
+    refused = CliRunner().invoke(cli, ["train", *words, *exported])
+    assert refused.exit_code == 1 and "expected a JSON object" in refused.output
+    again = CliRunner().invoke(cli, ["train", *words, "--set", "loss.latent=0.3"])
+    assert again.exit_code == 1 and "another recipe" in again.output
+
+
+def test_two_processes_check_validate_and_export_once(pictures, tmp_path):
+    """The prior is validated through its wrapper, whose buffers are sent around: all processes must take part."""
+    tiny(tmp_path, pictures, "stage=prior")
+    words = ["-m", "cli", "train", str(tmp_path / "tiny.toml"), "--set", f"data.folder={pictures.as_posix()!r}"]
+    more = [*words, "--out", str(tmp_path / "run"), "--set", "loop.steps=2"]
+    assert in_two_processes([*more, "--set", "stage=prior", "--set", "loop.validate_every=1"]) == [0, 0]
+    lines = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "held_out/noise_t50" in line] == [1, 2]
+    (tmp_path / "tiny.toml").write_text((tmp_path / "tiny.toml").read_text() + "sample_every = 1\n")
+    made = [*words, "--out", str(tmp_path / "lite"), "--set", "loop.steps=1"]
+    assert in_two_processes([*made, "--check"]) == [0, 0]
+    assert in_two_processes([*made, "--export", str(tmp_path / "model")]) == [0, 0]
+    assert (tmp_path / "model/bundle.json").is_file()

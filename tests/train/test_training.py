@@ -1,0 +1,170 @@
+"""The trainer: a run resumes exactly, two processes are one, and what it exports runs."""
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from image_core.errors import OutputError
+from tests.support.train_recipes import ENVIRONMENT, ROOT, in_two_processes, tiny, write_pictures
+from tests.support.training_runs import largest_difference, learnt, quiet, same
+from train.config import LoopConfig, RecipeError
+from train.loop import DivergedError, run
+from train.state import TrainState, find_checkpoint, read_checkpoint, save_checkpoint
+
+RUN = """
+import sys
+from pathlib import Path
+from train.loop import run
+from train.recipe import load_recipe
+run(load_recipe(Path(sys.argv[1]), tuple(sys.argv[3:])), Path(sys.argv[2]), print)
+"""
+ALL_TURNS = ("loss.balance=true", "loss.adversarial=0.1", "loss.feature_matching=0.3", "vsd.weight=0.3", "loop.ema=0.9")
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    return write_pictures(tmp_path_factory.mktemp("pictures"))
+
+
+@pytest.fixture(scope="module")
+def prior(pictures, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("prior")
+    run(tiny(folder, pictures, "stage=prior", "loop.steps=2"), folder / "run", quiet)
+    return folder / "run"
+
+
+@pytest.fixture
+def full(tmp_path, pictures, prior):
+    """A recipe with every turn: generator, critic, discriminator."""
+    return lambda *more: tiny(tmp_path, pictures, f"start.prior={prior.as_posix()!r}", *ALL_TURNS, *more)
+
+
+def test_a_killed_run_ends_in_the_same_bits(full, tmp_path):
+    """kill -9 while it trains, then the same recipe again: weights, all optimisers, average."""
+    recipe = full("loop.steps=6", "loop.checkpoint_every=1", "loop.keep=9")
+    path, overrides = str(tmp_path / "tiny.toml"), [f"data.folder={recipe.data.folder!r}"]
+    overrides += [f"start.prior={recipe.start.prior!r}", *ALL_TURNS, "loop.steps=6000", "loop.checkpoint_every=1"]
+    command = [sys.executable, "-c", RUN, path, str(tmp_path / "cut"), *overrides, "loop.keep=9"]
+    child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, env=ENVIRONMENT)
+    deadline = time.monotonic() + 120
+    while (
+        not list((tmp_path / "cut").glob("step-00000003.pt")) and child.poll() is None and time.monotonic() < deadline
+    ):
+        time.sleep(0.02)
+    child.send_signal(signal.SIGKILL)
+    assert child.wait() == -signal.SIGKILL
+    for late in sorted((tmp_path / "cut").glob("step-*.pt"))[3:]:
+        late.unlink()  # however far the child came, the run goes on from step 3
+    run(recipe, tmp_path / "cut", quiet)
+    run(recipe, tmp_path / "whole", quiet)
+    assert same(learnt(tmp_path / "cut"), learnt(tmp_path / "whole"))
+    assert set(learnt(tmp_path / "cut")["optimizers"]) == {"generator", "critic", "discriminator"}
+
+
+def test_two_processes_with_batch_2_are_one_with_batch_4(full, tmp_path):
+    """Gradients of generator, critic and discriminator are averaged over the processes, and draws go by item."""
+    # a few steps before the two part: Adam divides a first gradient by itself, were it rounding noise
+    run(full("loop.batch=4", "loop.steps=3"), tmp_path / "two", quiet)
+    shutil.copytree(tmp_path / "two", tmp_path / "one")
+    one = full("loop.batch=4", "loop.steps=5")
+    run(one, tmp_path / "one", quiet)
+    overrides = [f"data.folder={one.data.folder!r}", f"start.prior={one.start.prior!r}", *ALL_TURNS, "loop.steps=5"]
+    command = ["-c", RUN, str(tmp_path / "tiny.toml"), str(tmp_path / "two"), *overrides]
+    assert in_two_processes(command) == [0, 0]
+    alone, together = read_checkpoint(tmp_path / "one"), read_checkpoint(tmp_path / "two")
+    assert largest_difference(alone["modules"], together["modules"]) < 1e-6
+    assert largest_difference(alone["average"], together["average"]) < 1e-6
+    assert together["items_per_step"] == 4
+
+
+def test_two_passes_accumulated_are_one_of_twice_the_size(tmp_path, pictures):
+    steps = ("loop.steps=2", "loop.learning_rate=1e-4")
+    for name, more in (("one", ("loop.batch=4",)), ("two", ("loop.batch=2", "loop.accumulate=2"))):
+        run(tiny(tmp_path, pictures, *steps, *more), tmp_path / name, quiet)
+    one, two = read_checkpoint(tmp_path / "one"), read_checkpoint(tmp_path / "two")
+    assert largest_difference(one["modules"], two["modules"]) < 1e-6
+
+
+def test_a_run_may_go_on_with_other_passes_but_not_with_another_recipe(tmp_path, pictures):
+    out = tmp_path / "run"
+    run(tiny(tmp_path, pictures, "loop.steps=2", "loop.batch=4"), out, quiet)
+    with pytest.raises(RecipeError, match=r"loss.latent was 0.0, is 0.5.*another --out"):
+        run(tiny(tmp_path, pictures, "loss.latent=0.5", "loop.batch=4"), out, quiet)
+    with pytest.raises(RecipeError, match="batch x accumulate x processes was 4, is 2"):
+        run(tiny(tmp_path, pictures), out, quiet)
+    assert run(tiny(tmp_path, pictures, "loop.accumulate=2", "loop.steps=3"), out, quiet) == 3
+
+
+def test_the_last_checkpoints_are_kept_and_a_foreign_file_is_refused(tmp_path, pictures):
+    run(tiny(tmp_path, pictures, "loop.steps=5", "loop.checkpoint_every=1"), tmp_path / "run", quiet)
+    assert [path.name for path in sorted((tmp_path / "run").glob("*.pt"))] == ["step-00000004.pt", "step-00000005.pt"]
+    find_checkpoint(tmp_path / "run").write_bytes(b"PK\x03\x04 cut off")
+    with pytest.raises(RecipeError, match=r"step-00000005\.pt: not a readable checkpoint"):
+        run(tiny(tmp_path, pictures), tmp_path / "run", quiet)
+    torch.save({"epoch": 3}, tmp_path / "other.pt")
+    with pytest.raises(RecipeError, match="not a checkpoint of this trainer"):
+        read_checkpoint(tmp_path / "other.pt")
+    with pytest.raises(RecipeError, match="no checkpoint here"):
+        read_checkpoint(tmp_path)
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(tmp_path):
+    """A file-size limit stands for the full disk: the same failed write, in any environment."""
+    content = {"step": 1, "weights": torch.zeros(100)}
+    save_checkpoint(content, tmp_path, keep=2)
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, before[1]))
+    try:
+        with pytest.raises(OutputError, match=r"cannot be written.*step-00000001.pt is untouched.*free some space"):
+            save_checkpoint({"step": 2, "weights": torch.zeros(100_000)}, tmp_path, keep=2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001.pt"]
+    assert torch.load(tmp_path / "step-00000001.pt", weights_only=True)["step"] == 1
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_with_the_batch_saved(tmp_path, pictures):
+    recipe = tiny(tmp_path, pictures, "loop.learning_rate=1e30", "loop.checkpoint_every=1", "loop.steps=9")
+    with pytest.raises(DivergedError, match=r"generator is not finite.*the batch is in"):
+        run(recipe, tmp_path / "run", quiet)
+    (kept,) = (tmp_path / "run").glob("diverged-step-*.pt")
+    batch = torch.load(kept, weights_only=True)
+    assert batch["low"].shape == batch["high"].shape == (2, 3, 64, 64) and batch["captions"] == ["", ""]
+    content = read_checkpoint(tmp_path / "run")
+    assert all(torch.isfinite(t).all() for t in content["modules"]["generator"].values())
+
+
+def test_the_average_follows_the_weights_and_steps_in_for_them():
+    module = torch.nn.Linear(2, 2)
+    state = TrainState({"generator": module}, {"generator": 1e-3}, LoopConfig(ema=0.9), items_per_step=1)
+    state.begin_average()
+    start = module.weight.detach().clone()
+    with torch.no_grad():
+        module.weight.add_(1)
+    state.step = 1000
+    state.update_average()
+    assert torch.allclose(state.average["weight"], start + 0.1)
+    with state.averaged():
+        assert torch.allclose(module.weight, start + 0.1)
+    assert torch.equal(module.weight, start + 1)
+
+
+def test_progress_is_written_down(tmp_path, pictures):
+    told = []
+    recipe = tiny(tmp_path, pictures, "loop.sample_every=2", "loop.validate_every=4", "data.holdout=2")
+    run(recipe, tmp_path / "run", told.append)
+    assert [values["step"] for values in told] == [2, 4, 4]
+    assert {"generator/pixel", "generator/gradient", "images_per_s", "eta_s"} <= told[0].keys()
+    assert told[1]["eta_s"] == 0 and told[1]["images_per_s"] > 0
+    assert 5 < told[2]["held_out/psnr"] < 60 and 0 < told[2]["held_out/ssim"] <= 1
+    assert len((tmp_path / "run" / "log.jsonl").read_text().splitlines()) == 3
+    (board,) = (tmp_path / "run" / "tensorboard").iterdir()
+    assert b"low, result, high/1" in board.read_bytes()

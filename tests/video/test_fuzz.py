@@ -1,0 +1,11 @@
+"""A short run of the fuzzer; `python -m tests.support.fuzz` is the long one."""
+
+from tests.support.fuzz import fuzz, seeds
+
+
+def test_mutated_films_end_in_success_or_one_clear_error(tmp_path):
+    for name in ("films", "work"):
+        (tmp_path / name).mkdir()
+    outcomes, wrong = fuzz(seeds(tmp_path / "films"), 60, 1, tmp_path / "work")
+    assert not wrong
+    assert outcomes["refused"] and outcomes["incomplete"] and outcomes["done"]
