@@ -7,7 +7,7 @@ discriminator trained beside it, which stands in for LPIPS where its ImageNet we
 the held-out pictures (the last 20 by name), light and heavy degradation. psnr_y, ssim_y, gradient: as in
 osediff_video/metrics/image.py. grid: as in lite_quality. critic, teacher: mean error of the predicted noise on the
 generator's latents at t = 20 to 500; VSD has something to say once the critic's is the lower. Side-by-sides go to
-benchmarks/quality/ablation. Every run resumes.
+docs/models/ablation. Every run resumes.
 """
 
 import argparse
@@ -163,7 +163,7 @@ def main() -> None:
             row |= critic_and_teacher(recipe, content)
         print(json.dumps(row), flush=True)
         if arguments.rows == list(ROWS):
-            show(columns, Path(__file__).parent / "ablation")
+            show(columns, Path(__file__).parent.parent.parent / "docs" / "models" / "ablation")
 
 
 if __name__ == "__main__":

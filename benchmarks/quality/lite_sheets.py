@@ -1,4 +1,4 @@
-"""Ten side-by-sides for the eye: bicubic, the peer, the models, the truth. Writes them to benchmarks/lite/.
+"""Ten side-by-sides for the eye: bicubic, the peer, the models, the truth. Writes them to docs/models/sheets/.
 
 python -m benchmarks.quality.lite_sheets --kodak FOLDER --peer FOLDER --model lite
 
@@ -46,7 +46,7 @@ def sheet(low: Picture, reference: Picture | None, left: int, top: int, methods:
 
 
 def write(name: str, picture: Picture) -> None:
-    folder = ROOT / "benchmarks" / "lite"
+    folder = ROOT / "docs" / "models" / "sheets"
     folder.mkdir(exist_ok=True)
     cv2.imwrite(str(folder / f"{name}.jpg"), picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 93])
 

@@ -86,7 +86,8 @@ def test_a_killed_process_leaves_what_the_next_one_needs(hub, tmp_path):
     """The real thing: the process is killed in the middle of a file, and HF_ENDPOINT says where the Hub is."""
     hub.cut_after["big.safetensors"] = 2 << 20
     code = (
-        "import os; from pathlib import Path; from image_core import hub; import huggingface_hub.file_download as f\n"
+        "import os; from pathlib import Path; from image_core.models import hub\n"
+        "import huggingface_hub.file_download as f\n"
         "f.constants.DOWNLOAD_CHUNK_SIZE = 1 << 16\n"
         "f.time.sleep = lambda _: os._exit(9)  # dies when the connection does\n"
         f"d = hub.Download('model', ('owner/first',), {FILES!r}, '')\n"

@@ -152,7 +152,7 @@ for name in ("transformers", "peft", "timm"):
     sys.modules[name] = None
 import torch
 from image_core.bundle import read_bundle
-from image_core.catalogue import load_upscaler
+from image_core.models.load import load_upscaler
 from image_core.options import UpscaleOptions
 import numpy
 upscaler = load_upscaler(read_bundle(Path(sys.argv[1])), UpscaleOptions(prompt_mode="fixed", scale=1),

@@ -81,7 +81,7 @@ def test_the_lite_bundle_runs_like_the_trained_model(lite_runs, tmp_path):
     assert (card["samples_seen"], card["commit"], card["data"], card["table"]) == (8, "abc", "CC0", [1, 2])
     assert card["recipe"]["start"] == {"generator": "autoencoder", "prior": "prior"}
     assert str(folder) not in json.dumps(card)  # no path of this machine
-    generator, text = load_generator(bundle), Prompts(bundle)(None, "cpu", torch.float32)
+    generator, text = load_generator(bundle), Prompts(bundle)(None)
     trained = averaged(folder / "generator", Restorer(build_generator(recipe.lite)))
     image = a_picture(height=40, width=48)
     with torch.no_grad():
@@ -161,7 +161,7 @@ def test_the_full_model_becomes_a_bundle_and_the_published_layout(sd21_run, tiny
     imported = import_official(tiny_base, pickle, tmp_path / "imported", merge=True)
     assert bundle.config.card["commit"] == "abc" and bundle.config.name == recipe.name
     assert torch.load(pickle, weights_only=True)["provenance"]["samples_seen"] == 8
-    image, text = a_picture(), Prompts(bundle)("a cat", "cpu", torch.float32)
+    image, text = a_picture(), Prompts(bundle)("a cat")
     trained = averaged(folder / "run", build_sd21(recipe.sd21))
     with torch.no_grad():
         expected = trained(image, text)[1]
