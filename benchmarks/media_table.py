@@ -1,4 +1,4 @@
-"""Run every film of some folders through the whole chain, with a plain resize for the model. One JSON line each.
+"""Run every video of some folders through the whole chain, with a plain resize for the model. One JSON line each.
 
 python -m benchmarks.media_table FOLDER... [--suffix .mkv] [--frames-scale 1]
 
@@ -15,25 +15,25 @@ from pathlib import Path
 from image_core.errors import OseDiffError
 from osediff_video.encoding import CONTAINERS, Encoding
 from osediff_video.media.probe import probe
-from osediff_video.options import FilmOptions
-from osediff_video.plain import PlainResize
-from osediff_video.plan import FilmPlan
+from osediff_video.options import VideoOptions
+from osediff_video.plain_resize import PlainResize
+from osediff_video.plan import VideoPlan
 from osediff_video.upscale import upscale_video
 
 
 def row(source: Path, target: Path, scale: float) -> dict[str, object]:
-    plans: list[FilmPlan] = []
+    plans: list[VideoPlan] = []
     started = time.perf_counter()
     try:
         result = upscale_video(
-            source, target, PlainResize(scale), Encoding(preset=None), FilmOptions(), planned=plans.append
+            source, target, PlainResize(scale), Encoding(preset=None), VideoOptions(), planned=plans.append
         )
     except OseDiffError as error:
         return {"outcome": "refused", "message": str(error).replace(str(source.parent) + "/", "")}
     plan, check = plans[0], result.verification
     actions = [stream.action for stream in plan.streams]
     color = plan.encoder.color
-    seen = probe(target).color if plan.is_film else color
+    seen = probe(target).color if plan.is_video else color
     line: dict[str, object] = {
         "outcome": "done"
         if result.complete and (check is None or check.ok)

@@ -23,28 +23,28 @@ from osediff_video.options import LAYOUTS, Layout
 @writing_options
 @click.option("--overwrite", is_flag=True, help="Replace an existing output.")
 def compare(first: Path, second: Path, output: Path | None, layout: Layout, overwrite: bool, **values: Any) -> None:
-    """Show FIRST and SECOND, two films or two pictures, in one. Frames are paired in order; sound is SECOND's."""
+    """Show FIRST and SECOND, two videos or two images, in one. Frames are paired in order; sound is SECOND's."""
     how = encoding(values)
 
     from osediff_video.sources.folder import SUFFIXES
 
-    is_picture = second.suffix.lower() in SUFFIXES and second.is_file()
-    target = output or second.with_name(f"{first.stem}_vs_{second.stem}{'.png' if is_picture else '.mp4'}")
+    is_image = second.suffix.lower() in SUFFIXES and second.is_file()
+    target = output or second.with_name(f"{first.stem}_vs_{second.stem}{'.png' if is_image else '.mp4'}")
 
     from osediff_video.media.target import check_target
 
-    if is_picture:
-        from cli.image import check_picture_target
-        from osediff_video.picture import PictureFile, read_picture, write_picture
+    if is_image:
+        from cli.image import check_image_target
+        from osediff_video.image_file import ImageFile, read_image, write_image
         from osediff_video.sources.comparison import compose
 
-        check_picture_target(second, target, overwrite)
-        write_picture(target, PictureFile(compose(read_picture(first).image, read_picture(second).image, layout)))
+        check_image_target(second, target, overwrite)
+        write_image(target, ImageFile(compose(read_image(first).image, read_image(second).image, layout)))
         click.echo(target)
         return
 
     from cli.progress import Teller
-    from osediff_video.plain import PlainResize
+    from osediff_video.plain_resize import PlainResize
     from osediff_video.plan import plan_opened
     from osediff_video.sources.comparison import open_comparison
     from osediff_video.upscale import carry_out

@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 )
 @click.option("--paper", is_flag=True, help="The columns of the OSEDiff paper, as far as their weights are here.")
 @click.option(
-    "--flow", default="dis", show_default=True, metavar="dis|FILE", help="Finds motion in films; FILE: RAFT's weights."
+    "--flow", default="dis", show_default=True, metavar="dis|FILE", help="Finds motion in videos; FILE: RAFT's weights."
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
-@click.option("--csv", "table_file", type=click.Path(path_type=Path), metavar="FILE", help="One line a picture.")
+@click.option("--csv", "table_file", type=click.Path(path_type=Path), metavar="FILE", help="One line an image.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing FILE.")
 def eval(
     result: Path,
@@ -48,7 +48,7 @@ def eval(
     table_file: Path | None,
     overwrite: bool,
 ) -> None:
-    """Score RESULT against REFERENCE: two films, two pictures, or two folders of pictures with equal names."""
+    """Score RESULT against REFERENCE: two videos, two images, or two folders of images with equal names."""
     if table_file is not None:
         check_table(table_file, overwrite)
 
@@ -61,7 +61,7 @@ def eval(
     if paper:
         table = table.only([*PAPER, *(name for name in also if name not in PAPER)])
     if table.unpaired:
-        say(f"note: {len(table.unpaired)} pictures have no partner and are left out: {', '.join(table.unpaired[:3])}")
+        say(f"note: {len(table.unpaired)} images have no partner and are left out: {', '.join(table.unpaired[:3])}")
     if table_file is not None:
         from image_core.files import write_whole
 
@@ -79,20 +79,20 @@ def score(result: Path, reference: Path, scorers: "Scorers", flow: str, *, with_
     elif result.is_dir() and reference.is_dir():
         table = score_folders(result, reference, scorers)
     else:
-        table = Table({}, score_films(result, reference, scorers, find_estimator(flow)))
+        table = Table({}, score_videos(result, reference, scorers, find_estimator(flow)))
     if with_fid:
         add_frechet(table, result, reference, strict)
     return table
 
 
 def tell(table: "Table", as_json: bool) -> None:
-    """The means with their definitions, and why others are missing; as JSON every picture too."""
+    """The means with their definitions, and why others are missing; as JSON every image too."""
     from osediff_video.metrics.table import definition
-    from osediff_video.metrics.video import FILM_DEFINITIONS
+    from osediff_video.metrics.video import VIDEO_DEFINITIONS
 
-    definitions = {name: FILM_DEFINITIONS.get(name, definition(name)) for name in table.means}
+    definitions = {name: VIDEO_DEFINITIONS.get(name, definition(name)) for name in table.means}
     if as_json:
-        facts = {"mean": table.means, "pictures": table.pictures, "definitions": definitions, "missing": table.missing}
+        facts = {"mean": table.means, "images": table.images, "definitions": definitions, "missing": table.missing}
         click.echo(json.dumps(facts))
         return
     for name, value in table.means.items():
@@ -118,21 +118,21 @@ def find_estimator(flow: str) -> "Estimator":
     return dense_flow if flow == "dis" else load_raft(Path(flow))
 
 
-def score_films(result: Path, reference: Path, scorers: "Scorers", estimate: "Estimator") -> dict[str, float]:
+def score_videos(result: Path, reference: Path, scorers: "Scorers", estimate: "Estimator") -> dict[str, float]:
     from image_core.errors import MediaError
-    from osediff_video.metrics.video import FilmScores
-    from osediff_video.options import FilmOptions
-    from osediff_video.picture import eight_bit
+    from osediff_video.image_file import eight_bit
+    from osediff_video.metrics.video import VideoScores
+    from osediff_video.options import VideoOptions
     from osediff_video.shots.cuts import mark_cuts
     from osediff_video.sources.open import open_source
 
-    sources = [open_source(path, FilmOptions())[0] for path in (result, reference)]
+    sources = [open_source(path, VideoOptions())[0] for path in (result, reference)]
     a, b = (source.info for source in sources)
     if (a.width, a.height) != (b.width, b.height):
         raise MediaError(
             f"{result}: {a.width} x {a.height}, but {reference} is {b.width} x {b.height}; expected one size"
         )
-    scores = FilmScores(estimate, scorers)
+    scores = VideoScores(estimate, scorers)
     for count, (ours, theirs) in enumerate(zip_longest(sources[0].frames(), mark_cuts(sources[1].frames()))):
         if ours is None or theirs is None:
             longer, shorter = (result, reference) if theirs is None else (reference, result)

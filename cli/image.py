@@ -11,8 +11,8 @@ from image_core.errors import ImageError, OseDiffError, OutputError
 from image_core.options import Draws
 
 if TYPE_CHECKING:
-    from image_core.images import Picture
-    from image_core.upscale import Upscaler
+    from image_core.images import ImageArray
+    from image_core.upscaler import Upscaler
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".avif")
 
@@ -27,7 +27,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".avif")
     "--uncertainty",
     type=click.Path(path_type=Path),
     metavar="MAP.png",
-    help="Write a map of what is uncertain, and a coloured one beside it; a folder for several pictures.",
+    help="Write a map of what is uncertain, and a coloured one beside it; a folder for several images.",
 )
 @drawing_options
 @click.option("--overwrite", is_flag=True, help="Replace an existing output.")
@@ -40,39 +40,39 @@ def image(
     overwrite: bool,
     **model: Any,
 ) -> None:
-    """Make every SOURCE, a picture, a folder of pictures or a quoted pattern, sharper and larger."""
+    """Make every SOURCE, an image, a folder of images or a quoted pattern, sharper and larger."""
     paths = expand(sources)
     several = len(paths) > 1 or any(Path(source).is_dir() for source in sources)
     if several and output is not None and output.suffix.lower() in SUFFIXES:
-        raise click.UsageError(f"several pictures need a folder as output, got {output}")
-    targets = [target_for(path, output, model["scale"], several) for path in paths]
+        raise click.UsageError(f"several images need a folder as output, got {output}")
+    targets = [image_target(path, output, model["scale"], several) for path in paths]
     maps = [map_for(target, uncertainty, several) for target in targets]
     check_outputs(paths, targets, maps, overwrite, several)
     for folder in (output, uncertainty):
         if several and folder is not None:
             folder.mkdir(exist_ok=True)
 
-    from osediff_video.picture import read_picture, write_picture
+    from osediff_video.image_file import read_image, write_image
 
     upscaler = build_upscaler(**model)
     failed = 0
     for path, target, map_path in zip(paths, targets, maps, strict=True):
         try:
-            picture = read_picture(path)
-            result, lost = picture.enlarged(upscaler([picture.image])[0]).fitted(target.suffix)
+            file = read_image(path)
+            result, lost = file.enlarged(upscaler([file.image])[0]).fitted(target.suffix)
             for note in lost:
                 say(f"note: {path}: {note}")
-            write_picture(target, result)
+            write_image(target, result)
             say(f"{path} -> {target}")
             if map_path is not None:
-                tell_uncertainty(upscaler, picture.image, result.image, map_path, Draws(draws, seed))
+                tell_uncertainty(upscaler, file.image, result.image, map_path, Draws(draws, seed))
         except OseDiffError as error:
             if len(paths) == 1:
                 raise
             failed += 1
             say(f"Error: {error}")
     if failed:
-        say(f"{failed} of {len(paths)} pictures failed")
+        say(f"{failed} of {len(paths)} images failed")
         raise SystemExit(1)
 
 
@@ -94,15 +94,15 @@ def check_outputs(
         if path.suffix.lower() != ".png":
             raise OutputError(f"{path}: a map of uncertainty is a 16-bit PNG; name it .png, or name a folder")
 
-        from osediff_video.maps import overlay_path
+        from osediff_video.uncertainty_maps import overlay_path
 
         planned += [(source, path), (source, overlay_path(path))]
     seen: set[Path] = set()
     for source, target in planned:
         if target.absolute() in seen:
-            raise click.UsageError(f"two pictures would both be written to {target}; use different names or folders")
+            raise click.UsageError(f"two images would both be written to {target}; use different names or folders")
         seen.add(target.absolute())
-        check_picture_target(source, target, overwrite)
+        check_image_target(source, target, overwrite)
         folder = target.absolute().parent
         if folder.exists() and not folder.is_dir():
             raise OutputError(f"{folder}: a file is in the place of the folder for results; choose another")
@@ -110,10 +110,10 @@ def check_outputs(
             raise OutputError(f"{folder}: no such folder; make it first")
 
 
-def tell_uncertainty(upscaler: "Upscaler", image: "Picture", result: "Picture", path: Path, draws: Draws) -> None:
+def tell_uncertainty(upscaler: "Upscaler", image: "ImageArray", result: "ImageArray", path: Path, draws: Draws) -> None:
     """Draw, write the map and its overlay, and say what they show. Raises OutputError or OutOfMemoryError."""
     from image_core.uncertainty import spread
-    from osediff_video.maps import overlay_path, write_map
+    from osediff_video.uncertainty_maps import overlay_path, write_map
 
     found = spread(upscaler, image, draws)
     write_map(path, result, found, draws, upscaler.identity)
@@ -121,7 +121,7 @@ def tell_uncertainty(upscaler: "Upscaler", image: "Picture", result: "Picture", 
 
 
 def expand(sources: tuple[str, ...]) -> list[Path]:
-    """Files as given; folders and patterns become the pictures in them, in order. Raises UsageError for nothing."""
+    """Files as given; folders and patterns become the images in them, in order. Raises UsageError for nothing."""
     found: list[Path] = []
     for source in sources:
         path = Path(source)
@@ -132,25 +132,25 @@ def expand(sources: tuple[str, ...]) -> list[Path]:
         else:
             matches = sorted(Path(match) for match in glob.glob(source, recursive=True))  # noqa: PTH207 - may be absolute
         if not matches:
-            raise click.UsageError(f"{source}: no pictures here (expected {' '.join(SUFFIXES)})")
+            raise click.UsageError(f"{source}: no images here (expected {' '.join(SUFFIXES)})")
         found += matches
     return found
 
 
-def target_for(source: Path, output: Path | None, scale: float, several: bool) -> Path:
-    """Lossy and lossless pictures alike are written as PNG unless the output's name says otherwise."""
+def image_target(source: Path, output: Path | None, scale: float, several: bool) -> Path:
+    """Lossy and lossless images alike are written as PNG unless the output's name says otherwise."""
     name = f"{source.stem}_x{scale:g}.png"
     if output is None:
         return source.parent / name
     return output / name if several or output.is_dir() else output
 
 
-def check_picture_target(source: Path, target: Path, overwrite: bool) -> None:
+def check_image_target(source: Path, target: Path, overwrite: bool) -> None:
     """Fail before the model is loaded. Raises ImageError for a missing source, OutputError."""
     if not source.exists():
         raise ImageError(f"{source}: no such file")
     if target.suffix.lower() not in SUFFIXES:
-        raise OutputError(f"{target}: cannot write this kind of picture; expected {' '.join(SUFFIXES)}")
+        raise OutputError(f"{target}: cannot write this kind of image; expected {' '.join(SUFFIXES)}")
     if target.exists() and target.samefile(source):
         raise OutputError(f"{target}: is the source itself; choose another --output")
     if target.exists() and not overwrite:

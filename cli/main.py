@@ -8,12 +8,12 @@ import click
 from image_core.errors import OseDiffError
 
 COMMANDS = {
-    "upscale": "Make films or folders of frames sharper and larger.",
-    "image": "Make pictures sharper and larger.",
+    "upscale": "Make videos or folders of frames sharper and larger.",
+    "image": "Make images sharper and larger.",
     "preview": "Upscale a short sample, show it beside the input, and estimate the time for all.",
-    "compare": "Show two films or pictures in one.",
-    "eval": "Score films or pictures against good ones.",
-    "probe": "Say what a film holds and what would become of it.",
+    "compare": "Show two videos or images in one.",
+    "eval": "Score videos or images against good ones.",
+    "probe": "Say what a video holds and what would become of it.",
     "models": "List, pull, import and verify models.",
     "train": "Train a model from a recipe.",
     "doctor": "Check this installation and machine.",
@@ -48,7 +48,7 @@ class LazyGroup(click.Group):
 @click.option("--debug", is_flag=True, help="Show tracebacks and the libraries' warnings.")
 @click.version_option(package_name="osediff-video", message="%(version)s")
 def cli(debug: bool) -> None:
-    """Sharpen films and pictures with one diffusion step per frame (OSEDiff)."""
+    """Sharpen videos and images with one diffusion step per frame (OSEDiff)."""
     if not debug:
         import logging
         import os

@@ -17,7 +17,7 @@ from image_core.options import (
 )
 
 if TYPE_CHECKING:
-    from image_core.upscale import Upscaler
+    from image_core.upscaler import Upscaler
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -27,7 +27,7 @@ OPTIONS = (
         help="Output size / input size.",
     ),
     click.option("--model", default="auto", show_default=True, help="A model's name or the folder of a bundle."),
-    click.option("--prompt", help="What the picture shows, for models that read text."),
+    click.option("--prompt", help="What the image shows, for models that read text."),
     click.option("--negative-prompt", help="What it should not show, with --guidance.  [default: empty]"),
     click.option(
         "--guidance", type=float, default=UpscaleOptions.guidance, show_default=True,
@@ -45,7 +45,7 @@ OPTIONS = (
     click.option("--keep-tones", is_flag=True, help="Low frequencies stay exactly the input's."),
     click.option(
         "--prompt-mode", type=click.Choice(PROMPT_MODES), default=UpscaleOptions.prompt_mode, show_default=True,
-        help="tags: what the picture shows, then --prompt; fixed: --prompt; auto: tags if the model has a tagger.",
+        help="tags: what the image shows, then --prompt; fixed: --prompt; auto: tags if the model has a tagger.",
     ),
     click.option(
         "--color-fix", type=click.Choice(COLOR_FIXES), default=UpscaleOptions.color_fix, show_default=True,
@@ -53,7 +53,7 @@ OPTIONS = (
     ),
     click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps."),
     click.option("--precision", type=click.Choice(PRECISIONS), default="auto", show_default=True),
-    click.option("--batch", type=click.IntRange(1), help="Pictures per model call.  [default: what fits]"),
+    click.option("--batch", type=click.IntRange(1), help="Images per model call.  [default: what fits]"),
     click.option("--tile", "tile_px", type=click.IntRange(128), help="Tile edge.  [default: no tiles if it fits]"),
 )  # fmt: skip
 

@@ -69,7 +69,7 @@ def _lines(facts: Mapping[str, object], indent: str) -> Iterator[str]:
 
 @models.command()
 @click.argument("name")
-@click.option("--tagger", is_flag=True, help="With RAM and DAPE, which say in tags what a picture shows.")
+@click.option("--tagger", is_flag=True, help="With RAM and DAPE, which say in tags what an image shows.")
 @click.option("--offline", is_flag=True, help="Use only what was loaded before.")
 @together(WRITING)
 def pull(name: str, tagger: bool, offline: bool, out: Path | None, merge: bool, prompts: tuple[str, ...]) -> None:
@@ -102,7 +102,7 @@ def pull(name: str, tagger: bool, offline: bool, out: Path | None, merge: bool, 
 @click.option("--vae", type=HERE, help="Another autoencoder: a folder or file.  [default: the base's]")
 @click.option("--tokenizer", type=HERE, help="tokenizer/ folder; a base in a single file lacks one.")
 @click.option("--tagger", type=HERE, help="ram_swin_large_14m.pth, with its two lists beside it.")
-@click.option("--dape", type=HERE, help="DAPE.pth, which fits the tagger to degraded pictures.")
+@click.option("--dape", type=HERE, help="DAPE.pth, which fits the tagger to degraded images.")
 @click.option("--half", is_flag=True, help="Store half precision: half the size.")
 @together(WRITING)
 def import_model(

@@ -29,15 +29,15 @@ def preview(
     overwrite: bool,
     **values: Any,
 ) -> None:
-    """Upscale a short sample of SOURCE, show it beside the input, and say how long the whole film would take."""
+    """Upscale a short sample of SOURCE, show it beside the input, and say how long the whole video would take."""
     how = encoding(values)
     target = output or source.with_name(f"{source.stem}_preview.mp4")
 
     from cli.progress import Teller, clock
     from osediff_video.media.probe import probe
     from osediff_video.media.target import check_target
-    from osediff_video.options import FilmOptions
-    from osediff_video.plain import PlainResize
+    from osediff_video.options import VideoOptions
+    from osediff_video.plain_resize import PlainResize
     from osediff_video.plan import plan_opened
     from osediff_video.sources.comparison import open_comparison
     from osediff_video.upscale import carry_out, upscale_video
@@ -46,7 +46,7 @@ def preview(
     info = probe(source)
     start = at_s if at_s is not None else Fraction(info.duration_s or 0) / 3
     try:
-        part = FilmOptions(size=size, start_s=start, end_s=start + Fraction(seconds))
+        part = VideoOptions(size=size, start_s=start, end_s=start + Fraction(seconds))
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     upscaler = build_upscaler(**values)
@@ -61,8 +61,8 @@ def preview(
     each_s = result.elapsed_s / result.frames
     if info.frame_count_estimate:
         say(
-            f"measured: {1 / each_s:.2f} fps; the whole film of about {info.frame_count_estimate} frames would take "
+            f"measured: {1 / each_s:.2f} fps; the whole video of about {info.frame_count_estimate} frames would take "
             f"{clock(each_s * info.frame_count_estimate)} (h:mm:ss or m:ss) here"
         )
     else:
-        say(f"measured: {1 / each_s:.2f} fps; the film does not say how many frames it has")
+        say(f"measured: {1 / each_s:.2f} fps; the video does not say how many frames it has")

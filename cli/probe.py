@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.sources import target_for
-from cli.video_options import check_named_files, encoding, film_options, reading_options, writing_options
+from cli.sources import video_target
+from cli.video_options import check_named_files, encoding, reading_options, video_options, writing_options
 from image_core.options import MAX_SCALE, MIN_SCALE, UpscaleOptions
 
 if TYPE_CHECKING:
-    from osediff_video.plan import FilmPlan
+    from osediff_video.plan import VideoPlan
 
 
 @click.command()
@@ -29,27 +29,27 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 def probe(source: Path, output: Path | None, scale: float, as_json: bool, **values: Any) -> None:
     """Say what SOURCE holds and what `upscale` with the same options would make of it. Writes nothing."""
-    options, how = film_options(values), encoding(values)
-    target = target_for(source, output, options.size or f"x{scale:g}", False)
+    options, how = video_options(values), encoding(values)
+    target = video_target(source, output, options.size or f"x{scale:g}", False)
     check_named_files(options)
 
     from cli.progress import plan_facts
-    from osediff_video.plan import plan_film
+    from osediff_video.plan import plan_video
 
-    plan = plan_film(source, target, scale, how, options)
+    plan = plan_video(source, target, scale, how, options)
     if as_json:
         click.echo(json.dumps(plan_facts(plan), indent=1))
     else:
         for name, value in rows(plan).items():
             click.echo(f"{name:10} {value}")
         for stream in plan.streams:
-            where = f"stream {stream.index}" if stream.index >= 0 else "film"
+            where = f"stream {stream.index}" if stream.index >= 0 else "video"
             click.echo(f"{where:10} {stream.kind} {stream.codec}".rstrip() + f" {stream.fate}")
         for note in plan.notes:
             click.echo(f"{'note':10} {note}")
 
 
-def rows(plan: "FilmPlan") -> dict[str, str]:
+def rows(plan: "VideoPlan") -> dict[str, str]:
     info, color = plan.info, plan.info.color
     return {
         "size": f"{info.width} x {info.height}, pixel aspect {info.sample_aspect_ratio}",

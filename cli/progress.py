@@ -11,12 +11,12 @@ import click
 from cli.model_options import say
 
 if TYPE_CHECKING:
-    from osediff_video.plan import FilmPlan
+    from osediff_video.plan import VideoPlan
     from osediff_video.upscale import Progress, Result
 
 
 class Teller:
-    """Tells of one film in words on standard error."""
+    """Tells of one video in words on standard error."""
 
     def __init__(self, source: Path) -> None:
         import psutil
@@ -26,7 +26,7 @@ class Teller:
         self.console, self.last = Console(stderr=True), 0.0
         self.said: tuple[str, ...] = ()
 
-    def planned(self, plan: "FilmPlan") -> None:
+    def planned(self, plan: "VideoPlan") -> None:
         for stream in plan.streams:
             if stream.action not in ("copy", "upscale"):
                 self.line(f"note: {stream}")
@@ -39,9 +39,9 @@ class Teller:
         if self.last and now - self.last < (0.2 if live else 10):
             return
         self.last = now
-        self.console.print(self.words(progress), end="\r" if live else "\n", highlight=False, no_wrap=True)
+        self.console.print(self.progress_line(progress), end="\r" if live else "\n", highlight=False, no_wrap=True)
 
-    def words(self, progress: "Progress") -> str:
+    def progress_line(self, progress: "Progress") -> str:
         total = f" of {progress.total} ({progress.frames / progress.total:.0%})" if progress.total else ""
         eta = f", {clock(progress.eta_s)} left" if progress.eta_s is not None else ""
         rate = f"{progress.fps:.2f} fps{eta}, {self.memory_mb():.0f} MB"
@@ -77,12 +77,12 @@ class Teller:
 
 
 class JsonTeller(Teller):
-    """Tells of one film in events on standard output, one JSON object a line."""
+    """Tells of one video in events on standard output, one JSON object a line."""
 
     def event(self, name: str, **values: Any) -> None:
         click.echo(json.dumps({"event": name, "source": str(self.source), **values}, default=str))
 
-    def planned(self, plan: "FilmPlan") -> None:
+    def planned(self, plan: "VideoPlan") -> None:
         self.event("plan", **plan_facts(plan))
 
     def progress(self, progress: "Progress") -> None:
@@ -126,7 +126,7 @@ class JsonTeller(Teller):
         self.event("note", message=sentence)
 
 
-def plan_facts(plan: "FilmPlan") -> dict[str, Any]:
+def plan_facts(plan: "VideoPlan") -> dict[str, Any]:
     """The plan in JSON's types, for `probe` and `--json`."""
     info, encoder = plan.info, plan.encoder
     return {

@@ -9,23 +9,23 @@ from osediff_video.encoding import CONTAINERS
 from osediff_video.media.stdin import PIPE
 
 WRITABLE = set(CONTAINERS)
-"""Endings that a result keeps; any other film becomes .mkv, which holds everything."""
+"""Endings that a result keeps; any other video becomes .mkv, which holds everything."""
 
-FILMS = WRITABLE | {
+VIDEOS = WRITABLE | {
     ".avi", ".flv", ".mpg", ".mpeg", ".m2ts", ".mts", ".vob", ".wmv", ".asf", ".3gp", ".ogv", ".y4m", ".nut", ".mxf",
     ".webp", ".apng", ".avif",
 }  # fmt: skip
-"""What counts as a film when a folder is searched."""
+"""What counts as a video when a folder is searched."""
 
 
 def jobs(named: tuple[Path, ...], output: Path | None, scale: str) -> list[tuple[Path, Path]]:
-    """(source, target) for every film below what was named. Raises UsageError.
+    """(source, target) for every video below what was named. Raises UsageError.
 
-    A folder is a sequence if it holds pictures, otherwise a tree of films that is mirrored under the output. scale:
+    A folder is a sequence if it holds images, otherwise a tree of videos that is mirrored under the output. scale:
     what the names of results say of their size.
     """
     sources = [path for name in named for path in expanded(name)]
-    trees = [path for path in sources if path.is_dir() and not holds_pictures(path)]
+    trees = [path for path in sources if path.is_dir() and not holds_images(path)]
     several = len(sources) > 1 or bool(trees)
     if several and output is not None and output.suffix.lower() in WRITABLE and not output.is_dir():
         raise click.UsageError(f"several sources need a folder as output, got {output}")
@@ -33,12 +33,12 @@ def jobs(named: tuple[Path, ...], output: Path | None, scale: str) -> list[tuple
     for source in sources:
         if source in trees:
             root = output or source.resolve().with_name(f"{source.resolve().name}_{scale}")
-            films = list(films_below(source, root))
-            if not films:
-                raise click.UsageError(f"{source}: holds neither pictures nor films")
-            found += [(film, root / film.relative_to(source).parent / result_name(film, scale)) for film in films]
+            videos = list(videos_below(source, root))
+            if not videos:
+                raise click.UsageError(f"{source}: holds neither images nor videos")
+            found += [(video, root / video.relative_to(source).parent / result_name(video, scale)) for video in videos]
         else:
-            found.append((source, target_for(source, output, scale, several)))
+            found.append((source, video_target(source, output, scale, several)))
     targets = [target for _, target in found]
     if twice := next((target for target in targets if targets.count(target) > 1), None):
         raise click.UsageError(f"two sources would both be written to {twice}; use different folders")
@@ -56,16 +56,16 @@ def expanded(name: Path) -> Iterator[Path]:
         yield name
 
 
-def holds_pictures(folder: Path) -> bool:
+def holds_images(folder: Path) -> bool:
     from osediff_video.sources.folder import SUFFIXES
 
     return any(path.suffix.lower() in SUFFIXES for path in folder.iterdir()) or not any(folder.iterdir())
 
 
-def films_below(folder: Path, root: Path) -> Iterator[Path]:
+def videos_below(folder: Path, root: Path) -> Iterator[Path]:
     for path in sorted(folder.rglob("*")):
         inside_result = root.resolve() in path.resolve().parents or any(p.suffix == ".osediff" for p in path.parents)
-        if path.is_file() and path.suffix.lower() in FILMS and not inside_result:
+        if path.is_file() and path.suffix.lower() in VIDEOS and not inside_result:
             yield path
 
 
@@ -74,7 +74,7 @@ def result_name(source: Path, scale: str) -> str:
     return f"{source.resolve().name if source.is_dir() else source.stem}_{scale}{suffix}"
 
 
-def target_for(source: Path, output: Path | None, scale: str, several: bool) -> Path:
+def video_target(source: Path, output: Path | None, scale: str, several: bool) -> Path:
     """Where the result of `source` goes: `output` itself, a file of its name inside it, or beside the source."""
     if source == PIPE:
         if output is None:

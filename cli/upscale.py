@@ -7,8 +7,8 @@ import click
 
 from cli.model_options import build_upscaler, model_options, say
 from cli.sources import jobs
-from cli.video_options import check_named_files, encoding, film_options, reading_options, writing_options
-from osediff_video.options import FilmOptions
+from cli.video_options import check_named_files, encoding, reading_options, video_options, writing_options
+from osediff_video.options import VideoOptions
 
 
 @click.command()
@@ -30,13 +30,13 @@ from osediff_video.options import FilmOptions
 def upscale(
     sources: tuple[Path, ...], output: Path | None, overwrite: bool, restart: bool, as_json: bool, **values: Any
 ) -> None:
-    """Make every SOURCE, a film or a folder of frames, sharper and larger.
+    """Make every SOURCE, a video or a folder of frames, sharper and larger.
 
     The output keeps every frame, every timestamp and every stream: in.mp4 becomes in_x4.mp4, a folder of frames a
-    folder of PNG frames (or a film, if OUTPUT ends in .mp4, .mov, .mkv, .webm, .ts or .gif), and a folder of films a
+    folder of PNG frames (or a video, if OUTPUT ends in .mp4, .mov, .mkv, .webm, .ts or .gif), and a folder of videos a
     folder like it. Stopped at any moment, the same command goes on where it was.
     """
-    options, how = film_options(values), encoding(values)
+    options, how = video_options(values), encoding(values)
     found = jobs(sources, output, options.size or f"x{values['scale']:g}")
     check_extras(options, found, overwrite or restart)
 
@@ -77,7 +77,7 @@ def upscale(
         raise SystemExit(1)
 
 
-def check_extras(options: FilmOptions, found: list[tuple[Path, Path]], overwrite: bool) -> None:
+def check_extras(options: VideoOptions, found: list[tuple[Path, Path]], overwrite: bool) -> None:
     """Fail before the model is loaded: files that options name, and the folder for maps.
 
     Raises OseDiffError or UsageError.
@@ -86,7 +86,7 @@ def check_extras(options: FilmOptions, found: list[tuple[Path, Path]], overwrite
     if not options.uncertainty:
         return
     if len(found) > 1:
-        raise click.UsageError("--uncertainty takes one film at a time: the maps of several would have the same names")
+        raise click.UsageError("--uncertainty takes one video at a time: the maps of several would have the same names")
 
     from image_core.errors import OutputError
     from osediff_video.job import job_folder

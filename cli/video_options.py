@@ -1,4 +1,4 @@
-"""The options that say how a film is read and encoded. Shared by every command that handles one."""
+"""The options that say how a video is read and encoded. Shared by every command that handles one."""
 
 from dataclasses import fields
 from fractions import Fraction
@@ -9,7 +9,7 @@ import click
 
 from cli.model_options import DRAWING, together
 from osediff_video.encoding import Encoding
-from osediff_video.options import DEINTERLACE, PIPE_FORMATS, TEMPORALS, FilmOptions, parse_time
+from osediff_video.options import DEINTERLACE, PIPE_FORMATS, TEMPORALS, VideoOptions, parse_time
 
 
 class FrameRate(click.ParamType):
@@ -53,36 +53,36 @@ READING = (
     click.option("--end", "end_s", type=Time(), help="Stop before this time."),
     click.option("--fps", type=FrameRate(), default="25", show_default=True, help="Frame rate of a folder of frames."),
     click.option(
-        "--deinterlace", type=click.Choice(DEINTERLACE), default=FilmOptions.deinterlace, show_default=True,
-        help="auto: when the film says and looks so.",
+        "--deinterlace", type=click.Choice(DEINTERLACE), default=VideoOptions.deinterlace, show_default=True,
+        help="auto: when the video says and looks so.",
     ),
-    click.option("--keep-rotation", is_flag=True, help="Keep pictures as coded, and the rotation tag."),
+    click.option("--keep-rotation", is_flag=True, help="Keep images as coded, and the rotation tag."),
     click.option(
-        "--temporal", type=click.Choice(TEMPORALS), default=FilmOptions.temporal, show_default=True,
+        "--temporal", type=click.Choice(TEMPORALS), default=VideoOptions.temporal, show_default=True,
         help="How flicker is removed: pixel blends along the motion, latent does so inside the model (slower), "
         "off leaves frames as the model made them.",
     ),
     click.option(
-        "--temporal-strength", type=float, default=FilmOptions.temporal_strength, show_default=True,
+        "--temporal-strength", type=float, default=VideoOptions.temporal_strength, show_default=True,
         help="Of that blend, between 0 and 1.",
     ),
     click.option("--shots", metavar="FILE", help="TOML that says how single shots are treated otherwise."),
     click.option("--uncertainty", metavar="FOLDER", help="Write a map of what is uncertain in each frame."),
     *DRAWING,
     click.option(
-        "--flow", default=FilmOptions.flow, show_default=True, metavar="dis|FILE",
+        "--flow", default=VideoOptions.flow, show_default=True, metavar="dis|FILE",
         help="What finds the motion; FILE holds weights of RAFT.",
     ),
     click.option(
-        "--cuts", default=FilmOptions.cuts, show_default=True, metavar="auto|off|FILE",
+        "--cuts", default=VideoOptions.cuts, show_default=True, metavar="auto|off|FILE",
         help="Where shots begin; FILE lists times, one a line.",
     ),
     click.option(
-        "--pipe-format", type=click.Choice(PIPE_FORMATS), default=FilmOptions.pipe_format, show_default=True,
+        "--pipe-format", type=click.Choice(PIPE_FORMATS), default=VideoOptions.pipe_format, show_default=True,
         help="What goes to standard output.",
     ),
     click.option("--strict", is_flag=True, help="Fail before work when anything cannot be kept."),
-    click.option("--allow-damaged", is_flag=True, help="A film that ends early is no failure."),
+    click.option("--allow-damaged", is_flag=True, help="A video that ends early is no failure."),
 )  # fmt: skip
 
 WRITING = (
@@ -103,10 +103,10 @@ WRITING = (
 reading_options, writing_options = together(READING), together(WRITING)
 
 
-def film_options(values: dict[str, Any]) -> FilmOptions:
+def video_options(values: dict[str, Any]) -> VideoOptions:
     """Take what `reading_options` added out of `values`. Raises UsageError."""
     try:
-        return FilmOptions(**{field.name: values.pop(field.name) for field in fields(FilmOptions)})
+        return VideoOptions(**{field.name: values.pop(field.name) for field in fields(VideoOptions)})
     except ValueError as error:
         raise click.UsageError(str(error)) from error
 
@@ -122,7 +122,7 @@ def encoding(values: dict[str, Any]) -> Encoding:
     )
 
 
-def check_named_files(options: FilmOptions) -> None:
+def check_named_files(options: VideoOptions) -> None:
     """Read what is quickly read of the files that options name. Raises OseDiffError."""
     from image_core.errors import CheckpointError
     from osediff_video.shots.cuts import read_cut_list

@@ -1,1 +1,1 @@
-"""How one picture gets better: the OSEDiff generator and everything around one image."""
+"""How one image gets better: the OSEDiff generator and everything around one image."""

@@ -39,7 +39,7 @@ class LiteAutoencoder(nn.Module):
     """Blocks of 8 x 8 pixels to latents and back. Deterministic, convolutional, any size that is a multiple of 8.
 
     The latent is a linear projection of the block plus a
-    learned correction. The decoder also sees the enlarged picture and adds what it is missing: the input's low
+    learned correction. The decoder also sees the enlarged image and adds what it is missing: the input's low
     frequencies pass untouched.
     """
 
@@ -68,7 +68,7 @@ class LiteAutoencoder(nn.Module):
         return self.projection(blocks) + self.encoder(blocks)
 
     def decode(self, latent: Tensor, image: Tensor) -> Tensor:
-        """latent: (B, C, h, w), clean. image: the enlarged picture, (B, 3, 8h, 8w). Returns the picture in [-1, 1]."""
+        """latent: (B, C, h, w), clean. image: the enlarged image, (B, 3, 8h, 8w). Returns the image in [-1, 1]."""
         return self.decode_unclamped(latent, image).clamp(-1, 1)
 
     def decode_unclamped(self, latent: Tensor, image: Tensor) -> Tensor:
@@ -76,5 +76,5 @@ class LiteAutoencoder(nn.Module):
         features = F.pixel_shuffle(self.from_latent(latent), self.growth)
         features = features + self.from_image(F.pixel_unshuffle(image, self.config.skip_px).to(features.dtype))
         detail = F.pixel_shuffle(self.to_patch(self.decoder(features)), self.config.skip_px)
-        # float32 sum: the picture must not be rounded to half precision on its way through the skip
+        # float32 sum: the image must not be rounded to half precision on its way through the skip
         return image + (0.1 * detail).to(image.dtype)

@@ -6,7 +6,7 @@ autoencoder.json/.safetensors   AutoencoderKL ("kl") or LiteAutoencoder ("lite")
 prompts.safetensors    text embeddings under "0", "1", ..., each (1, L, D); the first is the default
 lora.unet.safetensors, lora.vae.safetensors     adapters that were not merged (optional)
 text_encoder/, tokenizer/                       for prompts that are not stored (optional)
-tagger/                                         says in tags what a picture shows (optional)
+tagger/                                         says in tags what an image shows (optional)
 """
 
 import dataclasses

@@ -1,6 +1,6 @@
-"""Give a restored picture the colours of its input: AdaIN (means and deviations) or wavelet (low frequencies).
+"""Give a restored image the colours of its input: AdaIN (means and deviations) or wavelet (low frequencies).
 
-Pictures are (B, 3, H, W) in [-1, 1], on any device. As in the published OSEDiff, after StableSR,
+Images are (B, 3, H, W) in [-1, 1], on any device. As in the published OSEDiff, after StableSR,
 https://arxiv.org/abs/2305.07015, section 3.4. Both act the same on [0, 1] and [-1, 1], but for AdaIN's epsilon.
 """
 
@@ -17,54 +17,55 @@ EPSILON = 4e-5
 
 
 class Statistics(NamedTuple):
-    """Mean and standard deviation of each channel over the picture, both (B, 3, 1, 1)."""
+    """Mean and standard deviation of each channel over the image, both (B, 3, 1, 1)."""
 
     mean: Tensor
     std: Tensor
 
 
-class Tone(NamedTuple):
-    """How statistics change before a picture is given them, by channel. shift: in parts of white. gain: a factor."""
+class ColorStats(NamedTuple):
+    """How statistics change before an image is given them, by channel. shift: in parts of white. gain: a factor."""
 
     shift: tuple[float, ...]
     gain: tuple[float, ...]
 
 
-def channel_statistics(picture: Tensor) -> Statistics:
-    variance, mean = torch.var_mean(picture, dim=(2, 3), keepdim=True)
+def channel_statistics(image: Tensor) -> Statistics:
+    variance, mean = torch.var_mean(image, dim=(2, 3), keepdim=True)
     return Statistics(mean, (variance + EPSILON).sqrt())
 
 
-def match_statistics(picture: Tensor, own: Statistics, target: Statistics) -> Tensor:
+def match_statistics(image: Tensor, own: Statistics, target: Statistics) -> Tensor:
     """Shift and stretch every channel from its `own` statistics to the `target`'s."""
-    return (picture - own.mean) / own.std * target.std + target.mean
+    return (image - own.mean) / own.std * target.std + target.mean
 
 
-def adain(picture: Tensor, reference: Tensor, tones: Sequence[Tone] | None = None) -> Tensor:
-    """Give `picture` the channel means and deviations of `reference`, which may have another size.
+def adain(image: Tensor, reference: Tensor, tones: Sequence[ColorStats] | None = None) -> Tensor:
+    """Give `image` the channel means and deviations of `reference`, which may have another size.
 
-    tones: one for each picture, how those are changed first.
+    tones: one for each image, how those are changed first.
     """
     target = channel_statistics(reference)
     if tones is not None:
         shift, gain = (
-            target.mean.new_tensor([tone[part] for tone in tones])[..., None, None] for part in range(len(Tone._fields))
+            target.mean.new_tensor([tone[part] for tone in tones])[..., None, None]
+            for part in range(len(ColorStats._fields))
         )
         target = Statistics(target.mean + 2 * shift, target.std * gain)  # white is two above black here
-    return match_statistics(picture, channel_statistics(picture), target)
+    return match_statistics(image, channel_statistics(image), target)
 
 
-def wavelet(picture: Tensor, reference: Tensor) -> Tensor:
-    """Keep the detail of `picture` over the low frequencies of `reference`. Same size."""
-    return picture - low_frequencies(picture) + low_frequencies(reference)
+def wavelet(image: Tensor, reference: Tensor) -> Tensor:
+    """Keep the detail of `image` over the low frequencies of `reference`. Same size."""
+    return image - low_frequencies(image) + low_frequencies(reference)
 
 
-def low_frequencies(picture: Tensor) -> Tensor:
+def low_frequencies(image: Tensor) -> Tensor:
     """What five a-trous levels of a 3 x 3 binomial filter leave, (B, 3, H, W)."""
-    row = picture.new_tensor([0.25, 0.5, 0.25])
+    row = image.new_tensor([0.25, 0.5, 0.25])
     kernel = torch.outer(row, row).expand(3, 1, 3, 3)
     for level in range(WAVELET_LEVELS):
         step = 2**level
-        padded = F.pad(picture, (step, step, step, step), mode="replicate")
-        picture = F.conv2d(padded, kernel, groups=3, dilation=step)
-    return picture
+        padded = F.pad(image, (step, step, step, step), mode="replicate")
+        image = F.conv2d(padded, kernel, groups=3, dilation=step)
+    return image

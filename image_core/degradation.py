@@ -1,15 +1,15 @@
-"""Where a picture is degraded, judged from the picture alone: how much of the model's work each place needs.
+"""Where an image is degraded, judged from the image alone: how much of the model's work each place needs.
 
-Two neighbouring octaves of detail are compared. In a sharp picture they hold about as much energy, since natural
-pictures have a spectrum of 1/f; blur takes the finer one away, noise and grain fill it. With Y the luma and B_s the
+Two neighbouring octaves of detail are compared. In a sharp image they hold about as much energy, since natural
+images have a spectrum of 1/f; blur takes the finer one away, noise and grain fill it. With Y the luma and B_s the
 3 x 3 binomial filter with holes of s:
 
     fine = mean (Y - B_1 Y)^2    coarse = mean (B_1 Y - B_2 B_1 Y)^2    rho = log2((fine + e) / (coarse + e))
     degradation = max(clip((-0.25 - rho) / 1.25), clip((rho - 1.5) / 1))    clipped to [0, 1]
 
 Means are over 17 x 17 pixels of the input; e, the energy of half a level of 8 bit, keeps empty areas at 0. Measured on
-8 Kodak pictures at a quarter of their size, the median of rho is 0.5; 1.2 with Gaussian noise of 8 levels (more than
-2.5 where it shows most, in flat areas); -1.3, -2.1 and -2.5 after blur of sigma 0.7, 1 and 1.5. On the 20 pictures of
+8 Kodak images at a quarter of their size, the median of rho is 0.5; 1.2 with Gaussian noise of 8 levels (more than
+2.5 where it shows most, in flat areas); -1.3, -2.1 and -2.5 after blur of sigma 0.7, 1 and 1.5. On the 20 images of
 RealSR it is -1.2.
 """
 
@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from image_core.autoencoder import LATENT_PX
-from image_core.images import Picture, pad_to_multiple, to_tensor
+from image_core.images import ImageArray, pad_to_multiple, to_tensor
 from image_core.options import UpscaleOptions
 
 WINDOW_PX = 17
@@ -39,7 +39,9 @@ def degradation(image: Tensor) -> Tensor:
     return torch.maximum(blurred, noisy).clamp(0, 1)
 
 
-def shares(images: Sequence[Picture], size: tuple[int, int], options: UpscaleOptions, least_px: int) -> Tensor | None:
+def shares(
+    images: Sequence[ImageArray], size: tuple[int, int], options: UpscaleOptions, least_px: int
+) -> Tensor | None:
     """How much of the model's work each latent position gets: the strength, times the degradation if adaptive.
 
     images: as they came. size: height and width of the output; the plane of latents covers at least least_px.

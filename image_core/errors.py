@@ -4,7 +4,7 @@ OseDiffError
 ├── CheckpointError      a weight file or bundle that is damaged, foreign or of the wrong kind
 ├── ModelNotFoundError   a model name or folder that is not on this machine
 ├── DownloadError        a file that no source gives, or no room for it
-├── ImageError           a picture that cannot be read or written
+├── ImageError           an image that cannot be read or written
 ├── MediaError           a video that cannot be read or written
 ├── OutputError          a target that exists, cannot be written, or equals its source
 └── OutOfMemoryError     not even the smallest tile of one frame fits

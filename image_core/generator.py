@@ -1,4 +1,4 @@
-"""The OSEDiff generator: encode the enlarged picture, one UNet call, decode. Knows nothing of files, tiles or time.
+"""The OSEDiff generator: encode the enlarged image, one UNet call, decode. Knows nothing of files, tiles or time.
 
 OSEDiff, https://arxiv.org/abs/2406.08177.
 """
@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 
 class Autoencoder(Protocol):
-    """Pictures to latents of an eighth of their size and back.
+    """Images to latents of an eighth of their size and back.
 
-    decoder_sees_image: the decoder looks at the enlarged picture too. encodes_noisy: its latents are scaled as if noise
+    decoder_sees_image: the decoder looks at the enlarged image too. encodes_noisy: its latents are scaled as if noise
     were to be removed, by sqrt(alpha_bar).
     """
 
@@ -70,7 +70,7 @@ def predict_clean(noisy: Tensor, noise: Tensor, alpha_bar: float) -> Tensor:
 
 
 class Generator(nn.Module):
-    """Super-resolve pictures with one UNet call.
+    """Super-resolve images with one UNet call.
 
     timestep, alpha_bar: where on the noise schedule the input is taken to be. The UNet predicts epsilon.
     """
@@ -82,9 +82,9 @@ class Generator(nn.Module):
         self.autoencoder, self.unet = autoencoder, unet
         self.alpha_bar, self.timestep = alpha_bar, timestep
 
-    def forward(self, image: Tensor, text: Tensor) -> Tensor:
-        """image: (B, 3, H, W) in [-1, 1], H and W multiples of 8. text: (B or 1, L, D). Same shape as image out."""
-        return self.decode(self.denoise(self.encode(image), text), image)
+    def forward(self, image: Tensor, embedding: Tensor) -> Tensor:
+        """image: (B, 3, H, W) in [-1, 1], H and W multiples of 8. embedding: (B or 1, L, D). Returns like image."""
+        return self.decode(self.denoise(self.encode(image), embedding), image)
 
     def encode(self, image: Tensor) -> Tensor:
         """image: (B, 3, H, W) in [-1, 1]. Returns the latent of the input, (B, C, H/8, W/8)."""
@@ -95,27 +95,27 @@ class Generator(nn.Module):
         assert isinstance(self.autoencoder, Unsure), "a deterministic encoder has nothing to draw from"
         return self.autoencoder.encode_draw(image, noise)
 
-    def encode_clean(self, picture: Tensor) -> Tensor:
-        """picture: a good one, (B, 3, H, W) in [-1, 1]. Returns its latent where `denoise` would leave it, float32."""
-        return self.as_clean(self.encode(picture))
+    def encode_clean(self, image: Tensor) -> Tensor:
+        """image: a good one, (B, 3, H, W) in [-1, 1]. Returns its latent where `denoise` would leave it, float32."""
+        return self.as_clean(self.encode(image))
 
     def as_clean(self, latent: Tensor) -> Tensor:
         """A latent as `encode` makes it, in the scale of clean ones, float32: what `denoise` leaves of no noise."""
         return latent.float() / self.alpha_bar**0.5 if self.autoencoder.encodes_noisy else latent.float()
 
-    def denoise(self, latent: Tensor, text: Tensor) -> Tensor:
-        """latent: (B, C, h, w). text: (B or 1, L, D). Returns the clean latent in float32, (B, C, h, w)."""
-        noise = self.unet(latent, self.timestep, text.expand(len(latent), -1, -1)).sample
+    def denoise(self, latent: Tensor, embedding: Tensor) -> Tensor:
+        """latent: (B, C, h, w). embedding: (B or 1, L, D). Returns the clean latent in float32, (B, C, h, w)."""
+        noise = self.unet(latent, self.timestep, embedding.expand(len(latent), -1, -1)).sample
         # float32: the step divides by sqrt(alpha_bar), 1/14.65 at t = 999, and so multiplies rounding errors
         return predict_clean(latent.float(), noise.float(), self.alpha_bar)
 
-    def denoise_guided(self, latent: Tensor, text: Tensor, negative: Tensor, guidance: float) -> Tensor:
-        """As `denoise`, led away from `negative`, like text: two passes of the UNet, in one batch of twice the size.
+    def denoise_guided(self, latent: Tensor, embedding: Tensor, negative: Tensor, guidance: float) -> Tensor:
+        """Denoise, led away from `negative`, like embedding: two passes of the UNet, in one batch of twice the size.
 
         Classifier-free guidance, https://arxiv.org/abs/2207.12598: eps_negative + guidance (eps_text - eps_negative).
         """
-        texts = torch.cat([side.expand(len(latent), -1, -1) for side in (negative, text)])
-        away, towards = self.unet(torch.cat([latent, latent]), self.timestep, texts).sample.float().chunk(2)
+        embeddings = torch.cat([side.expand(len(latent), -1, -1) for side in (negative, embedding)])
+        away, towards = self.unet(torch.cat([latent, latent]), self.timestep, embeddings).sample.float().chunk(2)
         return predict_clean(latent.float(), away + guidance * (towards - away), self.alpha_bar)
 
     def decode(self, latent: Tensor, image: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
-"""The only place that converts between pictures and tensors, enlarges, pads and crops back.
+"""The only place that converts between images and tensors, enlarges, pads and crops back.
 
-A picture is (H, W, 3) RGB, uint8 or uint16. A tensor is float, (B, 3, H, W), in [-1, 1].
+An image is (H, W, 3) RGB, uint8 or uint16. A tensor is float, (B, 3, H, W), in [-1, 1].
 """
 
 from collections.abc import Sequence
@@ -12,24 +12,24 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-Picture = NDArray[np.uint8] | NDArray[np.uint16]
+ImageArray = NDArray[np.uint8] | NDArray[np.uint16]
 Values = NDArray[np.float32]
-"""A picture between two roundings: (H, W, 3), in the levels of the depth it will have."""
+"""An image between two roundings: (H, W, 3), in the levels of the depth it will have."""
 
 
-def peak(image: Picture) -> int:
+def peak(image: ImageArray) -> int:
     """The code value of white: 255 or 65535. Raises ValueError for anything but (H, W, 3) of uint8 or uint16."""
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype not in (np.uint8, np.uint16):
-        raise ValueError(f"expected an RGB picture (H, W, 3) of uint8 or uint16, got {image.shape} of {image.dtype}")
+        raise ValueError(f"expected an RGB image (H, W, 3) of uint8 or uint16, got {image.shape} of {image.dtype}")
     return int(np.iinfo(image.dtype).max)
 
 
 def scaled_size(height: int, width: int, scale: float) -> tuple[int, int]:
-    """Height and width of a picture enlarged by `scale`, rounded to whole pixels, at least 1."""
+    """Height and width of an image enlarged by `scale`, rounded to whole pixels, at least 1."""
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
-def enlarge(image: Picture, height: int, width: int) -> Picture:
+def enlarge(image: ImageArray, height: int, width: int) -> ImageArray:
     """Resize with PIL's bicubic filter, as the published OSEDiff does. Same dtype out; no copy if the size is right."""
     white = peak(image)
     if image.shape[:2] == (height, width):
@@ -49,14 +49,14 @@ def enlarge_values(values: Values, height: int, width: int) -> Values:
     return np.stack([np.asarray(channel) for channel in channels], axis=-1)
 
 
-def to_tensor(images: Sequence[Picture]) -> Tensor:
-    """Stack pictures of one size and dtype into a float32 tensor (B, 3, H, W) in [-1, 1], channels last in memory."""
+def to_tensor(images: Sequence[ImageArray]) -> Tensor:
+    """Stack images of one size and dtype into a float32 tensor (B, 3, H, W) in [-1, 1], channels last in memory."""
     white = peak(images[0])
     values = torch.from_numpy(np.stack(images).astype(np.float32))
     return (values * (2 / white) - 1).permute(0, 3, 1, 2)
 
 
-def to_pictures(tensor: Tensor, dtype: np.dtype | type) -> list[Picture]:
+def to_images(tensor: Tensor, dtype: np.dtype | type) -> list[ImageArray]:
     """The inverse of `to_tensor`: clamped and rounded to nearest, never truncated."""
     white = int(np.iinfo(dtype).max)
     values = ((tensor.detach().float().clamp(-1, 1) + 1) * (white / 2)).round()
@@ -64,7 +64,7 @@ def to_pictures(tensor: Tensor, dtype: np.dtype | type) -> list[Picture]:
 
 
 def values_to_tensor(values: Values, white: int) -> Tensor:
-    """As `to_tensor` for one picture: (1, 3, H, W)."""
+    """As `to_tensor` for one image: (1, 3, H, W)."""
     return (torch.from_numpy(values)[None] * (2 / white) - 1).permute(0, 3, 1, 2)
 
 

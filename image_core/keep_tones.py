@@ -11,32 +11,32 @@ BISECTIONS = 24
 """Halvings of the range from black to white: less than a level of 16 bit is left."""
 
 
-def keep_tones(picture: Tensor, reference: Tensor) -> Tensor:
-    """`picture` with the block means of `reference`, both (B, 3, H, W) in [-1, 1], of any size. Within [-1, 1].
+def keep_tones(image: Tensor, reference: Tensor) -> Tensor:
+    """`image` with the block means of `reference`, both (B, 3, H, W) in [-1, 1], of any size. Within [-1, 1].
 
     A smooth correction is added, interpolated between the blocks, whose own means are exactly what is missing. Where
     detail then reaches beyond black or white, it is clipped and its block shifted until the mean is right again.
     """
-    rows, columns = (interpolation(side, picture) for side in picture.shape[-2:])
+    rows, columns = (interpolation(side, image) for side in image.shape[-2:])
     wanted = tones(reference)
-    lacking = wanted - tones(picture)
+    lacking = wanted - tones(image)
     for axis, matrix in ((-2, rows), (-1, columns)):
         lacking = solve(axis_means(matrix), lacking, axis)
-    corrected = picture + rows @ lacking @ columns.mT
+    corrected = image + rows @ lacking @ columns.mT
     beyond = F.max_pool2d(corrected.abs(), BLOCK_PX, ceil_mode=True) > 1
     return refilled(corrected, wanted, beyond) if beyond.any() else corrected
 
 
-def tones(picture: Tensor) -> Tensor:
+def tones(image: Tensor) -> Tensor:
     """Means over blocks, (B, C, rows, columns); blocks at the right and bottom edge may be smaller."""
-    return F.avg_pool2d(picture, BLOCK_PX, ceil_mode=True, count_include_pad=False)
+    return F.avg_pool2d(image, BLOCK_PX, ceil_mode=True, count_include_pad=False)
 
 
-def refilled(picture: Tensor, wanted: Tensor, which: Tensor) -> Tensor:
+def refilled(image: Tensor, wanted: Tensor, which: Tensor) -> Tensor:
     """Every block in `which` moved until, clipped, it has the mean that is `wanted`: by bisection."""
-    height, width = picture.shape[-2:]
+    height, width = image.shape[-2:]
     padding = (0, -width % BLOCK_PX, 0, -height % BLOCK_PX)
-    blocks, counted = (as_blocks(F.pad(plane, padding)) for plane in (picture, torch.ones_like(picture)))
+    blocks, counted = (as_blocks(F.pad(plane, padding)) for plane in (image, torch.ones_like(image)))
     counted = counted[which]
     chosen, means = blocks[which], wanted[which][:, None]
     reach = 1 + float(chosen.abs().max())
@@ -49,12 +49,12 @@ def refilled(picture: Tensor, wanted: Tensor, which: Tensor) -> Tensor:
     blocks[which] = (chosen + (low + high) / 2).clamp(-1, 1)
     rows, columns = wanted.shape[-2:]
     whole = blocks.unflatten(-1, (BLOCK_PX, BLOCK_PX)).transpose(-3, -2)
-    return whole.reshape(*picture.shape[:2], rows * BLOCK_PX, columns * BLOCK_PX)[..., :height, :width]
+    return whole.reshape(*image.shape[:2], rows * BLOCK_PX, columns * BLOCK_PX)[..., :height, :width]
 
 
-def as_blocks(picture: Tensor) -> Tensor:
+def as_blocks(image: Tensor) -> Tensor:
     """(B, C, rows * 16, columns * 16) to (B, C, rows, columns, 256), a copy."""
-    parts = picture.unflatten(-1, (-1, BLOCK_PX)).unflatten(-3, (-1, BLOCK_PX))
+    parts = image.unflatten(-1, (-1, BLOCK_PX)).unflatten(-3, (-1, BLOCK_PX))
     return parts.transpose(-3, -2).flatten(-2).clone()
 
 

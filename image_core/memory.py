@@ -9,24 +9,24 @@ from image_core.autoencoder import LATENT_PX
 from image_core.errors import OutOfMemoryError
 
 SMALLEST_TILE_PX = 256
-MAX_BATCH, MAX_BATCH_CPU = 8, 1  # on a CPU one picture keeps every core busy; eight took 1.8 times as long each
+MAX_BATCH, MAX_BATCH_CPU = 8, 1  # on a CPU one image keeps every core busy; eight took 1.8 times as long each
 
 
 @dataclass(frozen=True)
-class Load:
-    """How much goes through the model at once. tile_px: None is whole pictures."""
+class Workload:
+    """How much goes through the model at once. tile_px: None is whole images."""
 
     batch: int
     tile_px: int | None
 
-    def lighter(self, height: int, width: int) -> "Load":
+    def lighter(self, height: int, width: int) -> "Workload":
         """Half the batch, then tiles, then smaller tiles. Raises OutOfMemoryError at the end of the ladder."""
         if self.batch > 1:
             return replace(self, batch=self.batch // 2)
         current = self.tile_px or max(height, width)
         if current <= SMALLEST_TILE_PX:
             raise OutOfMemoryError(
-                f"a picture of {width} x {height} does not fit in memory even in tiles of {current} px; "
+                f"an image of {width} x {height} does not fit in memory even in tiles of {current} px; "
                 "close other programs, use a smaller --scale, or --device cpu"
             )
         return replace(self, tile_px=max(SMALLEST_TILE_PX, current // 2 // LATENT_PX * LATENT_PX))

@@ -1,4 +1,4 @@
-"""Settings for upscaling pictures. Standard library only, so that `--help` is instant."""
+"""Settings for upscaling images. Standard library only, so that `--help` is instant."""
 
 import math
 from dataclasses import dataclass
@@ -18,18 +18,18 @@ MAX_GUIDANCE, MAX_LORA_SCALE, MAX_DRAWS = 20.0, 2.0, 256
 
 @dataclass(frozen=True)
 class UpscaleOptions:
-    """How pictures are made larger and better.
+    """How images are made larger and better.
 
     scale: output size / input size, 1 to 8. prompt: text for models that read one; None is the model's own default.
-    prompt_mode: "tags" puts what the picture shows before the prompt, "fixed" is the prompt alone, "none" the empty
+    prompt_mode: "tags" puts what the image shows before the prompt, "fixed" is the prompt alone, "none" the empty
     one; "auto" is tags where the model has a tagger.
-    negative_prompt, guidance: what the picture is moved away from, and how far: 1 is not at all and one pass of the
+    negative_prompt, guidance: what the image is moved away from, and how far: 1 is not at all and one pass of the
     model; more takes two passes. None is the empty prompt.
     strength: how far from the enlarged input, 0, to what the model makes of it, 1. adaptive: less of it where the input
     is sharp and clean (see image_core/degradation.py). lora_scale: of the model's adapters, 1 is as trained.
     color_fix: "auto" is what the model's bundle recommends. keep_tones: means over 16 x 16 pixels of the output stay
-    exactly the enlarged input's. batch: pictures per model call; None chooses.
-    tile_px: edge of a tile in output pixels, a multiple of 8; None is no tiles while the picture fits in memory.
+    exactly the enlarged input's. batch: images per model call; None chooses.
+    tile_px: edge of a tile in output pixels, a multiple of 8; None is no tiles while the image fits in memory.
     """
 
     scale: float = 4.0

@@ -21,7 +21,7 @@ BACKBONES = {"vgg": VGG16_Weights.IMAGENET1K_V1.url, "alex": AlexNet_Weights.IMA
 
 
 class Perceptual(nn.Module):
-    """Distance of two pictures, frozen: gradients reach the pictures only."""
+    """Distance of two images, frozen: gradients reach the images only."""
 
     def __init__(self, model: lpips.LPIPS) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class Perceptual(nn.Module):
         return super().train(False)
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        """first, second: (B, 3, H, W) in [-1, 1]. Returns (B,), float32, 0 for equal pictures.
+        """first, second: (B, 3, H, W) in [-1, 1]. Returns (B,), float32, 0 for equal images.
 
         Raises ValueError when the shapes differ or a side is below 32.
         """
@@ -41,7 +41,7 @@ class Perceptual(nn.Module):
         if min(first.shape[2:]) < LEAST_SIDE_PX:
             raise ValueError(f"LPIPS needs sides of {LEAST_SIDE_PX} at least, got {tuple(first.shape[2:])}")
         total = first.new_zeros(len(first), dtype=torch.float32)
-        features = (self.net(self.scaling_layer(picture)) for picture in (first, second))
+        features = (self.net(self.scaling_layer(image)) for image in (first, second))
         for head, a, b in zip(self.lins, *features, strict=True):
             total = total + head((unit_length(a) - unit_length(b)).square()).mean((1, 2, 3))
         return total

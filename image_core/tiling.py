@@ -1,7 +1,7 @@
 """Run any function over overlapping tiles and blend the results without a seam.
 
 The plane is a grid of cells: a latent position, or the 8 x 8 pixels it stands for. Every input says how many of its
-pixels make the side of a cell, so one function serves picture to latent and latent to picture.
+pixels make the side of a cell, so one function serves image to latent and latent to image.
 """
 
 from collections.abc import Callable, Sequence

@@ -20,9 +20,19 @@ from torch.nn import functional as F
 
 from image_core.autoencoder import LATENT_PX
 from image_core.generator import Unsure
-from image_core.images import Picture, Values, enlarge, enlarge_values, peak, scaled_size, to_tensor, values_to_tensor
+from image_core.images import (
+    ImageArray,
+    Values,
+    enlarge,
+    enlarge_values,
+    peak,
+    scaled_size,
+    to_tensor,
+    values_to_tensor,
+)
+from image_core.memory import Workload
 from image_core.options import Draws
-from image_core.upscale import Load, Size, Upscaler
+from image_core.upscaler import Size, Upscaler
 
 BLOCK_PX = 8
 FLAT_SHARE = 0.1
@@ -52,22 +62,22 @@ class Spread:
 
 
 def spread(
-    upscaler: Upscaler, image: Picture, draws: Draws, size: Size | None = None, text: Tensor | None = None
+    upscaler: Upscaler, image: ImageArray, draws: Draws, size: Size | None = None, embedding: Tensor | None = None
 ) -> Spread:
     """Run the model once for each draw. image: (H, W, 3) as it came. The same seed gives the same map.
 
-    size: of the output, instead of the upscaler's scale. text: (1, L, D), where the upscaler is not to choose.
+    size: of the output, instead of the upscaler's scale. embedding: (1, L, D), where the upscaler is not to choose.
     Raises OutOfMemoryError.
     """
     size = size or scaled_size(image.shape[0], image.shape[1], upscaler.options.scale)
     enlarged = enlarge(image, *size)
-    text = upscaler.text_for(to_tensor([enlarged])) if text is None else text
+    embedding = upscaler.embedding_for(to_tensor([enlarged])) if embedding is None else embedding
     unsure = isinstance(upscaler.generator.autoencoder, Unsure)
     sigma = None if unsure else noise_level(image)
     source = torch.Generator().manual_seed(draws.seed)
     mean = squares = torch.zeros(())
     for number in range(1, draws.count + 1):
-        result = one_draw(upscaler, image, enlarged, text, sigma, source)
+        result = one_draw(upscaler, image, enlarged, embedding, sigma, source)
         before = result - mean
         mean = mean + before / number
         squares = squares + before * (result - mean)
@@ -76,7 +86,12 @@ def spread(
 
 
 def one_draw(
-    upscaler: Upscaler, image: Picture, enlarged: Picture, text: Tensor, sigma: float | None, source: torch.Generator
+    upscaler: Upscaler,
+    image: ImageArray,
+    enlarged: ImageArray,
+    embedding: Tensor,
+    sigma: float | None,
+    source: torch.Generator,
 ) -> Tensor:
     """A result before it is rounded, (1, 3, H, W) in [-1, 1], on the CPU."""
     white, size = peak(image), (enlarged.shape[0], enlarged.shape[1])
@@ -86,25 +101,25 @@ def one_draw(
         channels = upscaler.generator.unet.config.in_channels
         drawn: Tensor | None = torch.randn((1, channels, *cells), generator=source)
     else:
-        # the noise is enlarged as the picture is
+        # the noise is enlarged as the image is
         noise = torch.randn(image.shape, generator=source).numpy() * (sigma * white / 255)
         values: Values = enlarged.astype(np.float32) + enlarge_values(noise.astype(np.float32), *size)
         guide, drawn = values_to_tensor(values, white), None
 
     @torch.inference_mode()
-    def work(_: Load) -> Tensor:
+    def work(_: Workload) -> Tensor:
         padded = upscaler.padded(guide)
-        latent = upscaler.clean_latent(padded, text, upscaler.shares_of([image], size), drawn)
+        latent = upscaler.clean_latent(padded, embedding, upscaler.shares_of([image], size), drawn)
         return upscaler.finished(latent, padded, guide, None).float().clamp(-1, 1).cpu()
 
     return upscaler.within_memory(work, size)
 
 
-def noise_level(image: Picture) -> float:
-    """Standard deviation of the noise in a picture, in levels of 255, at least that of rounding to its depth.
+def noise_level(image: ImageArray) -> float:
+    """Standard deviation of the noise in an image, in levels of 255, at least that of rounding to its depth.
 
     The filter of Immerkaer (1996, "Fast noise variance estimation"), which no plane and no straight ramp passes, where
-    the picture is flattest: the tenth of its blocks of 8 x 8 that answer least, without those that are clipped.
+    the image is flattest: the tenth of its blocks of 8 x 8 that answer least, without those that are clipped.
     """
     white = peak(image)
     rounding = 255 / white / 12**0.5

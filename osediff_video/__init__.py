@@ -1,1 +1,1 @@
-"""How better pictures become a film: media in and out, and the chain between."""
+"""How better images become a video: media in and out, and the chain between."""

@@ -1,4 +1,4 @@
-"""How a film is encoded and which files can be written. Standard library only, so that `--help` is instant."""
+"""How a video is encoded and which files can be written. Standard library only, so that `--help` is instant."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -9,10 +9,10 @@ from osediff_video.media.assemble import Assembly, assemble
 from osediff_video.media.cut import Cut
 from osediff_video.media.export import export_folder, export_gif
 from osediff_video.media.segment import Segment
-from osediff_video.plan import FilmPlan
+from osediff_video.plan import VideoPlan
 
 
-def cut_of(plan: FilmPlan, segments: list[Segment]) -> Cut:
+def cut_of(plan: VideoPlan, segments: list[Segment]) -> Cut:
     """The part of the source that the segments cover: it begins with the first frame that was kept."""
     options = plan.options
     if options.start_s is None:
@@ -21,7 +21,7 @@ def cut_of(plan: FilmPlan, segments: list[Segment]) -> Cut:
     return Cut(first, options.end_s)
 
 
-def write_result(plan: FilmPlan, folder: Path, segments: list[Segment], cut: Cut) -> list[str]:
+def write_result(plan: VideoPlan, folder: Path, segments: list[Segment], cut: Cut) -> list[str]:
     """Make the target from the segments in `folder`; what the user should know of it.
 
     Raises OutputError or MediaError; the segments stay.

@@ -16,7 +16,7 @@ from osediff_video.media.segment import Segment, load_segments
 from osediff_video.sources.folder import list_frames
 
 MANIFEST = "manifest.json"
-FORMAT = 1
+JOB_FORMAT = 1
 HASHED_BYTES = 1 << 20
 
 
@@ -104,7 +104,7 @@ class Job:
             try:
                 values = json.loads(path.read_text(encoding="utf-8"))
                 before = Manifest(values["source"], values["settings"])
-                known = values["format"] == FORMAT
+                known = values["format"] == JOB_FORMAT
             except (OSError, ValueError, KeyError, TypeError):
                 known = False
             if not known:
@@ -119,7 +119,7 @@ class Job:
 
     def begin(self) -> None:
         """Write the manifest, when the first segment is about to be."""
-        values = {"format": FORMAT, "source": self.manifest.source, "settings": self.manifest.settings}
+        values = {"format": JOB_FORMAT, "source": self.manifest.source, "settings": self.manifest.settings}
         write_whole(self.folder / MANIFEST, json.dumps(values, indent=1))
 
     def remove(self) -> None:

@@ -1,4 +1,4 @@
-"""Settings of a film as a whole. Standard library only, so that `--help` is instant."""
+"""Settings of a video as a whole. Standard library only, so that `--help` is instant."""
 
 import re
 from dataclasses import dataclass
@@ -28,20 +28,20 @@ SHORT_SIDE = {
 
 
 @dataclass(frozen=True)
-class FilmOptions:
-    """What is read of a film and what shape its result has.
+class VideoOptions:
+    """What is read of a video and what shape its result has.
 
-    size: "1080p", "4k", a short side in pixels, or WIDTHxHEIGHT; None is the scale of the pictures' options.
-    start_s, end_s: the part of the film to keep, in seconds of its clock; None is its beginning and end.
-    deinterlace: "auto" is when the film says and looks so. keep_rotation: leave pictures as coded and write the display
+    size: "1080p", "4k", a short side in pixels, or WIDTHxHEIGHT; None is the scale of the images' options.
+    start_s, end_s: the part of the video to keep, in seconds of its clock; None is its beginning and end.
+    deinterlace: "auto" is when the video says and looks so. keep_rotation: leave images as coded and write the display
     matrix, instead of turning them upright. fps: the clock of a folder of frames. pipe_format: of standard output.
     temporal: "pixel" blends each output with the last one along the motion, "latent" does so in the model's latent,
-    "off" leaves frames as the model made them. temporal_strength: the weight of the last picture in that blend, where
+    "off" leaves frames as the model made them. temporal_strength: the weight of the last image in that blend, where
     motion is certain. shots: a file that says how single shots are treated otherwise (see shot_list.py).
     flow: what finds the motion, "dis" or a file with the weights of RAFT. cuts: where nothing is carried over: "auto"
     finds the cuts, "off" knows none, else a file that lists their times. uncertainty: a folder for maps of how far each
     frame can be trusted, before it is blended. draws, seed: how many results such a map compares, and which.
-    strict: whatever cannot be kept is an error. allow_damaged: a film that ends early is no failure.
+    strict: whatever cannot be kept is an error. allow_damaged: a video that ends early is no failure.
     """
 
     size: str | None = None

@@ -1,4 +1,4 @@
-"""What will be done with one film, decided and checked before the long work."""
+"""What will be done with one video, decided and checked before the long work."""
 
 import shutil
 from dataclasses import dataclass, replace
@@ -11,21 +11,21 @@ from osediff_video.encoding import CONTAINERS, Encoding
 from osediff_video.media.encoder import EncoderPlan, plan_encoder, try_encoder
 from osediff_video.media.stdin import PIPE
 from osediff_video.media.stream_plan import StreamPlan, plan_streams, try_streams
-from osediff_video.options import FilmOptions, parse_size
+from osediff_video.options import VideoOptions, parse_size
 from osediff_video.sources.animation import AnimationSource
 from osediff_video.sources.open import open_source
 from osediff_video.types import Source, VideoInfo
 
-DEFAULTS = FilmOptions()
+DEFAULTS = VideoOptions()
 LEAST_BYTES_PER_PIXEL = 0.005
 """What even a still scene takes once encoded: less room than this is refused before work."""
 
 
 @dataclass(frozen=True)
-class FilmPlan:
+class VideoPlan:
     """source: opened, nothing decoded yet. path: what the user named, whose other streams come along.
 
-    height, width: of the output. streams: every stream of a film and its fate. notes: what the user should know before
+    height, width: of the output. streams: every stream of a video and its fate. notes: what the user should know before
     and after.
     """
 
@@ -37,7 +37,7 @@ class FilmPlan:
     encoder: EncoderPlan
     streams: tuple[StreamPlan, ...]
     notes: tuple[str, ...]
-    options: FilmOptions
+    options: VideoOptions
 
     @property
     def info(self) -> VideoInfo:
@@ -52,7 +52,7 @@ class FilmPlan:
         return self.target == PIPE
 
     @property
-    def is_film(self) -> bool:
+    def is_video(self) -> bool:
         """The result has a clock and other streams, unlike a folder or a GIF."""
         return self.suffix not in ("", ".gif")  # a pipe has no suffix
 
@@ -62,7 +62,7 @@ class FilmPlan:
         return max(24, min(240, round(4 * self.info.frame_rate)))
 
 
-def plan_film(source: Path, target: Path, scale: float, encoding: Encoding, options: FilmOptions) -> FilmPlan:
+def plan_video(source: Path, target: Path, scale: float, encoding: Encoding, options: VideoOptions) -> VideoPlan:
     """Probe, choose and try everything. Raises MediaError or OutputError for what would fail later."""
     opened, notes = open_source(source, options)
     return plan_opened(opened, source, target, scale, encoding, options, notes)
@@ -74,10 +74,10 @@ def plan_opened(
     target: Path,
     scale: float,
     encoding: Encoding,
-    options: FilmOptions = DEFAULTS,
+    options: VideoOptions = DEFAULTS,
     notes: list[str] | None = None,
-) -> FilmPlan:
-    """As `plan_film` for frames from `opened` and all other streams from the film `source`."""
+) -> VideoPlan:
+    """As `plan_video` for frames from `opened` and all other streams from the video `source`."""
     info, notes = opened.info, notes or []
     height, width = output_size(info, scale, options)
     suffix = target.suffix.lower()
@@ -89,43 +89,43 @@ def plan_opened(
     if suffix not in ("", ".gif"):
         try_encoder(encoder, CONTAINERS[suffix])
         if source == PIPE:
-            notes.append("of a film from a pipe only the pictures are kept; give the file itself to keep everything")
-        elif is_film(source, opened):
+            notes.append("of a video from a pipe only the images are kept; give the file itself to keep everything")
+        elif is_video(source, opened):
             streams = [cut_timecode(stream, options) for stream in plan_streams(source, CONTAINERS[suffix])]
             try_streams(source, streams, CONTAINERS[suffix])
-    elif is_film(source, opened):
+    elif is_video(source, opened):
         streams = plan_streams(source, "gif")
     if options.strict and (lost := [str(stream) for stream in streams if stream.lossy]):
         raise OutputError(f"{target}: with --strict nothing may be lost, but {'; '.join(lost)}")
     check_room(info, height, width, target)
-    return FilmPlan(opened, source, target, height, width, encoder, tuple(streams), tuple(notes), options)
+    return VideoPlan(opened, source, target, height, width, encoder, tuple(streams), tuple(notes), options)
 
 
-def cut_timecode(stream: StreamPlan, options: FilmOptions) -> StreamPlan:
+def cut_timecode(stream: StreamPlan, options: VideoOptions) -> StreamPlan:
     if stream.kind != "timecode" or options.start_s is None:
         return stream
-    return replace(stream, action="drop", reason="the cut begins at another time code than the film")
+    return replace(stream, action="drop", reason="the cut begins at another time code than the video")
 
 
-def is_film(path: Path, opened: Source) -> bool:
+def is_video(path: Path, opened: Source) -> bool:
     """Whether there are other streams to carry over."""
     return path.is_file() and not isinstance(opened, AnimationSource)
 
 
 def plan_pipe(
-    source: Source, height: int, width: int, encoding: Encoding, options: FilmOptions, notes: list[str]
-) -> FilmPlan:
-    """To standard output: lossless unless the user chose a codec, pictures only."""
+    source: Source, height: int, width: int, encoding: Encoding, options: VideoOptions, notes: list[str]
+) -> VideoPlan:
+    """To standard output: lossless unless the user chose a codec, images only."""
     codec = "rawvideo" if options.pipe_format == "y4m" else encoding.codec or "ffv1"
     encoder = plan_encoder(source.info, width, height, replace(encoding, codec=codec), ".mkv")
     if options.pipe_format == "y4m":
         encoder = replace(encoder, time_base=1 / encoder.rate)
-        notes.append("y4m knows a frame rate but no times: a film of varying rate plays at its average")
+        notes.append("y4m knows a frame rate but no times: a video of varying rate plays at its average")
     notes += encoder.notes
-    return FilmPlan(source, source.info.path, PIPE, height, width, encoder, (), tuple(notes), options)
+    return VideoPlan(source, source.info.path, PIPE, height, width, encoder, (), tuple(notes), options)
 
 
-def output_size(info: VideoInfo, scale: float, options: FilmOptions) -> tuple[int, int]:
+def output_size(info: VideoInfo, scale: float, options: VideoOptions) -> tuple[int, int]:
     """Height and width of the output. Raises OutputError when it is out of the model's range."""
     if options.size is None:
         return scaled_size(info.height, info.width, scale)

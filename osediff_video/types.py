@@ -1,4 +1,4 @@
-"""What travels between the stages: facts about a film, and its frames."""
+"""What travels between the stages: facts about a video, and its frames."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 Pixels = TypeVar("Pixels", bound=NDArray[Any])
 
-Picture = NDArray[np.uint8] | NDArray[np.uint16]
+ImageArray = NDArray[np.uint8] | NDArray[np.uint16]
 """(H, W, 3) RGB, full range: 0..255 for uint8, 0..65535 for uint16."""
 
 Plane = NDArray[np.uint8] | NDArray[np.uint16]
@@ -23,7 +23,7 @@ class ColorTags:
     """How the samples of a video stream mean colour: values of ITU-T H.273, as FFmpeg numbers them.
 
     matrix, primaries, transfer: 2 is "not said". full_range: samples use the whole code range.
-    guessed: the file did not say its matrix and we chose by picture size.
+    guessed: the file did not say its matrix and we chose by image size.
     """
 
     matrix: int
@@ -43,7 +43,7 @@ class Light:
 
 @dataclass(frozen=True)
 class Orientation:
-    """How a coded picture becomes upright: first rows and columns change places, then it is mirrored."""
+    """How a coded image becomes upright: first rows and columns change places, then it is mirrored."""
 
     transpose: bool = False
     mirror_x: bool = False
@@ -67,7 +67,7 @@ class VideoInfo:
     width, height: pixels of a decoded frame, upright. time_base: seconds per pts unit. frame_rate: a hint for
     encoders, never a source of timestamps. frame_count_estimate: from the header or the duration; the truth is known
     at the end only. bit_depth: bits per sample of the source. sample_aspect_ratio: width / height of one pixel,
-    upright. orientation: what the reader does to coded pictures; display_matrix: the file's own words for it.
+    upright. orientation: what the reader does to coded images; display_matrix: the file's own words for it.
     alpha: frames come with transparency. interlaced: frames are woven of two fields, `fields` says which came first.
     """
 
@@ -93,14 +93,14 @@ class VideoInfo:
 
 @dataclass(frozen=True)
 class Frame:
-    """A decoded picture and its exact time.
+    """A decoded image and its exact time.
 
     image: (H, W, 3) RGB, uint8 or uint16. pts, duration: in the time base of its VideoInfo; duration 0 is unknown.
     alpha: (H, W) of the same dtype, or None. cut: it begins a shot. table: which of a list of shots' tables says how it
     is treated, None where none does.
     """
 
-    image: Picture
+    image: ImageArray
     pts: int
     duration: int = 0
     alpha: Plane | None = None
@@ -130,12 +130,12 @@ class Faults:
         if self.concealed:
             parts.append(f"{self.concealed} frames are damaged and were patched by the decoder")
         if self.cut_short:
-            parts.append(f"the film ends early: {self.cut_short}")
+            parts.append(f"the video ends early: {self.cut_short}")
         return "; ".join(parts)
 
 
 class Source(Protocol):
-    """Where frames come from: a film, a folder of frames, an animation, a pipe."""
+    """Where frames come from: a video, a folder of frames, an animation, a pipe."""
 
     info: VideoInfo
     faults: Faults

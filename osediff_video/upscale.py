@@ -1,4 +1,4 @@
-"""A film as a job: restored stretch by stretch, put together, checked; goes on where it was interrupted."""
+"""A video as a job: restored stretch by stretch, put together, checked; goes on where it was interrupted."""
 
 import json
 import time
@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from image_core.files import sha256
-from image_core.upscale import Upscaler
+from image_core.upscaler import Upscaler
+from osediff_video.chain import Numbered, find_embeddings, prepare, upscaled
 from osediff_video.encoding import Encoding
 from osediff_video.finish import cut_of, write_result
 from osediff_video.job import Job, Manifest, identity
@@ -18,9 +19,8 @@ from osediff_video.media.segment import Segment, SegmentWriter
 from osediff_video.media.stdin import PIPE
 from osediff_video.media.stdout import write_pipe
 from osediff_video.media.verify import Verification, verify
-from osediff_video.options import FilmOptions
-from osediff_video.plan import DEFAULTS, FilmPlan, plan_film
-from osediff_video.restore import Numbered, find_texts, prepare, restored
+from osediff_video.options import VideoOptions
+from osediff_video.plan import DEFAULTS, VideoPlan, plan_video
 from osediff_video.types import Faults, Frame
 
 
@@ -69,25 +69,25 @@ def upscale_video(
     target: Path,
     upscaler: Upscaler,
     encoding: Encoding,
-    options: FilmOptions = DEFAULTS,
+    options: VideoOptions = DEFAULTS,
     *,
     restart: bool = False,
     progress: Callable[[Progress], None] = lambda _: None,
-    planned: Callable[[FilmPlan], None] = lambda _: None,
+    planned: Callable[[VideoPlan], None] = lambda _: None,
 ) -> Result:
-    """Upscale the film or folder of frames `source` and write `target`, a film or (no suffix) a folder of frames.
+    """Upscale the video or folder of frames `source` and write `target`, a video or (no suffix) a folder of frames.
 
     The target appears whole or not at all; see `check_target` for what may be in its place. Interrupted at any moment,
     the same call goes on from the last finished segment and gives the same result. planned: told what will be done
     before it is. Raises MediaError, OutputError or OutOfMemoryError.
     """
-    plan = plan_film(source, target, upscaler.options.scale, encoding, options)
+    plan = plan_video(source, target, upscaler.options.scale, encoding, options)
     planned(plan)
     return carry_out(plan, upscaler, restart=restart, progress=progress)
 
 
 def carry_out(
-    plan: FilmPlan,
+    plan: VideoPlan,
     upscaler: Upscaler,
     *,
     restart: bool = False,
@@ -97,8 +97,8 @@ def carry_out(
     steadiness = prepare(plan.options, upscaler)
     manifest = Manifest(identity(plan.path), settings(plan, upscaler))
     if plan.is_piped:
-        texts = find_texts(plan, upscaler, steadiness, manifest, None)
-        return pipe_through(plan, restored(plan, upscaler, steadiness, texts, 0), progress)
+        embeddings = find_embeddings(plan, upscaler, steadiness, manifest, None)
+        return pipe_through(plan, upscaled(plan, upscaler, steadiness, embeddings, 0), progress)
     started = time.monotonic()
     with Job(plan.target, manifest, restart=restart or plan.path == PIPE) as job:
         segments = job.segments
@@ -108,15 +108,15 @@ def carry_out(
             total = plan.info.frame_count_estimate
             progress(Progress(resumed + frames, total, time.monotonic() - started, resumed))
 
-        texts = find_texts(plan, upscaler, steadiness, manifest, job.folder)
-        with closing(restored(plan, upscaler, steadiness, texts, resumed)) as results:
+        embeddings = find_embeddings(plan, upscaler, steadiness, manifest, job.folder)
+        with closing(upscaled(plan, upscaler, steadiness, embeddings, resumed)) as results:
             for segment in write_segments(results, job, plan.encoder, written):
                 segments.append(segment)
         cut = cut_of(plan, segments)
         notes = write_result(plan, job.folder, segments, cut)
         job.remove()
     check = None
-    if plan.is_film:
+    if plan.is_video:
         shift = cut.shift(plan.info.time_base)
         times = sorted(pts - shift for segment in segments for pts in segment.order)
         check = verify(plan.path, plan.info.time_base, plan.target, times, plan.streams, cut)
@@ -125,7 +125,7 @@ def carry_out(
 
 
 def pipe_through(
-    plan: FilmPlan, results: Generator[Numbered, None, None], progress: Callable[[Progress], None]
+    plan: VideoPlan, results: Generator[Numbered, None, None], progress: Callable[[Progress], None]
 ) -> Result:
     """Straight to standard output: nothing to resume, nothing to verify."""
     started = time.monotonic()
@@ -144,12 +144,12 @@ def count(segments: list[Segment]) -> int:
     return sum(len(segment.order) for segment in segments)
 
 
-def settings(plan: FilmPlan, upscaler: Upscaler) -> dict[str, Any]:
+def settings(plan: VideoPlan, upscaler: Upscaler) -> dict[str, Any]:
     """Everything but the input that decides the result, in JSON's types."""
-    pictures, film, encoder = (asdict(part) for part in (upscaler.options, plan.options, plan.encoder))
+    images, video, encoder = (asdict(part) for part in (upscaler.options, plan.options, plan.encoder))
     # how much goes at once, and what is reported, changes no frame
     without = {"batch", "strict", "allow_damaged", "notes"}
-    values = {**pictures, **film, **encoder, "model": upscaler.identity, "segment_frames": plan.segment_frames}
+    values = {**images, **video, **encoder, "model": upscaler.identity, "segment_frames": plan.segment_frames}
     for name in ("cuts", "flow", "shots"):  # what a file says counts, not its name
         if values[name] and Path(values[name]).is_file():
             values[name] = sha256(Path(values[name]))

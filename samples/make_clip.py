@@ -104,8 +104,8 @@ def frames() -> list[NDArray[np.uint8]]:
         shift = np.array([[1, 0, -30 - 380 * index / FRAMES_PER_SHOT], [0, 1, 0]], np.float64)
         drawn.append(cv2.warpAffine(scene, shift, size, flags=cv2.INTER_LINEAR))
     drawn += [meadow(index / FRAMES_PER_SHOT) for index in range(FRAMES_PER_SHOT)]
-    small = [cv2.resize(picture, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA) for picture in drawn]
-    return [np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8) for picture in small]
+    small = [cv2.resize(image, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA) for image in drawn]
+    return [np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8) for image in small]
 
 
 def sound(duration_s: float) -> NDArray[np.float32]:
@@ -126,8 +126,8 @@ def main() -> None:
         context = video.codec_context
         context.colorspace, context.color_primaries, context.color_trc, context.color_range = 1, 1, 1, 1
         audio = container.add_stream("aac", rate=AUDIO_RATE, layout="mono", bit_rate=64_000)
-        for index, picture in enumerate(frames()):
-            frame = av.VideoFrame.from_ndarray(picture, "rgb24").reformat(
+        for index, image in enumerate(frames()):
+            frame = av.VideoFrame.from_ndarray(image, "rgb24").reformat(
                 format="yuv420p", dst_colorspace="ITU709", src_color_range="JPEG", dst_color_range="MPEG"
             )
             frame.pts, frame.time_base = index, Fraction(1, RATE)

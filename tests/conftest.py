@@ -12,6 +12,7 @@ import torch
 
 from image_core.models.official import Ingredients, import_official, make_bundle
 from tests.support.hub_server import serving
+from tests.support.tiny_lite import random_generator
 from tests.support.tiny_models import write_base, write_weights
 
 SHARED = Path(__file__).parent.parent.parent / "shared"
@@ -83,3 +84,9 @@ def hub(tmp_path, monkeypatch):
     (tmp_path / "served").mkdir()
     with serving(tmp_path / "served") as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def generator():
+    """A tiny random model of the embedded kind."""
+    return random_generator()

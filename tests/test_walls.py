@@ -60,7 +60,7 @@ def test_commands_import_heavy_libraries_inside_their_bodies():
         assert not heavy, f"{path.name} imports {heavy} before it is run"
 
 
-def test_train_reaches_into_film_only_for_media_flow_and_metrics():
+def test_train_reaches_into_video_only_for_media_flow_and_metrics():
     for path in sources("train"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("osediff_video"):

@@ -4,26 +4,26 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from train.draws import Draws
+from train.item_random import ItemRandom
 
 
 @dataclass
 class Batch:
-    """Frames of B items, T frames each, on the device of the model; pictures have T = 1.
+    """Frames of B items, T frames each, on the device of the model; images have T = 1.
 
     low, high: (B * T, 3, H, W) in [-1, 1], low already enlarged. captions: B. step: of the run, from 0.
-    text (B * T, L, D), made_latent, made_picture: what the generator's turn leaves, without gradient, for the next.
+    text (B * T, L, D), made_latent, made_image: what the generator's turn leaves, without gradient, for the next.
     """
 
     low: Tensor
     high: Tensor
     captions: list[str]
     frames: int
-    draws: Draws
+    draws: ItemRandom
     step: int
-    text: Tensor = field(init=False)
+    embedding: Tensor = field(init=False)
     made_latent: Tensor = field(init=False)
-    made_picture: Tensor = field(init=False)
+    made_image: Tensor = field(init=False)
 
     def normal(self, purpose: str, shape: tuple[int, ...]) -> Tensor:
         """Standard normal noise, fresh for every frame, (B * T, *shape)."""

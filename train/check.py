@@ -17,7 +17,7 @@ from train.data.samples import held_out, open_samples
 from train.loop import run
 from train.runs import Run
 from train.stage import Stage, build_stage
-from train.state import find_checkpoint, read_checkpoint, trainable, with_starts
+from train.state import find_checkpoint, read_run, trainable, with_starts
 
 GB = 1e9
 
@@ -42,7 +42,7 @@ def _check_one(recipe: Recipe, out: Path, trials: Path) -> Iterator[str]:
     _, high, caption = open_samples(recipe.data, recipe.loop.seed, 1)[0]
     yield f"data: items of {high.shape[0]} x {high.shape[-1]} x {high.shape[-2]} px, caption {caption!r}"
     if recipe.loop.validate_every or recipe.loop.sample_every:
-        yield f"held out: {len(held_out(recipe.data))} pictures"
+        yield f"held out: {len(held_out(recipe.data))} images"
     stage = build_stage(recipe, torch.device("cpu"))
     for name, module in stage.modules.items():
         learnt = sum(p.numel() for p in trainable(module).values())
@@ -74,7 +74,7 @@ def _two_steps(recipe: Recipe, out: Path, trial: Path) -> Iterator[str]:
         return
     file = find_checkpoint(trial)
     assert file is not None
-    checkpoint, images = file.stat().st_size, read_checkpoint(file)["items_per_step"]
+    checkpoint, images = file.stat().st_size, read_run(file)["items_per_step"]
     yield f"a step: {images / pace[-1]:.2f} s ({pace[-1]:.2f} images per second, once warm)"
     yield f"memory, measured: {peak_memory() / GB:.2f} GB at most"
     wanted, free = checkpoint * (recipe.loop.keep + 1), shutil.disk_usage(_existing(out)).free

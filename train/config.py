@@ -59,20 +59,20 @@ class StartConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Where good pictures and films are, and how they are made bad.
+    """Where good images and videos are, and how they are made bad.
 
-    folder: of pictures, with all below it. lists: text files with one picture path a line. clips: folder of films, with
-    all below it. clip_share: chance that a sample comes from a film, where pictures are given too.
+    folder: of images, with all below it. lists: text files with one image path a line. clips: folder of videos, with
+    all below it. clip_share: chance that a sample comes from a video, where images are given too.
     drawn: chance that it is a drawing by dice instead (train/data/drawings.py).
-    frames: of a sample; 1 for pictures. More come from films, and from pictures by a moving camera.
-    holdout: the last so many pictures by name (films, where there are no pictures) are kept out of training.
+    frames: of a sample; 1 for images. More come from videos, and from images by a moving camera.
+    holdout: the last so many images by name (videos, where there are no images) are kept out of training.
     crop_px: edge of a sample. turns: quarter turns beside the mirror. tones: vary them too, by `vary_tones`.
-    mixture: chance of each degradation ("light", "medium", "heavy", "film" for a medium one through a video encoder,
+    mixture: chance of each degradation ("light", "medium", "heavy", "video" for a medium one through a video encoder,
     "clean" for none); they sum to one.
     codec: chance that a clip of the others goes through a real video encoder.
     most_bad: so many unreadable or too small files are named and passed over, one more ends the run.
-    latent: for the lite model, a file with the block latent of the whole, where the folder is a part of the pictures;
-    else it is measured on them. workers: loader processes; each keeps cache_mb of decoded pictures.
+    latent: for the lite model, a file with the block latent of the whole, where the folder is a part of the images;
+    else it is measured on them. workers: loader processes; each keeps cache_mb of decoded images.
     """
 
     folder: str = ""
@@ -236,7 +236,7 @@ class Recipe:
         if self.model == "lite" and self.vsd.weight and not self.start.prior:
             raise RecipeError("VSD needs a frozen base: set start.prior to a run of train/recipes/lite-prior.toml")
         if (self.loop.validate_every or self.loop.sample_every) and not self.data.holdout:
-            raise RecipeError("loop.validate_every and sample_every need pictures kept out: set data.holdout")
+            raise RecipeError("loop.validate_every and sample_every need images kept out: set data.holdout")
         if self.loss.warp and self.data.frames < 2:
             raise RecipeError(f"loss.warp compares neighbouring frames; data.frames is {self.data.frames}")
         if self.loss.lpips and self.data.crop_px < 32:

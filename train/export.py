@@ -18,7 +18,7 @@ from train.config import Recipe, RecipeError
 from train.networks.adapters import adapters_below
 from train.networks.lite import build_generator
 from train.networks.restorer import Restorer
-from train.state import averaged, fill, read_checkpoint
+from train.state import averaged, load_partial, read_run
 
 LITE_SUMMARY = (
     "Small, faithful and quick; runs anywhere and invents no texture. For the full model: osediff models pull sd21."
@@ -43,7 +43,7 @@ def export_run(run: Path, recipe: Recipe, out: Path, commit: str = "", card: Map
     recipe: of the run; its base must still be there. commit: of the code that trained it. card: more to keep, such as
     a table of measurements. Raises RecipeError for a run that trained no generator, OutputError if `out` exists.
     """
-    content = read_checkpoint(run)
+    content = read_run(run)
     if "generator" not in content["modules"]:
         raise RecipeError(f"{run}: the stage {recipe.stage!r} trains no generator; its result is used as start.prior")
     weights = averaged(content)
@@ -99,7 +99,7 @@ def official_weights(tensors: dict[str, Tensor]) -> OfficialWeights:
 
 def _lite_bundle(recipe: Recipe, weights: dict[str, Tensor], out: Path, card: dict[str, Any]) -> Bundle:
     generator = build_generator(recipe.lite)
-    fill(Restorer(generator), weights, "checkpoint")
+    load_partial(Restorer(generator), weights, "checkpoint")
     config = BundleConfig(
         name=recipe.name,
         autoencoder="lite",

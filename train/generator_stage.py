@@ -1,4 +1,4 @@
-"""The generator learns from its target pictures and from what a diffusion model holds for likely.
+"""The generator learns from its target images and from what a diffusion model holds for likely.
 
 OSEDiff, https://arxiv.org/abs/2406.08177: data loss and latent VSD for the generator, then the critic on what it made.
 """
@@ -20,7 +20,7 @@ from train.losses.discriminator import PatchDiscriminator, feature_matching, hin
 from train.losses.pixel import charbonnier
 from train.losses.vsd import Score
 from train.losses.warp import warp_consistency
-from train.networks.captions import Words
+from train.networks.captions import CaptionEncoder
 from train.networks.lite import BlockLatent
 from train.networks.restorer import Restorer
 from train.schedule import LEVELS
@@ -35,7 +35,7 @@ class Parts:
     """
 
     restorer: Restorer
-    words: Words
+    captions: CaptionEncoder
     alpha_bars: Tensor
     score: Score | None = None
     discriminator: PatchDiscriminator | None = None
@@ -61,24 +61,24 @@ class GeneratorStage:
 
     def generator_losses(self, batch: Batch) -> dict[str, Tensor]:
         config, parts = self.recipe.loss, self.parts
-        batch.text = parts.words(batch.captions).repeat_interleave(batch.frames, 0)
+        batch.embedding = parts.captions(batch.captions).repeat_interleave(batch.frames, 0)
         height, width = (side // 8 for side in batch.low.shape[-2:])
         noise = batch.normal("posterior", (parts.restorer.latent_channels, height, width)) if self.draw_latent else None
-        clean, picture = self.modules["generator"](batch.low, batch.text, noise)
-        clean, picture = clean.float(), picture.float()
-        batch.made_latent, batch.made_picture = clean.detach(), picture.detach()
+        clean, image = self.modules["generator"](batch.low, batch.embedding, noise)
+        clean, image = clean.float(), image.float()
+        batch.made_latent, batch.made_image = clean.detach(), image.detach()
 
-        losses = {"pixel": config.pixel_weight * pixel_loss(config, picture, batch.high)}
+        losses = {"pixel": config.pixel_weight * pixel_loss(config, image, batch.high)}
         if parts.lpips is not None:
-            losses["lpips"] = config.lpips * parts.lpips(picture, batch.high).mean()
+            losses["lpips"] = config.lpips * parts.lpips(image, batch.high).mean()
         if parts.latent is not None:
             losses["latent"] = config.latent * F.l1_loss(clean, parts.latent(batch.high))
         if config.warp and batch.frames > 1:
-            clips = (frames.unflatten(0, (-1, batch.frames)) for frames in (picture, batch.high))
+            clips = (frames.unflatten(0, (-1, batch.frames)) for frames in (image, batch.high))
             losses["warp"] = config.warp * warp_consistency(*clips)
         if parts.score is not None and batch.step >= self.recipe.vsd.from_step:
             losses["vsd"] = self._weighted(self.vsd_loss(clean, batch), losses["pixel"], clean, self.recipe.vsd.weight)
-        return losses | (self.adversarial_losses(picture, batch, losses["pixel"]) if parts.discriminator else {})
+        return losses | (self.adversarial_losses(image, batch, losses["pixel"]) if parts.discriminator else {})
 
     def vsd_loss(self, clean: Tensor, batch: Batch) -> Tensor:
         config = self.recipe.vsd
@@ -88,8 +88,8 @@ class GeneratorStage:
             noise=batch.normal("vsd/noise", clean.shape[1:]),
             timesteps=batch.integers("vsd/t", config.low, config.high),
             alpha_bars=self.parts.alpha_bars,
-            text=batch.text,
-            negative=self.parts.words([config.negative_prompt]).expand(len(clean), -1, -1),
+            embedding=batch.embedding,
+            negative=self.parts.captions([config.negative_prompt]).expand(len(clean), -1, -1),
             guidance=config.guidance,
         )
 
@@ -102,14 +102,14 @@ class GeneratorStage:
             noise=noise,
             timesteps=timesteps,
             alpha_bars=self.parts.alpha_bars,
-            text=batch.text,
+            embedding=batch.embedding,
         )
         return {"critic": loss}
 
-    def adversarial_losses(self, picture: Tensor, batch: Batch, pixel: Tensor) -> dict[str, Tensor]:
+    def adversarial_losses(self, image: Tensor, batch: Batch, pixel: Tensor) -> dict[str, Tensor]:
         config, discriminator = self.recipe.loss, self.parts.discriminator
         assert discriminator is not None
-        made, high = parts_of(batch, "adversarial", picture, batch.high)
+        made, high = parts_of(batch, "adversarial", image, batch.high)
         # the bare module, and frozen: this turn moves the generator alone, and no wrapper may wait for gradients
         with frozen(discriminator):
             with torch.no_grad():
@@ -117,32 +117,32 @@ class GeneratorStage:
             verdict, fake = discriminator(made)
         losses = {}
         if config.adversarial:
-            losses["adversarial"] = self._weighted(hinge_generator(verdict), pixel, picture, config.adversarial)
+            losses["adversarial"] = self._weighted(hinge_generator(verdict), pixel, image, config.adversarial)
         if config.feature_matching:
             matching = feature_matching(real, fake)
-            losses["features"] = self._weighted(matching, pixel, picture, config.feature_matching)
+            losses["features"] = self._weighted(matching, pixel, image, config.feature_matching)
         return losses
 
     def discriminator_losses(self, batch: Batch) -> dict[str, Tensor]:
         # one call for both: a wrapper expects one forward for each backward
-        pictures = torch.cat(parts_of(batch, "discriminator", batch.high, batch.made_picture))
-        real, fake = self.modules["discriminator"](pictures)[0].float().chunk(2)
+        images = torch.cat(parts_of(batch, "discriminator", batch.high, batch.made_image))
+        real, fake = self.modules["discriminator"](images)[0].float().chunk(2)
         return {"discriminator": hinge_discriminator(real, fake)}
 
     def _weighted(self, loss: Tensor, pixel: Tensor, at: Tensor, weight: float) -> Tensor:
         """The loss times its weight, or so that its gradient at `at` is that share of the pixel loss's."""
         return balanced(loss, pixel, at, weight) if self.recipe.loss.balance else weight * loss
 
-    def picture(self, low: Tensor) -> Tensor:
+    def image(self, low: Tensor) -> Tensor:
         """low: (B, 3, H, W) in [-1, 1]. Returns the like, clamped; from the bare generator, without captions."""
-        text = self.parts.words([""])
-        return self.parts.restorer(low, text)[1].float().clamp(-1, 1)
+        embedding = self.parts.captions([""])
+        return self.parts.restorer(low, embedding)[1].float().clamp(-1, 1)
 
     def scores(self, validation: Validation) -> dict[str, float]:
-        return validation.scores(self.picture)
+        return validation.scores(self.image)
 
     def samples(self, validation: Validation) -> list[list[Tensor]]:
-        return validation.shown(self.picture)
+        return validation.shown(self.image)
 
 
 @contextmanager
@@ -155,8 +155,8 @@ def frozen(module: nn.Module) -> Iterator[None]:
         module.requires_grad_(True)
 
 
-def parts_of(batch: Batch, name: str, *pictures: Tensor) -> list[Tensor]:
-    """The same part of each picture, (B, 3, H - 8, W - 8), for every item another.
+def parts_of(batch: Batch, name: str, *images: Tensor) -> list[Tensor]:
+    """The same part of each image, (B, 3, H - 8, W - 8), for every item another.
 
     Strided layers leave a pattern of their stride in the gradient. Were it always in the same place, the generator,
     which makes blocks of 8 x 8 pixels, would learn to print it.
@@ -164,10 +164,10 @@ def parts_of(batch: Batch, name: str, *pictures: Tensor) -> list[Tensor]:
     height, width = (side - LATENT_PX for side in batch.high.shape[-2:])
     downs, rights = (batch.integers(f"{name}/{axis}", 0, LATENT_PX).tolist() for axis in ("y", "x"))
     return [
-        torch.stack([p[:, y : y + height, x : x + width] for p, y, x in zip(picture, downs, rights, strict=True)])
-        for picture in pictures
+        torch.stack([p[:, y : y + height, x : x + width] for p, y, x in zip(image, downs, rights, strict=True)])
+        for image in images
     ]
 
 
-def pixel_loss(config: LossConfig, picture: Tensor, target: Tensor) -> Tensor:
-    return F.mse_loss(picture, target) if config.pixel == "mse" else charbonnier(picture, target)
+def pixel_loss(config: LossConfig, image: Tensor, target: Tensor) -> Tensor:
+    return F.mse_loss(image, target) if config.pixel == "mse" else charbonnier(image, target)

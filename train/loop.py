@@ -13,9 +13,9 @@ from torch import Tensor
 from image_core.errors import OseDiffError
 from train.batch import Batch
 from train.config import Recipe
-from train.data.samples import batches, held_out, open_samples
-from train.draws import Draws
-from train.progress import Journal, Progress, Report
+from train.data.samples import held_out, open_samples, training_batches
+from train.item_random import ItemRandom
+from train.progress import Journal, ReportStep, TrainingProgress
 from train.schedule import learning_rate_share
 from train.stage import build_stage
 from train.state import TrainState, read_progress, save_checkpoint, with_starts
@@ -26,7 +26,7 @@ class DivergedError(OseDiffError):
     pass
 
 
-def run(recipe: Recipe, out: Path, report: Report, deadline: float = math.inf) -> int:
+def run(recipe: Recipe, out: Path, report: ReportStep, deadline: float = math.inf) -> int:
     """Train until `recipe.loop.steps`, going on from the newest checkpoint in `out` if there is one.
 
     report: told the mean losses, images per second and seconds left. deadline: of time.monotonic(); the first step that
@@ -58,14 +58,14 @@ def run(recipe: Recipe, out: Path, report: Report, deadline: float = math.inf) -
         state.restore(saved)
 
     journal = Journal(out, report, silent=not accelerator.is_main_process)
-    progress = Progress(config.steps, per_step, state.step, lambda value: accelerator.reduce(value, "mean"))
+    progress = TrainingProgress(config.steps, per_step, state.step, lambda value: accelerator.reduce(value, "mean"))
     validation = Validation(held_out(recipe.data), device) if config.validate_every or config.sample_every else None
     first_pass = state.step * config.accumulate
-    stream = batches(samples, config.batch, first_pass, recipe.data.workers, rank, world)
+    stream = training_batches(samples, config.batch, first_pass, recipe.data.workers, rank, world)
     for number, sample in enumerate(stream, first_pass):
         items = range(number * per_pass + rank * config.batch, number * per_pass + (rank + 1) * config.batch)
         low, high = (frames.flatten(0, 1).to(device, non_blocking=True) for frames in (sample.low, sample.high))
-        draws = Draws(config.seed, items, device)
+        draws = ItemRandom(config.seed, items, device)
         batch = Batch(low, high, sample.caption, len(low) // config.batch, draws, state.step)
         with accelerator.accumulate(*stage.modules.values()), accelerator.autocast():
             for turn, module in stage.modules.items():

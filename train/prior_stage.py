@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from image_core.images import pad_to_multiple
 from train.batch import Batch
-from train.draws import Draws
+from train.item_random import ItemRandom
 from train.losses.vsd import add_noise
 from train.networks.prior import Prior
 from train.schedule import LEVELS, alpha_bars
@@ -34,16 +34,16 @@ class PriorStage:
 
     @torch.no_grad()
     def scores(self, validation: Validation) -> dict[str, float]:
-        """Error of the predicted noise on held-out pictures at some levels, over that of the best linear guess.
+        """Error of the predicted noise on held-out images at some levels, over that of the best linear guess.
 
         A whitened latent has unit variance, so the linear guess of the noise errs by abar (Wiener). Below 1, the prior
-        knows more of pictures than their spectrum inside a block.
+        knows more of images than their spectrum inside a block.
         """
         errors: dict[int, list[float]] = {level: [] for level in CHECKED_LEVELS}
         prior = next(iter(self.modules.values()))
         for index, (_, high) in enumerate(validation.pairs):
             clean = self.latent(pad_to_multiple(high[None], 64).to(self.alpha_bars.device))
-            noise = Draws(0, [index], clean.device).normal("validation", clean.shape[1:])
+            noise = ItemRandom(0, [index], clean.device).normal("validation", clean.shape[1:])
             for level in CHECKED_LEVELS:
                 share = self.alpha_bars[level].expand(1)
                 found = prior(add_noise(clean, noise, share), torch.full((1,), level, device=clean.device))
@@ -51,4 +51,4 @@ class PriorStage:
         return {f"held_out/noise_t{level}": sum(found) / len(found) for level, found in errors.items()}
 
     def samples(self, validation: Validation) -> list[list[Tensor]]:  # noqa: ARG002
-        return []  # a prior makes no pictures
+        return []  # a prior makes no images

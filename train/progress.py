@@ -1,4 +1,4 @@
-"""What a run tells while it goes on, and what it writes down: losses, pace, pictures."""
+"""What a run tells while it goes on, and what it writes down: losses, pace, images."""
 
 import json
 import time
@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-Report = Callable[[dict[str, float]], None]
+ReportStep = Callable[[dict[str, float]], None]
 
 
-class Progress:
+class TrainingProgress:
     """Sums losses where they are, and moves them to the CPU only when they are told.
 
     mean: of a tensor over all processes.
@@ -49,7 +49,7 @@ class Journal:
     silent: for all processes but the first.
     """
 
-    def __init__(self, folder: Path, report: Report, silent: bool = False) -> None:
+    def __init__(self, folder: Path, report: ReportStep, silent: bool = False) -> None:
         self.folder, self.report, self.silent = folder, report, silent
         if not silent:
             folder.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from train.config import Recipe, RecipeError
 from train.loop import run
-from train.progress import Report
+from train.progress import ReportStep
 from train.recipe import load_recipe
 from train.state import find_checkpoint, with_starts
 
@@ -51,7 +51,7 @@ def _check_starts(recipe: Recipe, folder: Path, earlier: set[str]) -> None:
             )
 
 
-def train_runs(runs: Sequence[Run], report: Report, minutes: float = math.inf) -> Iterator[tuple[Run, int]]:
+def train_runs(runs: Sequence[Run], report: ReportStep, minutes: float = math.inf) -> Iterator[tuple[Run, int]]:
     """Train each to its end and yield it with the step reached. One that is at its end already takes no time.
 
     minutes: after so many, the run in progress stops at the end of a step, with a checkpoint, and is the last that is

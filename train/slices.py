@@ -1,19 +1,20 @@
 """The training of the embedded model in slices, where a GPU can be had for minutes and files of 50 MB reach it.
 
-python -m train.slices pack slice.tar [--recipes R...] [--set data.folder=PICTURES] [--limit-mb 50]
+python -m train.slices pack slice.tar [--recipes R...] [--set data.folder=IMAGES] [--limit-mb 50]
 python -m train.slices run slice.tar --minutes 9 --out result.tar [--set data.workers=12]
 python -m train.slices unpack result.tar [--runs runs]
 
-pack and unpack where the pictures and the run folders are, run where the GPU is, or on any CPU, with this repository
+pack and unpack where the images and the run folders are, run where the GPU is, or on any CPU, with this repository
 and no other file. run trains the recipes in order until the minutes are over; start and end come on top. After unpack
 the next pack goes on from there, and so does `osediff train` with the same recipes.
 
-A slice holds the recipes, thin checkpoints (train/thin.py), the pictures kept out, so that recipe and validation stay
-as they are, and of the others as many as there is room for. The next slice takes those that follow, in an order by
-dice, until all were seen and it begins again. So a run in slices is not equal to the bit to one in one go: a step draws
-from a part of the pictures, and what is carried is rounded. The latent that the stages share is measured on all of
-them, here. Of 534 pictures of 100 kB, 50 MB hold 478 at first, 426 while the autoencoder of the embedded model trains,
-191 beside its prior (27 MB) and 43 beside its generator (34 MB, and 8 of the prior): there, shorter slices see more.
+A slice holds the recipes, light checkpoints (train/light_checkpoint.py), the images kept out, so that recipe and
+validation stay as they are, and of the others as many as there is room for. The next slice takes those that follow,
+in an order by dice, until all were seen and it begins again. So a run in slices is not equal to the bit to one in one
+go: a step draws from a part of the images, and what is carried is rounded. The latent that the stages share is
+measured on all of them, here. Of 534 images of 100 kB, 50 MB hold 478 at first, 426 while the autoencoder of the
+embedded model trains, 191 beside its prior (27 MB) and 43 beside its generator (34 MB, and 8 of the prior): there,
+shorter slices see more.
 
 Each prints one JSON line, after lines that begin with #.
 """
@@ -35,13 +36,13 @@ from safetensors.torch import save_file
 from image_core.errors import OseDiffError
 from train.config import RecipeError
 from train.data.files import Sources, find_sources
+from train.light_checkpoint import read_thin, save_thin
 from train.runs import Run, plan_runs, train_runs
 from train.stage import block_latent
-from train.state import find_checkpoint, read_checkpoint, save_checkpoint
-from train.thin import read_thin, save_thin
+from train.state import find_checkpoint, read_run, save_checkpoint
 
 RECIPES = [Path(f"train/recipes/lite-{stage}.toml") for stage in ("autoencoder", "prior", "generator")]
-STORY = "slice.json"  # recipes: their names; settings: of --set; next: where the pictures of the next slice begin
+STORY = "slice.json"  # recipes: their names; settings: of --set; next: where the images of the next slice begin
 LATENT = "latent.safetensors"
 Entry = tuple[str, Path]
 """A name in the archive, and the file that goes there."""
@@ -72,26 +73,26 @@ def pack(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     fixed = [(STORY, folder / STORY), (LATENT, folder / LATENT)]
     fixed += [(f"recipes/{path.name}", path) for path in arguments.recipes]
     fixed += thin_runs(runs, folder, {})
-    fixed += [("pictures/" + name, path) for name, path in kept_out]
+    fixed += [("images/" + name, path) for name, path in kept_out]
 
     seen = arguments.runs / STORY
     first = json.loads(seen.read_text())["next"] % len(order) if seen.is_file() else 0
-    shard = fill_up([("pictures/" + name, path) for name, path in order[first:] + order[:first]], fixed, arguments)
+    shard = fill_up([("images/" + name, path) for name, path in order[first:] + order[:first]], fixed, arguments)
     (folder / STORY).write_text(json.dumps(story | {"next": (first + len(shard)) % len(order)}))
     write_tar(arguments.file, [*fixed, *shard])
-    counts = {"pictures": len(shard), "of": len(order), "kept_out": len(kept_out)}
+    counts = {"images": len(shard), "of": len(order), "kept_out": len(kept_out)}
     return row("slice", arguments.file, runs, **counts)
 
 
 def carried(runs: Sequence[Run]) -> tuple[list[Entry], list[Entry]]:
-    """The pictures to learn from, and those kept out. Raises RecipeError for what a slice cannot carry."""
+    """The images to learn from, and those kept out. Raises RecipeError for what a slice cannot carry."""
     runs_here = {f"runs/{one.folder.name}" for one in runs}
     first = runs[0].recipe.data
     for name, recipe in ((one.folder.name, one.recipe) for one in runs):
         data = recipe.data
         alike = (data.folder, data.holdout) == (first.folder, first.holdout)
         if recipe.model != "lite" or data.lists or data.clips or not data.folder or not alike:
-            raise RecipeError(f"{name}: a slice carries lite models, all on the pictures of one data.folder")
+            raise RecipeError(f"{name}: a slice carries lite models, all on the images of one data.folder")
         for start in {recipe.start.generator, recipe.start.prior} - runs_here - {""}:
             if start.startswith("runs/") or Path(start).exists():
                 raise RecipeError(f"{name}: starts from {start}; name its recipe too, finished or not")
@@ -99,7 +100,7 @@ def carried(runs: Sequence[Run]) -> tuple[list[Entry], list[Entry]]:
         raise RecipeError("every recipe is finished; `osediff train RECIPE... --export OUT` writes the model")
 
     def named(sources: Sources) -> list[Entry]:
-        return [(path.relative_to(first.folder).as_posix(), path) for path in sources.pictures]
+        return [(path.relative_to(first.folder).as_posix(), path) for path in sources.images]
 
     training, kept_out = find_sources(first)
     return named(training), named(kept_out)
@@ -111,24 +112,24 @@ def thin_runs(runs: Sequence[Run], folder: Path, before: dict[Path, int]) -> lis
     for one in runs:
         name, step = f"{one.folder.name}.pt", step_of(one.folder)
         if step > before.get(one.folder, 0):
-            save_thin(read_checkpoint(one.folder), folder / name, finished=step >= one.recipe.loop.steps)
+            save_thin(read_run(one.folder), folder / name, finished=step >= one.recipe.loop.steps)
             entries.append((f"runs/{name}", folder / name))
     return entries
 
 
-def fill_up(pictures: Sequence[Entry], fixed: Sequence[Entry], arguments: argparse.Namespace) -> list[Entry]:
-    """As many pictures, from the first on, as the limit leaves room for. Raises RecipeError where that is none."""
+def fill_up(images: Sequence[Entry], fixed: Sequence[Entry], arguments: argparse.Namespace) -> list[Entry]:
+    """As many images, from the first on, as the limit leaves room for. Raises RecipeError where that is none."""
     limit = int(arguments.limit_mb * 1e6) // tarfile.RECORDSIZE * tarfile.RECORDSIZE - 2 * tarfile.BLOCKSIZE
     used = sum(map(size_in_tar, fixed))
-    for taken, picture in enumerate(pictures):
-        used += size_in_tar(picture)
+    for taken, image in enumerate(images):
+        used += size_in_tar(image)
         if used > limit and taken:
-            return list(pictures[:taken])
+            return list(images[:taken])
         if used > limit:
-            name, size = picture[1].name, size_in_tar(picture)
+            name, size = image[1].name, size_in_tar(image)
             told = f"what must be there takes {(used - size) / 1e6:.2f} MB, {name} {size / 1e6:.2f} MB more"
-            raise RecipeError(f"--limit-mb {arguments.limit_mb:g} cannot hold a single picture: {told}; raise it")
-    return list(pictures)
+            raise RecipeError(f"--limit-mb {arguments.limit_mb:g} cannot hold a single image: {told}; raise it")
+    return list(images)
 
 
 def header(entry: Entry) -> tarfile.TarInfo:
@@ -170,9 +171,9 @@ def run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     story = open_tar(arguments.file, folder)
     for path in (folder / "runs").glob("*.pt"):
         save_checkpoint(read_thin(path), path.with_suffix(""), keep=1)
-    here = {"data.folder": folder / "pictures", "data.latent": folder / LATENT}
+    here = {"data.folder": folder / "images", "data.latent": folder / LATENT}
     settings = [*story["settings"], *(f"{key}={path.as_posix()!r}" for key, path in here.items())]
-    settings += ["loop.sample_every=0", *arguments.settings]  # sample pictures would weigh more than all else
+    settings += ["loop.sample_every=0", *arguments.settings]  # sample images would weigh more than all else
     runs = plan([folder / "recipes" / f"{name}.toml" for name in story["recipes"]], settings, folder / "runs")
     before = {one.folder: step_of(one.folder) for one in runs}
     for _ in train_runs(runs, lambda told: print("#", json.dumps(told), flush=True), arguments.minutes):

@@ -11,17 +11,17 @@ from image_core.perceptual import load_lpips
 from image_core.tensors import read_safetensors
 from train.batch import Batch
 from train.config import Recipe, RecipeError
-from train.data.samples import training_pictures
+from train.data.samples import training_images
 from train.generator_stage import GeneratorStage, Parts
 from train.losses.discriminator import PatchDiscriminator
 from train.losses.vsd import Score
-from train.networks.captions import no_words, read_words
+from train.networks.captions import caption_encoder, empty_captions
 from train.networks.lite import BlockLatent, block_basis, build_unet
 from train.networks.prior import Prior
 from train.networks.restorer import BLOCK, build_lite, build_sd21, load_prior
 from train.prior_stage import PriorStage
 from train.schedule import alpha_bars
-from train.state import fill
+from train.state import load_partial
 from train.validation import Validation
 
 
@@ -36,16 +36,16 @@ class Stage(Protocol):
         """Scalars whose sum is the loss of this turn. Later turns of a step use what earlier ones left in `batch`."""
 
     def scores(self, validation: Validation) -> dict[str, float]:
-        """How good it is on held-out pictures, by names that begin with "held_out/"."""
+        """How good it is on held-out images, by names that begin with "held_out/"."""
 
     def samples(self, validation: Validation) -> list[list[Tensor]]:
-        """Low, result and high of some held-out pictures, each (3, H, W) in [-1, 1]."""
+        """Low, result and high of some held-out images, each (3, H, W) in [-1, 1]."""
 
 
 def build_stage(recipe: Recipe, device: torch.device) -> Stage:
     """The modules of a recipe on `device`, with all that its losses need.
 
-    Raises CheckpointError for unusable weights, RecipeError for unusable pictures or runs, before any work is done.
+    Raises CheckpointError for unusable weights, RecipeError for unusable images or runs, before any work is done.
     """
     if recipe.model == "sd21":
         return GeneratorStage(recipe, _sd21_parts(recipe, device))
@@ -59,7 +59,7 @@ def _sd21_parts(recipe: Recipe, device: torch.device) -> Parts:
     base = Path(recipe.sd21.base)
     parts = Parts(
         restorer=build_sd21(recipe.sd21, recipe.start.generator).to(device),
-        words=read_words(base, device),
+        captions=caption_encoder(base, device),
         alpha_bars=alpha_bars().to(device),
     )
     if recipe.vsd.weight:
@@ -77,7 +77,7 @@ def _lite_parts(recipe: Recipe, device: torch.device) -> Parts:
         raise RecipeError(f"start.prior has {has} latent channels, lite.latent_channels is {wanted}")
     parts = Parts(
         restorer=build_lite(recipe, latent, prior).to(device),
-        words=no_words(recipe.lite.prompt_width, device),
+        captions=empty_captions(recipe.lite.prompt_width, device),
         alpha_bars=alpha_bars().to(device),
         latent=latent.to(device) if recipe.loss.latent else None,
     )
@@ -90,7 +90,7 @@ def _lite_parts(recipe: Recipe, device: torch.device) -> Parts:
 
 
 def _with_judges(parts: Parts, recipe: Recipe, device: torch.device) -> Parts:
-    """Add the networks that look at pictures."""
+    """Add the networks that look at images."""
     loss = recipe.loss
     if loss.lpips:
         backbone = Path(loss.lpips_backbone) if loss.lpips_backbone else None
@@ -101,13 +101,13 @@ def _with_judges(parts: Parts, recipe: Recipe, device: torch.device) -> Parts:
 
 
 def block_latent(recipe: Recipe) -> BlockLatent:
-    """The block latent of the recipe's own training pictures: the same for every stage on the same data.
+    """The block latent of the recipe's own training images: the same for every stage on the same data.
 
     Or that of `data.latent`, a file with its state. Raises CheckpointError, RecipeError for one that does not fit.
     """
     channels = recipe.lite.latent_channels
     if not recipe.data.latent:
-        return BlockLatent(*block_basis(training_pictures(recipe.data), channels))
+        return BlockLatent(*block_basis(training_images(recipe.data), channels))
     latent = BlockLatent(torch.zeros(channels, BLOCK), torch.zeros(BLOCK))
-    fill(latent, read_safetensors(Path(recipe.data.latent)), recipe.data.latent)
+    load_partial(latent, read_safetensors(Path(recipe.data.latent)), recipe.data.latent)
     return latent

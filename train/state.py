@@ -16,7 +16,7 @@ from image_core.errors import OutputError
 from train.config import LoopConfig, Recipe, RecipeError, StartConfig
 from train.recipe import build
 
-FORMAT = 1
+RUN_FORMAT = 1
 FREE = {
     "name",
     *(f"data.{name}" for name in ("folder", "latent", "licence", "workers")),
@@ -31,7 +31,7 @@ class TrainState:
 
     items_per_step: over all passes and processes; with the step it says where in the data the run is.
 
-    Frozen weights are not saved: they come from where they came from. Neither is random state: see train/draws.py.
+    Frozen weights are not saved: they come from where they came from. Nor is random state: see train/item_random.py.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class TrainState:
             for name, module in self.modules.items()
         }
         return {
-            "format": FORMAT,
+            "format": RUN_FORMAT,
             "recipe": dataclasses.asdict(recipe),
             "step": self.step,
             "items_per_step": self.items_per_step,
@@ -113,7 +113,7 @@ def trainable(module: nn.Module) -> dict[str, nn.Parameter]:
     }
 
 
-def fill(module: nn.Module, tensors: dict[str, Tensor], where: str) -> None:
+def load_partial(module: nn.Module, tensors: dict[str, Tensor], where: str) -> None:
     """Put the weights of another run into `module`. Raises RecipeError naming the first that does not fit.
 
     What `tensors` leaves out stays as it is: a run saves what it trained.
@@ -159,8 +159,8 @@ def find_checkpoint(folder: Path) -> Path | None:
     return max(found, default=None)
 
 
-def read_checkpoint(path: Path, form: int | str = FORMAT) -> dict[str, Any]:
-    """path: a checkpoint, or a run folder, whose newest is taken. form: THIN of train/thin.py. Raises RecipeError."""
+def read_run(path: Path, form: int | str = RUN_FORMAT) -> dict[str, Any]:
+    """path: a checkpoint, or a run folder, whose newest is taken. form: of a light checkpoint. Raises RecipeError."""
     file = find_checkpoint(path) if path.is_dir() else path
     if file is None or not file.is_file():
         raise RecipeError(f"{path}: no checkpoint here (step-NNNNNNNN.pt); is it the folder of a training run?")
@@ -200,7 +200,7 @@ def read_progress(folder: Path, recipe: Recipe, items_per_step: int) -> dict[str
     file = find_checkpoint(folder)
     if file is None:
         return None
-    content = read_checkpoint(file)
+    content = read_run(file)
     _check_continues(content, recipe, items_per_step, file)
     return content
 

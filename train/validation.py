@@ -1,4 +1,4 @@
-"""How good the model is on pictures that it does not learn from."""
+"""How good the model is on images that it does not learn from."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from image_core.errors import CheckpointError
-from image_core.images import crop, pad_to_multiple, to_pictures
+from image_core.images import crop, pad_to_multiple, to_images
 from image_core.perceptual import load_lpips
 from osediff_video.metrics.image import luma, psnr, ssim
 
@@ -32,7 +32,7 @@ class Validation:
         rows = []
         for low, high in self.pairs:
             result = self._restore(restore, low)
-            (a,), (b,) = to_pictures(result[None], np.uint8), to_pictures(high[None], np.uint8)
+            (a,), (b,) = to_images(result[None], np.uint8), to_images(high[None], np.uint8)
             row = {"psnr": psnr(luma(a), luma(b)), "ssim": ssim(luma(a), luma(b))}
             if self.lpips is not None:
                 row["lpips"] = float(self.lpips(result[None], high[None]))

@@ -1,10 +1,10 @@
 """What each loss brings to the embedded model: pixel loss alone, + features, + VSD. Prints one JSON line a row.
 
-python -m benchmarks.quality.ablation --data PICTURES --prior RUN --out RUNS [--steps 600] [--start lite]
+python -m benchmarks.quality.ablation --data IMAGES --prior RUN --out RUNS [--steps 600] [--start lite]
 
 All rows train the same generator for as many steps on the same items, one recipe apart. "features": matched in a patch
 discriminator trained beside it, which stands in for LPIPS where its ImageNet weights cannot be had. Scores: means over
-the held-out pictures (the last 20 by name), light and heavy degradation. psnr_y, ssim_y, gradient: as in
+the held-out images (the last 20 by name), light and heavy degradation. psnr_y, ssim_y, gradient: as in
 osediff_video/metrics/image.py. grid: as in lite_quality. critic, teacher: mean error of the predicted noise on the
 generator's latents at t = 20 to 500; VSD has something to say once the critic's is the lower. Side-by-sides go to
 docs/models/ablation. Every run resumes.
@@ -24,16 +24,16 @@ from torch.nn import functional as F
 
 from benchmarks.quality import lite_quality
 from benchmarks.quality.lite_quality import COLUMNS
-from image_core.images import to_pictures
+from image_core.images import to_images
 from train.config import DataConfig, LoopConfig, LossConfig, Recipe, StartConfig, VsdConfig
 from train.data.samples import held_out
-from train.draws import Draws
+from train.item_random import ItemRandom
 from train.loop import run
 from train.losses import vsd
 from train.losses.vsd import Score
 from train.networks.restorer import build_lite, load_prior
 from train.schedule import alpha_bars
-from train.state import averaged, fill, find_checkpoint, read_checkpoint
+from train.state import averaged, find_checkpoint, load_partial, read_run
 
 PIXEL = LossConfig(pixel="mse", latent=0.0, balance=True)
 VSD = VsdConfig(weight=0.3, guidance=1.0, high=500, critic_learning_rate=2e-4)
@@ -71,19 +71,19 @@ def recipe_of(name: str, arguments: argparse.Namespace) -> Recipe:
     )
 
 
-def pictures(recipe: Recipe, content: dict[str, Any] | None) -> dict[str, list[np.ndarray]]:
-    """Low, result and high of every held-out picture, light then heavy. content: None is the start of all rows."""
+def images(recipe: Recipe, content: dict[str, Any] | None) -> dict[str, list[np.ndarray]]:
+    """Low, result and high of every held-out image, light then heavy. content: None is the start of all rows."""
     prior = load_prior(Path(recipe.start.prior))
     restorer = build_lite(recipe, prior.latent, prior)
     if content:
-        fill(restorer, averaged(content), recipe.name)
+        load_partial(restorer, averaged(content), recipe.name)
     found: dict[str, list[np.ndarray]] = {"low": [], "result": [], "high": []}
     for preset in ("light", "heavy"):
         for low, high in held_out(dataclasses.replace(recipe.data, mixture={preset: 1.0})):
             with torch.no_grad():
                 result = restorer(low[None], torch.zeros(1, 1, recipe.lite.prompt_width))[1]
             for name, tensor in (("low", low[None]), ("result", result), ("high", high[None])):
-                found[name] += to_pictures(tensor, np.uint8)
+                found[name] += to_images(tensor, np.uint8)
     return found
 
 
@@ -99,18 +99,18 @@ def scores(results: list[np.ndarray], references: list[np.ndarray]) -> dict[str,
 
 @torch.no_grad()
 def critic_and_teacher(recipe: Recipe, content: dict[str, Any]) -> dict[str, float]:
-    """Errors on latents that the trained generator makes of held-out pictures."""
+    """Errors on latents that the trained generator makes of held-out images."""
     prior = load_prior(Path(recipe.start.prior))
     restorer = build_lite(recipe, prior.latent, prior)
-    fill(restorer, content["modules"]["generator"], recipe.name)
+    load_partial(restorer, content["modules"]["generator"], recipe.name)
     score = Score(prior.unet, recipe.vsd.critic)
-    fill(score, content["modules"]["critic"], recipe.name)
+    load_partial(score, content["modules"]["critic"], recipe.name)
     errors: dict[str, list[float]] = {"critic": [], "teacher": []}
     for number, (low, _) in enumerate(held_out(recipe.data)):
         words = torch.zeros(1, 1, recipe.lite.prompt_width)
         clean = restorer(low[None], words)[0]
         for timestep in range(20, 500, 40):
-            noise = Draws(0, [number], clean.device).normal(f"check/{timestep}", clean.shape[1:])
+            noise = ItemRandom(0, [number], clean.device).normal(f"check/{timestep}", clean.shape[1:])
             level = torch.tensor([timestep])
             noisy = vsd.add_noise(clean, noise, alpha_bars()[level])
             for name, adapted in (("critic", True), ("teacher", False)):
@@ -119,7 +119,7 @@ def critic_and_teacher(recipe: Recipe, content: dict[str, Any]) -> dict[str, flo
 
 
 def show(columns: dict[str, dict[str, list[np.ndarray]]], folder: Path) -> None:
-    """Crops of some pictures, a column a row of the table, between the enlarged input and the truth."""
+    """Crops of some images, a column a row of the table, between the enlarged input and the truth."""
     folder.mkdir(parents=True, exist_ok=True)
     first = next(iter(columns.values()))
     for index in SHOWN:
@@ -143,19 +143,19 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--device", choices=("auto", "cpu"), default="auto")
     arguments = parser.parse_args()
-    start = pictures(recipe_of("mse", arguments), None)
+    start = images(recipe_of("mse", arguments), None)
     columns = {"start": start}
     print(json.dumps({"row": "enlarged (bicubic)", **scores(start["low"], start["high"])}), flush=True)
     print(json.dumps({"row": "start", "model": arguments.start, **scores(start["result"], start["high"])}), flush=True)
-    prior_steps = read_checkpoint(arguments.prior)["step"]
+    prior_steps = read_run(arguments.prior)["step"]
     for name in arguments.rows:
         recipe, folder = recipe_of(name, arguments), arguments.out / name.replace(" + ", "-")
         began = time.monotonic()
         run(recipe, folder, lambda told: print("#", {k: round(v, 5) for k, v in told.items()}, flush=True))
         file = find_checkpoint(folder)
         assert file is not None
-        content = read_checkpoint(file)
-        columns[name] = pictures(recipe, content)
+        content = read_run(file)
+        columns[name] = images(recipe, content)
         row: dict[str, Any] = {"row": name, "steps": content["step"], "batch": arguments.batch}
         row |= {"prior_steps": prior_steps, "minutes": round((time.monotonic() - began) / 60, 1)}
         row |= scores(columns[name]["result"], start["high"])

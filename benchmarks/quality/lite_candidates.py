@@ -1,9 +1,9 @@
 """Which embedded model to train for long: short runs of candidates on the same items. One JSON line for each.
 
-python -m benchmarks.quality.lite_candidates --data PICTURES --kodak FOLDER --realsr FOLDER --out RUNS [--prior RUN]
+python -m benchmarks.quality.lite_candidates --data IMAGES --kodak FOLDER --realsr FOLDER --out RUNS [--prior RUN]
 
 All start from random weights and the block latent, one change apart, and see as many samples. Scored on three sets, as
-in lite_quality, and on the training pictures that are kept out (light degradation), by which to choose. Every run
+in lite_quality, and on the training images that are kept out (light degradation), by which to choose. Every run
 resumes; a candidate that is finished is only scored.
 """
 
@@ -24,16 +24,16 @@ from benchmarks.quality.methods import Method, gmac_per_megapixel, with_upscaler
 from image_core.generator import Generator, set_precision
 from image_core.models.load import BYTES_PER_PIXEL, choose_dtype
 from image_core.options import UpscaleOptions
-from image_core.upscale import Upscaler
+from image_core.upscaler import Upscaler
 from train.config import DataConfig, LiteShape, LoopConfig, LossConfig, Recipe, StartConfig
 from train.data.samples import held_out
 from train.loop import run
 from train.networks.lite import build_generator
 from train.networks.restorer import Restorer
-from train.state import averaged, fill, read_checkpoint
+from train.state import averaged, load_partial, read_run
 from train.validation import Validation
 
-MIXTURE = {"light": 0.4, "medium": 0.2, "heavy": 0.25, "film": 0.15}
+MIXTURE = {"light": 0.4, "medium": 0.2, "heavy": 0.25, "video": 0.15}
 SHAPES = {
     "base": LiteShape(),
     "prior start": LiteShape(),
@@ -71,7 +71,7 @@ def recipe_of(name: str, arguments: argparse.Namespace) -> Recipe:
 
 
 class Nothing(nn.Module):
-    """In place of the layer by which the decoder looks at the enlarged picture; the sum at its end stays."""
+    """In place of the layer by which the decoder looks at the enlarged image; the sum at its end stays."""
 
     def forward(self, blocks: Tensor) -> Tensor:
         return torch.zeros((), dtype=blocks.dtype, device=blocks.device)
@@ -88,10 +88,10 @@ BUILDERS = {"decoder sees the latent alone": blind}
 
 def trained(recipe: Recipe, folder: Path) -> tuple[Restorer, Method]:
     """The averaged model, as it is trained and as it is used."""
-    content = read_checkpoint(folder)
+    content = read_run(folder)
     builder = BUILDERS.get(recipe.name, build_generator)
     restorer, used = Restorer(builder(recipe.lite)), builder(recipe.lite)
-    fill(restorer, averaged(content), str(folder))
+    load_partial(restorer, averaged(content), str(folder))
     used.load_state_dict(restorer.generator.state_dict())
     dtype = choose_dtype("auto", torch.device("cpu"), used.alpha_bar)
     set_precision(used.eval().to(memory_format=torch.channels_last), dtype)  # type: ignore[call-overload]

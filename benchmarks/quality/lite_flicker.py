@@ -1,6 +1,6 @@
-"""How much a method flickers on a still picture that a camera pans over, at the sharpness of bicubic.
+"""How much a method flickers on a still image that a camera pans over, at the sharpness of bicubic.
 
-The picture moves by whole pixels of the result, so that frames can be laid on each other exactly; the small picture
+The image moves by whole pixels of the result, so that frames can be laid on each other exactly; the small image
 moves by fractions. One light degradation holds for all frames, its noise is fresh in each. Then the result is softened
 until its mean gradient is that of bicubic: noise and detail are amplified alike, and a blur would win otherwise.
 """
@@ -11,14 +11,14 @@ import cv2
 import numpy as np
 
 from benchmarks.quality.methods import SCALE, Method, bicubic
-from image_core.images import Picture
+from image_core.images import ImageArray
 from osediff_video.metrics.image import Luma, gradient, luma
 from train.data.degrade import LIGHT, draw_camera, photograph
 
 FRAMES, PAN_PX, BORDER_PX, SIGMAS = 6, (1, 3), 32, 12
 
 
-def panned(still: Picture, seed: int) -> list[Picture]:
+def panned(still: ImageArray, seed: int) -> list[ImageArray]:
     """Small frames of a pan over `still` by PAN_PX rows and columns a frame."""
     rng = np.random.default_rng((2026, seed))
     room = [step * (FRAMES - 1) for step in PAN_PX]
@@ -32,7 +32,7 @@ def panned(still: Picture, seed: int) -> list[Picture]:
     return frames
 
 
-def aligned(results: Sequence[Picture]) -> list[Luma]:
+def aligned(results: Sequence[ImageArray]) -> list[Luma]:
     """What all frames show, each moved back by its pan."""
     down, right = ((FRAMES - 1) * step + BORDER_PX for step in PAN_PX)
     height, width = results[0].shape[0] - down - BORDER_PX, results[0].shape[1] - right - BORDER_PX
@@ -65,7 +65,7 @@ def softened_to(lumas: Sequence[Luma], wanted: float) -> list[Luma]:
     return soft
 
 
-def flicker(method: Method, stills: Sequence[Picture]) -> tuple[float, float]:
+def flicker(method: Method, stills: Sequence[ImageArray]) -> tuple[float, float]:
     """Means over `stills`: as the method leaves it, and at the sharpness of bicubic. Levels of 255."""
     rows = []
     for seed, still in enumerate(stills):

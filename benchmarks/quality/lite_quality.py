@@ -1,12 +1,12 @@
-"""Score models against bicubic and a peer on pictures with a reference. Prints one JSON line for each set and method.
+"""Score models against bicubic and a peer on images with a reference. Prints one JSON line for each set and method.
 
-python -m benchmarks.quality.lite_quality --model lite --kodak FOLDER --realsr FOLDER [--peer FOLDER] [--out pictures/]
+python -m benchmarks.quality.lite_quality --model lite --kodak FOLDER --realsr FOLDER [--peer FOLDER] [--out images/]
 
-kodak: PNG pictures, made small by a light and by a heavy degradation with fixed seeds. realsr: folders LR and HR.
+kodak: PNG images, made small by a light and by a heavy degradation with fixed seeds. realsr: folders LR and HR.
 PSNR-Y, SSIM-Y: as in osediff_video/metrics/image.py, the definitions of the OSEDiff tables.
 gradient: mean gradient magnitude of the luma relative to the reference. grid: spread over mean of the second
-difference by column phase modulo 8; pictures without a grid are near 0. flicker: see lite_flicker. seconds: wall time
-for 1e6 output pixels, the methods taking turns on every picture.
+difference by column phase modulo 8; images without a grid are near 0. flicker: see lite_flicker. seconds: wall time
+for 1e6 output pixels, the methods taking turns on every image.
 """
 
 import argparse
@@ -20,27 +20,27 @@ import numpy as np
 
 from benchmarks.quality.lite_flicker import flicker
 from benchmarks.quality.methods import SCALE, Method, bicubic, model, peer
-from image_core.images import Picture
+from image_core.images import ImageArray
 from osediff_video.metrics.image import gradient, grid, luma, psnr, ssim
 from train.data.degrade import PRESETS, degrade
 
 COLUMNS = ("psnr_y", "ssim_y", "gradient", "grid")
 STILLS = 6
-Pair = tuple[str, Picture, Picture]
+Pair = tuple[str, ImageArray, ImageArray]
 """Name, low, reference."""
 
 
-def scores(result: Picture, reference: Picture) -> list[float]:
+def scores(result: ImageArray, reference: ImageArray) -> list[float]:
     a, b = luma(result), luma(reference)
     return [psnr(a, b), ssim(a, b), gradient(a) / gradient(b), grid(a)]
 
 
-def read(path: Path) -> Picture:
+def read(path: Path) -> ImageArray:
     return cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
 
 
 def kodak(folder: Path, preset: str) -> list[Pair]:
-    """Every picture with a seed of its own."""
+    """Every image with a seed of its own."""
     pairs = []
     for number, path in enumerate(sorted(folder.glob("*.png"))):
         reference = read(path)
@@ -114,10 +114,10 @@ def main() -> None:
     methods |= {name: model(name) for name in arguments.model}
     for kind, pairs in read_sets(arguments.kodak, arguments.realsr).items():
         for name, row in table(methods, pairs, arguments.out / kind if arguments.out else None).items():
-            print(json.dumps({"set": kind, "pictures": len(pairs), "method": name, **row}), flush=True)
+            print(json.dumps({"set": kind, "images": len(pairs), "method": name, **row}), flush=True)
     if arguments.kodak:
         for name, row in flickers(methods, arguments.kodak).items():
-            print(json.dumps({"set": "panned stills", "pictures": STILLS, "method": name, **row}), flush=True)
+            print(json.dumps({"set": "panned stills", "images": STILLS, "method": name, **row}), flush=True)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 python -m benchmarks.quality.lite_sheets --kodak FOLDER --peer FOLDER --model lite
 
-Eight are of Kodak pictures (free to use), made small as in lite_quality; two of the sample clip, which has no truth.
+Eight are of Kodak images (free to use), made small as in lite_quality; two of the sample clip, which has no truth.
 """
 
 import argparse
@@ -14,10 +14,10 @@ import numpy as np
 
 from benchmarks.quality.lite_quality import kodak
 from benchmarks.quality.methods import SCALE, Method, bicubic, model, peer
-from image_core.images import Picture
+from image_core.images import ImageArray
 
 CROP_PX = 192
-KODAK = (  # picture, degradation, left, top
+KODAK = (  # image, degradation, left, top
     ("kodim01", "light", 300, 180),
     ("kodim08", "light", 280, 250),
     ("kodim15", "light", 320, 90),
@@ -31,24 +31,24 @@ SAMPLE = ((10, 90, 110), (50, 640, 80))  # frame, left, top
 ROOT = Path(__file__).parent.parent.parent
 
 
-def sheet(low: Picture, reference: Picture | None, left: int, top: int, methods: dict[str, Method]) -> Picture:
+def sheet(low: ImageArray, reference: ImageArray | None, left: int, top: int, methods: dict[str, Method]) -> ImageArray:
     """Crops of CROP_PX in a row, each with its name."""
-    pictures = {name: method(low) for name, method in methods.items()}
+    images = {name: method(low) for name, method in methods.items()}
     if reference is not None:
-        pictures["truth"] = reference
+        images["truth"] = reference
     tiles = []
-    for name, picture in pictures.items():
-        tile = np.array(picture[top : top + CROP_PX, left : left + CROP_PX], order="C")
+    for name, image in images.items():
+        tile = np.array(image[top : top + CROP_PX, left : left + CROP_PX], order="C")
         for colour, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
             cv2.putText(tile, name, (4, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.42, colour, thickness, cv2.LINE_AA)
         tiles.append(tile)
     return np.hstack(tiles)
 
 
-def write(name: str, picture: Picture) -> None:
+def write(name: str, image: ImageArray) -> None:
     folder = ROOT / "docs" / "models" / "sheets"
     folder.mkdir(exist_ok=True)
-    cv2.imwrite(str(folder / f"{name}.jpg"), picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 93])
+    cv2.imwrite(str(folder / f"{name}.jpg"), image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 93])
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What enlarges a picture four times and is compared with the embedded model: bicubic, another model, the peer."""
+"""What enlarges an image four times and is compared with the embedded model: bicubic, another model, the peer."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,18 +8,18 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from image_core.generator import Generator
-from image_core.images import Picture, enlarge
+from image_core.images import ImageArray, enlarge
 from image_core.models.catalogue import find_model
 from image_core.models.load import choose_device, choose_dtype, load_upscaler
 from image_core.options import UpscaleOptions
-from image_core.upscale import Upscaler
+from image_core.upscaler import Upscaler
 
 SCALE = 4
-Method = Callable[[Picture], Picture]
+Method = Callable[[ImageArray], ImageArray]
 """From (H, W, 3) uint8 RGB to (4H, 4W, 3)."""
 
 
-def bicubic(low: Picture) -> Picture:
+def bicubic(low: ImageArray) -> ImageArray:
     return enlarge(low, low.shape[0] * SCALE, low.shape[1] * SCALE)
 
 
@@ -31,8 +31,8 @@ def model(name: str) -> Method:
 
 
 def with_upscaler(upscaler: Upscaler) -> Method:
-    def enlarged(low: Picture) -> Picture:
-        upscaler.load = None  # sizes differ from picture to picture
+    def enlarged(low: ImageArray) -> ImageArray:
+        upscaler.workload = None  # sizes differ from image to image
         return upscaler([low])[0]
 
     return enlarged
@@ -47,7 +47,7 @@ def peer(folder: Path) -> Method:
     network.load_param(str(folder / "realesr-animevideov3-x4.param"))
     network.load_model(str(folder / "realesr-animevideov3-x4.bin"))
 
-    def enlarged(low: Picture) -> Picture:
+    def enlarged(low: ImageArray) -> ImageArray:
         height, width = low.shape[:2]
         extractor = network.create_extractor()
         image = ncnn.Mat.from_pixels(np.ascontiguousarray(low), ncnn.Mat.PixelType.PIXEL_RGB, width, height)

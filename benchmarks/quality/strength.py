@@ -1,9 +1,9 @@
-"""What the controls do to PSNR on pictures the model never saw: a curve over --strength. Prints one JSON line.
+"""What the controls do to PSNR on images the model never saw: a curve over --strength. Prints one JSON line.
 
-python -m benchmarks.quality.strength --kodak FOLDER [--preset light] [--model lite] [--pictures 24] [--crop 256]
+python -m benchmarks.quality.strength --kodak FOLDER [--preset light] [--model lite] [--images 24] [--crop 256]
 
-The middle of each picture, made four times smaller by a degradation of train/data/degrade.py with fixed seeds.
-strength 0 is the round trip of the enlarged picture through the model's autoencoder, 1 the model. adaptive, keep_tones:
+The middle of each image, made four times smaller by a degradation of train/data/degrade.py with fixed seeds.
+strength 0 is the round trip of the enlarged image through the model's autoencoder, 1 the model. adaptive, keep_tones:
 at strength 1. low_band: largest difference of means over 16 x 16 pixels to the enlarged input, in levels of 255.
 lora_scale: only for bundles whose adapters are not merged. PSNR-Y as in osediff_video/metrics/image.py, a mean.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from image_core.images import Picture, enlarge, to_tensor
+from image_core.images import ImageArray, enlarge, to_tensor
 from image_core.keep_tones import tones
 from image_core.models.catalogue import find_model
 from image_core.models.load import choose_device, choose_dtype, load_upscaler
@@ -27,7 +27,7 @@ STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 LORA_SCALES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
-def pairs(folder: Path, preset: str, count: int, crop_px: int) -> list[tuple[Picture, Picture]]:
+def pairs(folder: Path, preset: str, count: int, crop_px: int) -> list[tuple[ImageArray, ImageArray]]:
     """(low, reference)."""
     found = []
     paths = sorted(folder.glob("*.png"))
@@ -40,11 +40,11 @@ def pairs(folder: Path, preset: str, count: int, crop_px: int) -> list[tuple[Pic
     return found
 
 
-def score(done: list[Picture], good: list[Picture]) -> float:
+def score(done: list[ImageArray], good: list[ImageArray]) -> float:
     return round(float(np.mean([psnr(luma(a), luma(b)) for a, b in zip(done, good, strict=True)])), 4)
 
 
-def moved(done: list[Picture], low: list[Picture]) -> float:
+def moved(done: list[ImageArray], low: list[ImageArray]) -> float:
     """How far tones moved, at most, in levels of 255."""
     apart = [
         tones(to_tensor([a])) - tones(to_tensor([enlarge(b, *a.shape[:2])])) for a, b in zip(done, low, strict=True)
@@ -57,12 +57,10 @@ def main() -> None:
     parser.add_argument("--kodak", type=Path, required=True)
     parser.add_argument("--preset", choices=PRESETS, default="light")
     parser.add_argument("--model", default="lite")
-    parser.add_argument("--pictures", type=int, default=24)
+    parser.add_argument("--images", type=int, default=24)
     parser.add_argument("--crop", type=int, default=256)
     arguments = parser.parse_args()
-    low, good = map(
-        list, zip(*pairs(arguments.kodak, arguments.preset, arguments.pictures, arguments.crop), strict=True)
-    )
+    low, good = map(list, zip(*pairs(arguments.kodak, arguments.preset, arguments.images, arguments.crop), strict=True))
     device, bundle = choose_device("auto"), find_model(arguments.model)
     dtype = choose_dtype("auto", device, bundle.config.alpha_bar)
     upscaler = load_upscaler(bundle, UpscaleOptions(), device=device, dtype=dtype)
@@ -76,7 +74,7 @@ def main() -> None:
         "device": str(device),
         "dtype": str(dtype).removeprefix("torch."),
         "degradation": arguments.preset,
-        "pictures": len(low),
+        "images": len(low),
         "crop_px": arguments.crop,
         "bicubic": score([enlarge(image, *g.shape[:2]) for image, g in zip(low, good, strict=True)], good),
         "strength": {f"{s:g}": score(done, good) for s, done in curve.items()},

@@ -1,6 +1,6 @@
 """How fast one core makes training samples: read (from the cache), crop, degrade, enlarge. Prints one JSON line.
 
-OMP_NUM_THREADS=1 python -m benchmarks.speed.degradation_speed --folder PICTURES [--count 200]
+OMP_NUM_THREADS=1 python -m benchmarks.speed.degradation_speed --folder IMAGES [--count 200]
 
 pairs_per_cpu_s: by the processor's time, which other programs on the machine do not change; pairs_per_s: by the clock.
 "heavy" is the paper's degradation. clips_5: five frames from a moving camera, through a real video encoder.
@@ -16,16 +16,16 @@ import cv2
 import torch
 
 from train.config import DataConfig
-from train.data.files import list_pictures, read_picture
+from train.data.files import list_images, read_training_image
 from train.data.samples import open_samples
 
 
 def enlarged_copies(folder: Path, target: Path, count: int, least_px: int) -> None:
-    """PNG copies with sides of at least `least_px`, as the pictures of the large training sets have."""
-    for number, path in enumerate(list_pictures(folder)[:count]):
-        picture = read_picture(path)
-        factor = max(1.0, least_px / min(picture.shape[:2]))
-        large = cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
+    """PNG copies with sides of at least `least_px`, as the images of the large training sets have."""
+    for number, path in enumerate(list_images(folder)[:count]):
+        image = read_training_image(path)
+        factor = max(1.0, least_px / min(image.shape[:2]))
+        large = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
         cv2.imwrite(str(target / f"{number}.png"), large[..., ::-1])
 
 
@@ -47,7 +47,7 @@ def main() -> None:
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
-    result: dict[str, object] = {"pictures": 16, "count": arguments.count}
+    result: dict[str, object] = {"images": 16, "count": arguments.count}
     with tempfile.TemporaryDirectory() as name:
         enlarged_copies(arguments.folder, Path(name), 16, 768)
         for label, changes in {

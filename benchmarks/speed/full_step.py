@@ -1,6 +1,6 @@
 """A training step of the full model at its real size, with random weights. Prints one JSON line.
 
-python -m benchmarks.speed.full_step --configs FILE.json --tokenizer FOLDER --data PICTURES --work FOLDER [--crop 256]
+python -m benchmarks.speed.full_step --configs FILE.json --tokenizer FOLDER --data IMAGES --work FOLDER [--crop 256]
 
 configs: settings of unet, vae and text_encoder, as in the diffusers folder of Stable Diffusion 2.1-base. The base is
 written to FOLDER once (5.2 GB), then the recipe sd21-one-gpu.toml is tried on it: the whole path that training takes,

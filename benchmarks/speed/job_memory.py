@@ -1,8 +1,8 @@
-"""Does memory depend on the length of a film? Peak resident memory of a short and a long one, each in its own process.
+"""Does memory depend on the length of a video? Peak resident memory of a short and a long one, each in its own process.
 
 python -m benchmarks.speed.job_memory [--frames 300 20000]
 
-A 64 x 48 film without a model. Prints one JSON line; growth_mb is what the longer film takes more.
+A 64 x 48 video without a model. Prints one JSON line; growth_mb is what the longer video takes more.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from pathlib import Path
 
 def child(source: Path, target: Path) -> None:
     from osediff_video.encoding import Encoding
-    from osediff_video.plain import PlainResize
+    from osediff_video.plain_resize import PlainResize
     from osediff_video.upscale import upscale_video
 
     result = upscale_video(source, target, PlainResize(2), Encoding(preset="ultrafast"))
@@ -34,12 +34,12 @@ def main() -> None:
     if arguments.child:
         child(*arguments.child)
         return
-    from tests.support.media_files import write_film
+    from tests.support.media_files import write_video
 
     found = []
     with tempfile.TemporaryDirectory() as folder:
         for count in arguments.frames:
-            source = write_film(
+            source = write_video(
                 Path(folder) / f"{count}.mkv",
                 [40 * n for n in range(count)],
                 time_base=Fraction(1, 1000),

@@ -1,6 +1,6 @@
 """What the job costs beside the model: `upscale` with a plain resize against a bare PyAV decode-resize-encode loop.
 
-python -m benchmarks.speed.overhead [--film FILM] [--scale 2] [--rounds 3]
+python -m benchmarks.speed.overhead [--video VIDEO] [--scale 2] [--rounds 3]
 
 Both run in turn in one process, with the same decoder, resize, pixel format and encoder settings. Prints one JSON line;
 ratio is the frames per second of `upscale` over those of the loop, from the best round of each.
@@ -17,8 +17,8 @@ import av
 import cv2
 
 from osediff_video.encoding import Encoding
-from osediff_video.options import FilmOptions
-from osediff_video.plain import PlainResize
+from osediff_video.options import VideoOptions
+from osediff_video.plain_resize import PlainResize
 from osediff_video.upscale import upscale_video
 
 SAMPLE = Path(__file__).parent.parent.parent / "samples" / "clip.mp4"
@@ -28,11 +28,11 @@ def bare(source: Path, target: Path, scale: int, preset: str) -> int:
     """Decode to RGB, resize, encode; sound is left out, times and colours are not looked after."""
     count = 0
     with av.open(str(source)) as reader, av.open(str(target), "w") as writer:
-        film = reader.streams.video[0]
-        stream = writer.add_stream("libx264", rate=film.average_rate, options={"crf": "16", "preset": preset})
-        stream.width, stream.height, stream.pix_fmt = film.width * scale, film.height * scale, "yuv420p"
-        stream.codec_context.time_base = film.time_base
-        for frame in reader.decode(film):
+        video = reader.streams.video[0]
+        stream = writer.add_stream("libx264", rate=video.average_rate, options={"crf": "16", "preset": preset})
+        stream.width, stream.height, stream.pix_fmt = video.width * scale, video.height * scale, "yuv420p"
+        stream.codec_context.time_base = video.time_base
+        for frame in reader.decode(video):
             image = frame.to_ndarray(format="rgb24")
             large = cv2.resize(image, (stream.width, stream.height), interpolation=cv2.INTER_CUBIC)
             result = av.VideoFrame.from_ndarray(large, "rgb24")
@@ -45,7 +45,7 @@ def bare(source: Path, target: Path, scale: int, preset: str) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--film", type=Path, default=SAMPLE)
+    parser.add_argument("--video", type=Path, default=SAMPLE)
     parser.add_argument("--scale", type=int, default=2)
     parser.add_argument("--preset", default="medium")
     parser.add_argument("--rounds", type=int, default=3)
@@ -54,19 +54,19 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for number in range(arguments.rounds):
             started = time.perf_counter()
-            count = bare(arguments.film, Path(folder) / f"bare{number}.mp4", arguments.scale, arguments.preset)
+            count = bare(arguments.video, Path(folder) / f"bare{number}.mp4", arguments.scale, arguments.preset)
             rates["bare"].append(count / (time.perf_counter() - started))
             result = upscale_video(
-                arguments.film,
+                arguments.video,
                 Path(folder) / f"job{number}.mp4",
                 PlainResize(arguments.scale),
                 Encoding("libx264", crf=16, preset=arguments.preset, pix_fmt="yuv420p"),
-                FilmOptions(temporal="off"),
+                VideoOptions(temporal="off"),
             )
             rates["upscale"].append(result.frames / result.elapsed_s)
     best = {name: max(values) for name, values in rates.items()}
     line = {
-        "film": arguments.film.name,
+        "video": arguments.video.name,
         "frames": count,
         "scale": arguments.scale,
         "preset": arguments.preset,

@@ -19,17 +19,17 @@ import cv2
 import numpy as np
 import torch
 
-from benchmarks.steadiness.low_quality import NOISE, Pictures, good_frames, small_frames
+from benchmarks.steadiness.low_quality import NOISE, ImageArrays, good_frames, small_frames
 from benchmarks.steadiness.steadiness import scores
 from image_core.models.catalogue import find_model
 from image_core.models.load import load_upscaler
 from image_core.options import UpscaleOptions
-from image_core.upscale import Draft, Upscaler
+from image_core.upscaler import Draft, Upscaler
 from osediff_video.temporal import flow as flows
 from osediff_video.temporal.blend import Blend, LatentBlend, PixelBlend, State, motion_at, output_of, steadied
-from osediff_video.temporal.flow import Estimator, Motion, dis_flow, grid, warp
+from osediff_video.temporal.flow import Estimator, Motion, dis_flow, positions, warp
 from osediff_video.temporal.steps import Step, steps
-from osediff_video.types import Frame, Picture
+from osediff_video.types import Frame, ImageArray
 
 PIXEL = PixelBlend(0.6, 0.6)
 FAST, MEDIUM = cv2.DISOPTICAL_FLOW_PRESET_FAST, cv2.DISOPTICAL_FLOW_PRESET_MEDIUM
@@ -38,12 +38,12 @@ FAST, MEDIUM = cv2.DISOPTICAL_FLOW_PRESET_FAST, cv2.DISOPTICAL_FLOW_PRESET_MEDIU
 def preset(which: int, enlarged: int = 1, sigma: float = flows.SMOOTHING_PX) -> Estimator:
     """DIS with a preset as it is, on luma that is perhaps enlarged first."""
 
-    def prepared(image: Picture) -> np.ndarray:
+    def prepared(image: ImageArray) -> np.ndarray:
         luma = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
         luma = cv2.resize(luma, None, fx=enlarged, fy=enlarged, interpolation=cv2.INTER_CUBIC)
         return cv2.GaussianBlur(luma, (0, 0), sigma)
 
-    def estimate(source: Picture, target: Picture) -> flows.Flow:
+    def estimate(source: ImageArray, target: ImageArray) -> flows.Flow:
         large = cv2.DISOpticalFlow.create(which).calc(prepared(source), prepared(target), None)
         return cv2.resize(large, source.shape[1::-1], interpolation=cv2.INTER_AREA) / enlarged
 
@@ -53,14 +53,14 @@ def preset(which: int, enlarged: int = 1, sigma: float = flows.SMOOTHING_PX) -> 
 @dataclass(frozen=True)
 class BilinearBlend(PixelBlend):
     def mixed(self, current: np.ndarray, previous: np.ndarray, large: Motion) -> np.ndarray:
-        place = grid(*large.flow.shape[:2]) + large.flow
+        place = positions(*large.flow.shape[:2]) + large.flow
         moved = cv2.remap(previous, place, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         return cv2.blendLinear(current, moved, 1 - self.low * large.confidence, self.low * large.confidence)
 
 
 @dataclass(frozen=True)
 class WarpedLatentBlend:
-    """The latent itself is moved, as published: at an eighth of the size, where a position is no picture element."""
+    """The latent itself is moved, as published: at an eighth of the size, where a position is no image element."""
 
     upscaler: Upscaler
     weight: float
@@ -94,8 +94,8 @@ class WarpedLatentBlend:
     def decoded(self, draft: Draft, latent: np.ndarray, step: Step) -> np.ndarray:
         from image_core.images import enlarge, tensor_to_values, to_tensor
 
-        image = to_tensor([enlarge(step.frame.image, *draft.picture.shape[:2])])
-        return tensor_to_values(self.upscaler.picture(torch.from_numpy(latent).permute(2, 0, 1)[None], image), 255)
+        image = to_tensor([enlarge(step.frame.image, *draft.image.shape[:2])])
+        return tensor_to_values(self.upscaler.image(torch.from_numpy(latent).permute(2, 0, 1)[None], image), 255)
 
 
 def trusting(step: Step) -> Step:
@@ -148,10 +148,10 @@ def candidates(upscaler: Upscaler) -> list[Candidate]:
     return found
 
 
-def measure(good: Pictures, upscaler: Upscaler, name: str) -> None:
+def measure(good: ImageArrays, upscaler: Upscaler, name: str) -> None:
     frames = [Frame(image, number) for number, image in enumerate(small_frames(good, NOISE, False))]
     drafts = [upscaler.drafts([frame.image], revisable=True)[0] for frame in frames]
-    off = scores([draft.picture for draft in drafts], good)
+    off = scores([draft.image for draft in drafts], good)
     for label, blend, estimate, change in candidates(upscaler):
         started = time.process_time()
         related = (change(step) for step in steps(frames, 0, estimate))

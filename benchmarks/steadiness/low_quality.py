@@ -8,19 +8,19 @@ import av
 import cv2
 import numpy as np
 
-from image_core.images import Picture
+from image_core.images import ImageArray
 from osediff_video.media.probe import probe
-from osediff_video.media.reader import FilmSource
+from osediff_video.media.reader import VideoSource
 
 SCALE, BLUR, NOISE, CRF = 4, 1.6, 6.0, 28
 LARGEST_PX = 800
-Pictures = list[Picture]
+ImageArrays = list[ImageArray]
 
 
-def good_frames(path: Path, count: int) -> Pictures:
+def good_frames(path: Path, count: int) -> ImageArrays:
     """The first `count`; halved where they are large, which takes their codec's traces away; cropped to 32s."""
     found = []
-    for frame in FilmSource(probe(path)).frames():
+    for frame in VideoSource(probe(path)).frames():
         image = frame.image
         if image.shape[1] > LARGEST_PX:
             image = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
@@ -31,7 +31,7 @@ def good_frames(path: Path, count: int) -> Pictures:
     return found
 
 
-def small_frames(good: Pictures, noise: float, h264: bool) -> Pictures:
+def small_frames(good: ImageArrays, noise: float, h264: bool) -> ImageArrays:
     """Blurred, a quarter of the size, with Gaussian noise fresh in every frame, and through H.264."""
     draw, found = np.random.default_rng(0), []
     for image in good:
@@ -41,9 +41,9 @@ def small_frames(good: Pictures, noise: float, h264: bool) -> Pictures:
     return through_h264(found) if h264 else found
 
 
-def through_h264(frames: Pictures) -> Pictures:
+def through_h264(frames: ImageArrays) -> ImageArrays:
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "film.mp4"
+        path = Path(folder) / "video.mp4"
         with av.open(str(path), "w") as output:
             stream = output.add_stream("libx264", rate=25, options={"crf": str(CRF)})
             stream.height, stream.width, stream.pix_fmt = *frames[0].shape[:2], "yuv420p"  # type: ignore[assignment]
@@ -52,4 +52,4 @@ def through_h264(frames: Pictures) -> Pictures:
                 frame.pts, frame.time_base = number, Fraction(1, 25)
                 output.mux(stream.encode(frame))
             output.mux(stream.encode())
-        return [frame.image for frame in FilmSource(probe(path)).frames()]
+        return [frame.image for frame in VideoSource(probe(path)).frames()]

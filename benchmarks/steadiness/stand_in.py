@@ -1,10 +1,10 @@
 """Train a small KL autoencoder for minutes and write it as a model: a stand-in for that of Stable Diffusion.
 
-python -m benchmarks.steadiness.stand_in PICTURES BUNDLE [--minutes 10]
+python -m benchmarks.steadiness.stand_in IMAGES BUNDLE [--minutes 10]
 
 Its latents are learned, with four channels at an eighth of the size, as those of Stable Diffusion are, and unlike the
 block latents of the embedded model: so that what happens in a latent can be measured on one of the kind. The UNet
-predicts no noise: the model restores nothing, it only passes pictures through the latent.
+predicts no noise: the model restores nothing, it only passes images through the latent.
 """
 
 import argparse
@@ -19,12 +19,12 @@ from torch.nn import functional as F
 from image_core.bundle import BundleConfig, write_bundle
 from image_core.generator import KLAutoencoder
 from image_core.images import to_tensor
-from train.data.files import list_pictures, read_picture
+from train.data.files import list_images, read_training_image
 
 BATCH, CROP_PX, KL_WEIGHT = 8, 128, 1e-6
 
 
-def train(pictures: Path, minutes: float) -> tuple[AutoencoderKL, float]:
+def train(folder: Path, minutes: float) -> tuple[AutoencoderKL, float]:
     """The autoencoder and the standard deviation of its latents."""
     torch.manual_seed(0)
     vae = AutoencoderKL(
@@ -37,7 +37,7 @@ def train(pictures: Path, minutes: float) -> tuple[AutoencoderKL, float]:
         mid_block_add_attention=False,
     ).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(vae.parameters(), 1e-3)
-    images = [read_picture(path) for path in list_pictures(pictures)]
+    images = [read_training_image(path) for path in list_images(folder)]
     draw = torch.Generator().manual_seed(0)
     started, step, spread = time.monotonic(), 0, 1.0
     while (share := (time.monotonic() - started) / (60 * minutes)) < 1:
@@ -65,11 +65,11 @@ def train(pictures: Path, minutes: float) -> tuple[AutoencoderKL, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("pictures", type=Path)
+    parser.add_argument("images", type=Path)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--minutes", type=float, default=10)
     arguments = parser.parse_args()
-    vae, spread = train(arguments.pictures, arguments.minutes)
+    vae, spread = train(arguments.images, arguments.minutes)
     unet = UNet2DConditionModel(
         in_channels=4,
         out_channels=4,

@@ -11,7 +11,7 @@ from image_core.errors import CheckpointError
 from image_core.json_file import read_object
 
 XL = (
-    "it needs two text encoders and is told the picture's size beside the text, "
+    "it needs two text encoders and is told the image's size beside the text, "
     "and its latents are of another autoencoder"
 )
 SD3 = "it has a transformer instead of a UNet and predicts a velocity (rectified flow), not epsilon"

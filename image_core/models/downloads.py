@@ -8,7 +8,7 @@ import platformdirs
 
 from image_core.bundle import Bundle
 from image_core.errors import ModelNotFoundError, OutputError
-from image_core.models.hub import Download, Fetcher, Report
+from image_core.models.hub import Download, Fetcher, Notify
 from image_core.models.official import LICENCE, Ingredients, make_bundle
 
 SD21_BASE = Download(
@@ -95,7 +95,7 @@ class Known:
 
 
 KNOWN: Mapping[str, Known] = {
-    "sd21": Known("the published OSEDiff, for any picture; wants a GPU", "osediff.pkl", (2.6, 8.3)),
+    "sd21": Known("the published OSEDiff, for any image; wants a GPU", "osediff.pkl", (2.6, 8.3)),
     "sd21-face": Known("the published OSEDiff for portraits; wants a GPU", "osediff_face.pkl", (2.6, 8.3)),
 }
 
@@ -114,7 +114,7 @@ def pull(
     prompts: Sequence[str] = (),
     offline: bool = False,
     endpoint: str | None = None,
-    report: Report = lambda _: None,
+    report: Notify = lambda _: None,
 ) -> Bundle:
     """Load what the model `name` is made of and write the bundle `out`, in half precision like its sources.
 

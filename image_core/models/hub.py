@@ -20,7 +20,7 @@ from huggingface_hub.utils import build_hf_headers
 
 from image_core.errors import DownloadError
 
-Report = Callable[[str], None]
+Notify = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Fetcher:
     root: Path
     offline: bool = False
     endpoint: str | None = None
-    report: Report = lambda _: None
+    report: Notify = lambda _: None
 
     @property
     def is_offline(self) -> bool:

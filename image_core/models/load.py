@@ -17,9 +17,9 @@ from image_core.files import sha256
 from image_core.generator import Generator, KLAutoencoder, set_precision
 from image_core.lora import LoraWeights, check_weights, from_tensors, merge_lora
 from image_core.options import Precision, UpscaleOptions
-from image_core.prompts.prompter import load_prompter, negative_text
+from image_core.prompts.prompter import load_prompter, negative_embedding
 from image_core.tensors import fill, read_safetensors
-from image_core.upscale import Upscaler
+from image_core.upscaler import Upscaler
 
 
 def load_generator(
@@ -95,7 +95,7 @@ def choose_dtype(precision: Precision, device: torch.device, alpha_bar: float) -
     """ "auto" is fp16 on a GPU; on a CPU fp32, or bf16 where the CPU multiplies it and the step forgives it.
 
     The one step divides rounding errors by sqrt(alpha_bar): 14.65 times at t = 999, where bf16 shows. At 1.27 times the
-    embedded model's pictures differ from fp32 by one level of 255 at most and take half the time.
+    embedded model's images differ from fp32 by one level of 255 at most and take half the time.
     """
     if precision != "auto":
         return DTYPES[precision]
@@ -117,7 +117,7 @@ def load_upscaler(
     prompter = load_prompter(bundle, options, device, dtype, report)
     # with a fixed prompt its embedding; else one that stands for the shape of all
     text = prompter.embedding(None if prompter.tagger else prompter.fixed)
-    negative = negative_text(prompter.prompts, options)
+    negative = negative_embedding(prompter.prompts, options)
     generator = load_generator(bundle, device, dtype, options.lora_scale)
     return Upscaler(
         generator,

@@ -17,8 +17,8 @@ from image_core.generator import KLAutoencoder
 from image_core.lora import LoraWeights, check_weights, merge_lora, unet_targets, vae_targets
 from image_core.models.base import BaseFacts, check_base, load_unet, load_vae
 from image_core.models.single_file import read_vae, unfold_single_file
+from image_core.prompts.embedding import TextEncoder
 from image_core.prompts.ram import read_ram
-from image_core.prompts.text import TextEncoder
 from image_core.tensors import read_torch
 
 TOP_KEYS = {

@@ -113,7 +113,7 @@ def refuse_velocity(unet: UNet2DConditionModel, path: Path) -> None:
     """Raises CheckpointError when the UNet does not predict epsilon, which a single file does not say.
 
     At the last step the input is all but noise, so that whoever predicts epsilon gives it back: it correlates with the
-    answer. A velocity is there the negative of a picture.
+    answer. A velocity is there the negative of an image.
     """
     noise = torch.randn(1, unet.config.in_channels, 16, 16, generator=torch.Generator().manual_seed(0))
     found = unet(noise, 999, torch.zeros(1, 77, unet.config.cross_attention_dim)).sample

@@ -1,4 +1,4 @@
-"""From a picture to the text that the model reads beside it: tags, a fixed prompt, or none."""
+"""From an image to the text that the model reads beside it: tags, a fixed prompt, or none."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,8 +8,8 @@ from torch import Tensor
 from image_core.bundle import Bundle
 from image_core.errors import CheckpointError
 from image_core.options import UpscaleOptions
+from image_core.prompts.embedding import Prompts
 from image_core.prompts.tagger import Tagger, load_tagger
-from image_core.prompts.text import Prompts
 
 
 def published_prompt(tags: Sequence[str], prompt: str) -> str:
@@ -18,7 +18,7 @@ def published_prompt(tags: Sequence[str], prompt: str) -> str:
 
 
 class Prompter:
-    """Says what pictures show. tagger: None where the same text, `fixed`, goes with every picture.
+    """Says what images show. tagger: None where the same text, `fixed`, goes with every image.
 
     prompt: the user's own words, put behind the tags.
     """
@@ -26,20 +26,20 @@ class Prompter:
     def __init__(self, prompts: Prompts, tagger: Tagger | None, prompt: str, fixed: str | None = None) -> None:
         self.prompts, self.tagger, self.prompt, self.fixed = prompts, tagger, prompt, fixed
 
-    def words(self, image: Tensor) -> list[str]:
-        """image: enlarged, (B, 3, H, W) in [-1, 1]. Returns the prompt of each picture."""
-        assert self.tagger is not None, "a fixed prompt needs no picture"
+    def describe(self, image: Tensor) -> list[str]:
+        """image: enlarged, (B, 3, H, W) in [-1, 1]. Returns the prompt of each image."""
+        assert self.tagger is not None, "a fixed prompt needs no image"
         return [published_prompt(tags, self.prompt) for tags in self.tagger.tags(image)]
 
-    def embedding(self, words: str | None) -> Tensor:
+    def embedding(self, prompt: str | None) -> Tensor:
         """(1, L, D), from the disk where it was made before; None is the model's own first prompt."""
-        return self.prompts(words)
+        return self.prompts(prompt)
 
     def __call__(self, image: Tensor) -> Tensor:
         """image: enlarged, (B, 3, H, W) in [-1, 1]. Returns the text of each, (B, L, D), or of all, (1, L, D)."""
         if self.tagger is None:
             return self.prompts(self.fixed)
-        return torch.cat([self.prompts(words) for words in self.words(image)])
+        return torch.cat([self.prompts(prompt) for prompt in self.describe(image)])
 
 
 def has_tagger(bundle: Bundle) -> bool:
@@ -67,14 +67,14 @@ def load_prompter(
         return Prompter(prompts, None, "", options.prompt)
     if not has_tagger(bundle):
         raise CheckpointError(
-            f"the model {bundle.config.name} has no tagger, so it cannot tell what a picture shows; use --prompt-mode "
+            f"the model {bundle.config.name} has no tagger, so it cannot tell what an image shows; use --prompt-mode "
             "fixed, or make a model that has one: osediff models pull sd21 --tagger, or import with --tagger"
         )
     # float32 whatever the model runs in: tags must not depend on it
     return Prompter(prompts, load_tagger(bundle.path / "tagger", device), options.prompt or "")
 
 
-def negative_text(prompts: Prompts, options: UpscaleOptions) -> Tensor | None:
+def negative_embedding(prompts: Prompts, options: UpscaleOptions) -> Tensor | None:
     """What guidance leads away from, (1, L, D); None at guidance 1. Says what guidance costs.
 
     Raises CheckpointError for a model to which all prompts are one.
@@ -87,5 +87,5 @@ def negative_text(prompts: Prompts, options: UpscaleOptions) -> Tensor | None:
             f"{config.name} reads no prompts, so guidance {options.guidance:g} has nothing to lead away from; "
             "leave it at 1, or choose a model that reads text"
         )
-    prompts.report(f"guidance {options.guidance:g}: two passes of the model's UNet for every picture instead of one")
+    prompts.report(f"guidance {options.guidance:g}: two passes of the model's UNet for every image instead of one")
     return prompts(options.negative_prompt or "")

@@ -1,4 +1,4 @@
-"""The published files of the tagger: `ram_swin_large_14m.pth`, and the adapters `DAPE.pth` for degraded pictures."""
+"""The published files of the tagger: `ram_swin_large_14m.pth`, and the adapters `DAPE.pth` for degraded images."""
 
 import re
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from image_core.errors import CheckpointError
 from image_core.prompts.tagger import Tagger, TaggerConfig, build_tagger
 from image_core.tensors import read_torch
 
-SCALE = 1 / 8
+ADAPTER_SCALE = 1 / 8
 """Of the adapters: alpha 1 over rank 8, in the published code; the file does not store it."""
 
 HEAD = "tagging_head.encoder.layer."
@@ -51,7 +51,7 @@ def read_ram(weights: Path, dape: Path | None = None) -> Tagger:
     needed = {name: tensor.float() for name, tensor in needed.items()}
     if dape is not None:
         fold_dape(needed, read_torch(dape), dape)
-    return build_tagger(config, renamed(needed, config, weights), weights.parent, weights)
+    return build_tagger(config, renamed_tensors(needed, config, weights), weights.parent, weights)
 
 
 def geometry(tensors: Mapping[str, Tensor], where: Path) -> TaggerConfig:
@@ -83,7 +83,7 @@ def geometry(tensors: Mapping[str, Tensor], where: Path) -> TaggerConfig:
     )
 
 
-def renamed(tensors: dict[str, Tensor], config: TaggerConfig, where: Path) -> dict[str, Tensor]:
+def renamed_tensors(tensors: dict[str, Tensor], config: TaggerConfig, where: Path) -> dict[str, Tensor]:
     """From the published names to ours, which are timm's for the Swin. Raises CheckpointError for a missing bias."""
     result = {}
     for key, tensor in tensors.items():
@@ -132,9 +132,9 @@ def fold_dape(tensors: dict[str, Tensor], adapters: dict[str, Any], where: Path)
                 f"{where}: {name_a} and its twin have shapes {tuple(a.shape)} and {tuple(b.shape)}, "
                 f"expected {expected[0]} and {expected[1]}"
             )
-        weight[:width] += SCALE * b[:width] @ a[:rank]
+        weight[:width] += ADAPTER_SCALE * b[:width] @ a[:rank]
         if qkv:
-            weight[2 * width :] += SCALE * b[width:] @ a[rank:]
+            weight[2 * width :] += ADAPTER_SCALE * b[width:] @ a[rank:]
     check_tied(tensors, adapters, where)
 
 

@@ -1,7 +1,7 @@
-"""What a picture shows, in words: RAM, the tagger of the paper, on timm's Swin and torch's attention.
+"""What an image shows, in words: RAM, the tagger of the paper, on timm's Swin and torch's attention.
 
 Recognize Anything, https://arxiv.org/abs/2306.03514; with the adapters of SeeSR's DAPE folded in, it recognises
-degraded pictures too, https://arxiv.org/abs/2311.16518. `image_core/prompts/ram.py` reads the published files.
+degraded images too, https://arxiv.org/abs/2311.16518. `image_core/prompts/ram.py` reads the published files.
 """
 
 import json
@@ -25,7 +25,7 @@ TAG_LIST, THRESHOLDS = "ram_tag_list.txt", "ram_tag_list_threshold.txt"
 
 @dataclass(frozen=True)
 class TaggerConfig:
-    """Geometry. embed_dim to window: the Swin's. label_dim: width of labels and picture features; hidden,
+    """Geometry. embed_dim to window: the Swin's. label_dim: width of labels and image features; hidden,
     feed_forward: of the head. head_heads: attention heads of the head, which no tensor's shape tells."""
 
     tags: int
@@ -42,7 +42,7 @@ class TaggerConfig:
 
 
 class HeadLayer(nn.Module):
-    """Labels look at the picture, then think for themselves. Post-norm; labels do not see each other."""
+    """Labels look at the image, then think for themselves. Post-norm; labels do not see each other."""
 
     def __init__(self, config: TaggerConfig) -> None:
         super().__init__()
@@ -52,9 +52,9 @@ class HeadLayer(nn.Module):
         self.widen, self.narrow = nn.Linear(width, config.feed_forward), nn.Linear(config.feed_forward, width)
         self.norm = nn.LayerNorm(width, eps=1e-12)
 
-    def forward(self, labels: Tensor, picture: Tensor) -> Tensor:
-        """labels: (B, N, hidden). picture: (B, L, label_dim). Returns (B, N, hidden)."""
-        labels = self.attention_norm(labels + self.attention(labels, picture, picture, need_weights=False)[0])
+    def forward(self, labels: Tensor, image: Tensor) -> Tensor:
+        """labels: (B, N, hidden). image: (B, L, label_dim). Returns (B, N, hidden)."""
+        labels = self.attention_norm(labels + self.attention(labels, image, image, need_weights=False)[0])
         return self.norm(labels + self.narrow(F.gelu(self.widen(labels))))
 
 
@@ -87,10 +87,10 @@ class Tagger(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """image: (B, 3, P, P), as `prepare` returns it. Returns logits, (B, N)."""
         seen = self.visual_encoder.forward_features(image).flatten(1, 2)
-        picture = self.image_proj(torch.cat([seen.mean(1, keepdim=True), seen], 1))
+        image = self.image_proj(torch.cat([seen.mean(1, keepdim=True), seen], 1))
         labels = F.relu(self.wordvec_proj(self.label_embed)).expand(len(image), -1, -1)
         for layer in self.layers:
-            labels = layer(labels, picture)
+            labels = layer(labels, image)
         return self.fc(labels).squeeze(-1)
 
     def prepare(self, image: Tensor) -> Tensor:
@@ -103,7 +103,7 @@ class Tagger(nn.Module):
 
     @torch.inference_mode()
     def tags(self, image: Tensor) -> list[list[str]]:
-        """image: (B, 3, H, W) in [-1, 1], the enlarged low-quality picture. Returns the tags of each, in list order."""
+        """image: (B, 3, H, W) in [-1, 1], the enlarged low-quality image. Returns the tags of each, in list order."""
         parameter = self.label_embed
         logits = self(self.prepare(image).to(parameter.device, parameter.dtype))
         on = logits.float().sigmoid().cpu() > self.thresholds

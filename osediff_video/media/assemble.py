@@ -15,7 +15,7 @@ from av.video.stream import VideoStream
 
 from image_core.errors import MediaError, OutputError
 from osediff_video.encoding import CONTAINERS
-from osediff_video.media.container import open_film, reason
+from osediff_video.media.container import open_container, reason
 from osediff_video.media.cut import WHOLE, Cut
 from osediff_video.media.segment import Segment
 from osediff_video.media.stream_plan import StreamPlan
@@ -26,10 +26,10 @@ LARGEST_TIMESCALE = 2**31 - 1
 
 @dataclass(frozen=True)
 class Assembly:
-    """What to put together. source: the film whose other streams come along, None for a folder of frames.
+    """What to put together. source: the video whose other streams come along, None for a folder of frames.
 
     rate: of the frames, a hint that only time code tracks need. alpha: the segments hold transparency.
-    display_matrix: written instead of turned pictures.
+    display_matrix: written instead of turned images.
     """
 
     segments: list[Segment]
@@ -51,23 +51,23 @@ def assemble(assembly: Assembly, part: Path, suffix: str) -> list[str]:
     try:
         with ExitStack() as files:
             output = files.enter_context(open_output(part, CONTAINERS[suffix.lower()], assembly.time_base))
-            first = files.enter_context(open_film(assembly.folder / "00000.mkv"))
-            film, others = add_film(output, first.streams.video[0], assembly), None
+            first = files.enter_context(open_container(assembly.folder / "00000.mkv"))
+            video, others = add_video_copy(output, first.streams.video[0], assembly), None
             if assembly.source is not None:
                 others = files.enter_context(OtherStreams(assembly.source, assembly.streams, output, assembly.cut))
-                others.tag_film(film)
+                others.tag_video(video)
             output.start_encoding()
-            for packet in film_packets(assembly):
+            for packet in video_packets(assembly):
                 if others is not None and packet.dts is not None:
                     others.mux_until(packet.dts * assembly.time_base)
-                packet.stream = film
+                packet.stream = video
                 output.mux_one(packet)
             if others is not None:
                 others.mux_until(None)
         return others.notes if others is not None else []
     except (av.FFmpegError, ValueError, OSError) as error:
         raise OutputError(
-            f"{part}: putting the film together failed ({reason(error)}); all finished frames are kept: make room or "
+            f"{part}: putting the video together failed ({reason(error)}); all finished frames are kept: make room or "
             "choose another container and run again"
         ) from error
 
@@ -84,17 +84,17 @@ def open_output(path: Path, container_format: str, time_base: Fraction) -> Outpu
     return av.open(str(path), "w", format=container_format, container_options=options)
 
 
-def add_film(output: OutputContainer, template: VideoStream, assembly: Assembly) -> VideoStream:
-    film = output.add_stream_from_template(template, opaque=True)
-    film.time_base, film.codec_context.framerate = assembly.time_base, assembly.rate
+def add_video_copy(output: OutputContainer, template: VideoStream, assembly: Assembly) -> VideoStream:
+    video = output.add_stream_from_template(template, opaque=True)
+    video.time_base, video.codec_context.framerate = assembly.time_base, assembly.rate
     if assembly.alpha:
-        film.metadata["alpha_mode"] = "1"  # VP9 keeps it in a second picture beside the first, which players look for
+        video.metadata["alpha_mode"] = "1"  # VP9 keeps it in a second image beside the first, which players look for
     if assembly.display_matrix:
-        film.set_display_matrix(assembly.display_matrix)
-    return film
+        video.set_display_matrix(assembly.display_matrix)
+    return video
 
 
-def film_packets(assembly: Assembly) -> Iterator[Packet]:
+def video_packets(assembly: Assembly) -> Iterator[Packet]:
     """The packets of all segments in one row, with presentation and decoding times made anew.
 
     Independently encoded segments cannot simply follow each other: with B-frames the decoding times of the second
@@ -111,7 +111,7 @@ def film_packets(assembly: Assembly) -> Iterator[Packet]:
     ends[times[-1]] = segments[-1].last_duration
     for segment in segments:
         path = assembly.folder / f"{segment.index:05d}.mkv"
-        with open_film(path) as container:
+        with open_container(path) as container:
             found = 0
             for packet in container.demux(container.streams.video[0]):
                 if not packet.size:

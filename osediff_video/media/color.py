@@ -1,6 +1,6 @@
 """Between the samples of a codec and RGB: the matrix and range a stream means, said explicitly on every conversion.
 
-FFmpeg's own default is BT.601 whatever the stream says, which shifts every HD picture.
+FFmpeg's own default is BT.601 whatever the stream says, which shifts every HD image.
 """
 
 from typing import cast
@@ -9,7 +9,7 @@ import numpy as np
 from av import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
-from osediff_video.types import ColorTags, Picture, Plane
+from osediff_video.types import ColorTags, ImageArray, Plane
 
 UNSAID, RGB, BT709, BT470BG, SMPTE170M = 2, 0, 1, 5, 6
 """Matrix coefficients of ITU-T H.273."""
@@ -34,7 +34,7 @@ EXACT = (
 
 
 def guess_matrix(height: int, rate: float) -> int:
-    """What an untagged film most likely means: HD is BT.709, 625-line video BT.470BG, the rest SMPTE 170M."""
+    """What an untagged video most likely means: HD is BT.709, 625-line video BT.470BG, the rest SMPTE 170M."""
     if height >= 720:
         return BT709
     return BT470BG if height in (288, 576) and abs(rate - 25) < 0.1 else SMPTE170M
@@ -45,7 +45,7 @@ def is_rgb(pix_fmt: str) -> bool:
 
 
 def rgb_layout(deep: bool, alpha: bool) -> str:
-    """FFmpeg's name of our pictures: packed RGB of 8 or 16 bit, with or without alpha."""
+    """FFmpeg's name of our images: packed RGB of 8 or 16 bit, with or without alpha."""
     return ("rgba64le" if deep else "rgba") if alpha else ("rgb48le" if deep else "rgb24")
 
 
@@ -59,7 +59,7 @@ class ColorConverter:
 
     def to_rgb(
         self, frame: VideoFrame, width: int, height: int, deep: bool, alpha: bool = False
-    ) -> tuple[Picture, Plane | None]:
+    ) -> tuple[ImageArray, Plane | None]:
         """(height, width, 3) RGB and (height, width) alpha if wanted; uint16 if `deep` else uint8. Copies."""
         rgb = is_rgb(frame.format.name)
         converted = self.reformatter.reformat(
@@ -76,12 +76,14 @@ class ColorConverter:
         # a copy: the planes of the frame go back to FFmpeg's pool
         pixels = converted.to_ndarray().copy()
         if not alpha:
-            return cast(Picture, pixels), None
-        return cast(Picture, np.ascontiguousarray(pixels[..., :3])), cast(Plane, np.ascontiguousarray(pixels[..., 3]))
+            return cast(ImageArray, pixels), None
+        return cast(ImageArray, np.ascontiguousarray(pixels[..., :3])), cast(
+            Plane, np.ascontiguousarray(pixels[..., 3])
+        )
 
-    def from_rgb(self, image: Picture, pix_fmt: str, alpha: Plane | None = None) -> VideoFrame:
+    def from_rgb(self, image: ImageArray, pix_fmt: str, alpha: Plane | None = None) -> VideoFrame:
         """image: (H, W, 3) RGB, alpha: (H, W) or None. Returns a frame in the encoder's pixel format."""
-        pixels = image if alpha is None else cast(Picture, np.dstack([image, alpha]))
+        pixels = image if alpha is None else cast(ImageArray, np.dstack([image, alpha]))
         frame = VideoFrame.from_ndarray(pixels, rgb_layout(image.dtype == np.uint16, alpha is not None))
         rgb = is_rgb(pix_fmt)
         return self.reformatter.reformat(

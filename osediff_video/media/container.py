@@ -25,12 +25,12 @@ def reason(error: Exception) -> str:
 
 
 @contextmanager
-def open_film(path: Path) -> Iterator[InputContainer]:
-    """A film opened for reading, `-` is standard input. Raises MediaError for whatever cannot be opened."""
+def open_container(path: Path) -> Iterator[InputContainer]:
+    """A video opened for reading, `-` is standard input. Raises MediaError for whatever cannot be opened."""
     if path == PIPE:
         source: str | Replay = standard_input().rewind()
     elif path.is_dir():
-        raise MediaError(f"{path}: is a folder; expected a film")
+        raise MediaError(f"{path}: is a folder; expected a video")
     elif not path.exists():
         raise MediaError(f"{path}: no such file")
     elif path.is_file() and path.stat().st_size == 0:
@@ -41,7 +41,8 @@ def open_film(path: Path) -> Iterator[InputContainer]:
         container = av.open(source, metadata_errors="replace", timeout=IO_TIMEOUT_S)
     except (av.FFmpegError, ValueError, OSError) as error:
         raise MediaError(
-            f"{path}: not a film that FFmpeg can read, or cut off before its index ({reason(error)}){pipe_advice(path)}"
+            f"{path}: not a video that FFmpeg can read, or cut off before its index ({reason(error)})"
+            + pipe_advice(path)
         ) from error
     assert isinstance(container, InputContainer)
     with container:
@@ -52,8 +53,8 @@ def pipe_advice(path: Path) -> str:
     return "; MP4 and MOV cannot be read from a pipe, send matroska, nut or y4m" if path == PIPE else ""
 
 
-def film_stream(container: InputContainer, path: Path) -> VideoStream:
-    """The first video stream that is not a cover picture. Raises MediaError when there is none."""
+def video_stream(container: InputContainer, path: Path) -> VideoStream:
+    """The first video stream that is not a cover image. Raises MediaError when there is none."""
     for stream in container.streams.video:
         if not stream.disposition & Disposition.attached_pic and stream.codec_context is not None:
             # not by frames: those threads report damage packets late and lose good frames at the end; one thread

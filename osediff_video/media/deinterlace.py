@@ -1,4 +1,4 @@
-"""Interlaced films: notice them, and make whole pictures of their fields."""
+"""Interlaced videos: notice them, and make whole images of their fields."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from av.filter import Graph
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from osediff_video.media.container import UnreadableError, film_stream, open_film, readable_packets
+from osediff_video.media.container import UnreadableError, open_container, readable_packets, video_stream
 
 Timed = tuple[VideoFrame, int | None]
 """A decoded frame and its presentation time."""
@@ -48,16 +48,16 @@ def pulled(graph: Graph) -> Iterator[VideoFrame]:
 
 
 def look_for_fields(path: Path) -> tuple[bool, str | None]:
-    """Whether the film is interlaced, and what the user should know.
+    """Whether the video is interlaced, and what the user should know.
 
-    Interlaced is what says so and looks so: pictures alone deceive (a fine pattern combs too), and so do flags (whole
-    pictures are often sent as fields). Reads up to 200 frames. Raises MediaError.
+    Interlaced is what says so and looks so: images alone deceive (a fine pattern combs too), and so do flags (whole
+    images are often sent as fields). Reads up to 200 frames. Raises MediaError.
     """
     flagged = count = 0
     graph: Graph | None = None
     last: VideoFrame | None = None
-    with open_film(path) as container:
-        stream = film_stream(container, path)
+    with open_container(path) as container:
+        stream = video_stream(container, path)
         with suppress(av.FFmpegError, UnreadableError):  # damage is reported by the reader
             for frame in (frame for packet in readable_packets(container, [stream]) for frame in stream.decode(packet)):
                 graph = graph or chain("idet", "", stream)
@@ -77,11 +77,11 @@ def look_for_fields(path: Path) -> tuple[bool, str | None]:
     )
     if repeated > 0.15 * count and combed:
         return False, (
-            "every fifth picture or so repeats a field: this looks telecined; removing the pulldown first gives a "
+            "every fifth image or so repeats a field: this looks telecined; removing the pulldown first gives a "
             "better result than deinterlacing"
         )
     if flagged * 2 > count and combed >= whole:
         return True, None
     if combed > 4 * whole and combed > count / 2:
-        return False, "pictures look interlaced though the file does not say so; --deinterlace on if you see combing"
+        return False, "images look interlaced though the file does not say so; --deinterlace on if you see combing"
     return False, None

@@ -1,4 +1,4 @@
-"""The encoder of a film, decided before work starts: codec, samples, colour tags, and what cannot be kept."""
+"""The encoder of a video, decided before work starts: codec, samples, colour tags, and what cannot be kept."""
 
 import io
 import os
@@ -31,7 +31,7 @@ os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 greets on standard error otherw
 
 @dataclass(frozen=True)
 class EncoderPlan:
-    """Everything that decides the encoded bits beside the pictures. notes: what the user should know.
+    """Everything that decides the encoded bits beside the images. notes: what the user should know.
 
     codec: FFmpeg's name. color: the tags of what is encoded. alpha: transparency is encoded too.
     """
@@ -71,7 +71,7 @@ def plan_encoder(info: VideoInfo, width: int, height: int, encoding: Encoding, s
         notes.append(f"the file does not say its colour matrix: taken as {matrix_name(info.color.matrix)} for its size")
     if hdr:
         kind = "PQ" if info.color.transfer == PQ else "HLG"
-        notes.append(f"HDR ({kind}): the picture is restored in its own signal, not in linear light")
+        notes.append(f"HDR ({kind}): the image is restored in its own signal, not in linear light")
     if info.light.mastering or info.light.content:
         hdr_options = light_options(info, codec, options)
         if hdr_options is None:
@@ -203,9 +203,9 @@ class Encoder:
         self.convert = ColorConverter(plan.color)
 
     def encode(self, frame: Frame) -> list[Packet]:
-        picture = self.convert.from_rgb(frame.image, self.plan.pix_fmt, frame.alpha if self.plan.alpha else None)
-        picture.pts, picture.time_base, picture.duration = frame.pts, self.plan.time_base, frame.duration
-        return self.stream.encode(picture)
+        image = self.convert.from_rgb(frame.image, self.plan.pix_fmt, frame.alpha if self.plan.alpha else None)
+        image.pts, image.time_base, image.duration = frame.pts, self.plan.time_base, frame.duration
+        return self.stream.encode(image)
 
     def flush(self) -> list[Packet]:
         return self.stream.encode(None)

@@ -1,4 +1,4 @@
-"""Finished segments as something else than a film: a folder of frames, or a GIF."""
+"""Finished segments as something else than a video: a folder of frames, or a GIF."""
 
 import shutil
 from collections.abc import Iterator
@@ -13,19 +13,19 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from image_core.errors import OutputError
+from osediff_video.image_file import ImageFile, write_image
 from osediff_video.media.color import rgb_layout
-from osediff_video.media.container import open_film, reason
+from osediff_video.media.container import open_container, reason
 from osediff_video.media.deinterlace import pulled
 from osediff_video.media.encoder import EncoderPlan
 from osediff_video.media.segment import Segment
-from osediff_video.picture import PictureFile, write_picture
-from osediff_video.types import Picture, Plane
+from osediff_video.types import ImageArray, Plane
 
 
 def stored_frames(folder: Path, segments: list[Segment]) -> Iterator[tuple[VideoFrame, int]]:
     """Every frame of lossless segments with its exact pts."""
     for segment in segments:
-        with open_film(folder / f"{segment.index:05d}.mkv") as container:
+        with open_container(folder / f"{segment.index:05d}.mkv") as container:
             yield from zip(container.decode(video=0), sorted(segment.order), strict=True)
 
 
@@ -38,15 +38,15 @@ def export_folder(folder: Path, segments: list[Segment], plan: EncoderPlan, targ
         for number, (frame, _) in enumerate(stored_frames(folder, segments), 1):
             pixels = frame.to_ndarray(format=layout)
             alpha = cast(Plane, pixels[..., 3]) if plan.alpha else None
-            write_picture(target / f"frame_{number:08d}.png", PictureFile(cast(Picture, pixels[..., :3]), alpha))
+            write_image(target / f"frame_{number:08d}.png", ImageFile(cast(ImageArray, pixels[..., :3]), alpha))
     except (OSError, av.FFmpegError) as error:
         raise OutputError(f"{target}: writing the frames failed ({reason(error)}); run again to go on") from error
 
 
 def export_gif(folder: Path, segments: list[Segment], plan: EncoderPlan, target: Path) -> None:
-    """One palette of 256 colours for the whole film, dithered. Raises OutputError."""
+    """One palette of 256 colours for the whole video, dithered. Raises OutputError."""
     try:
-        palette = film_palette(folder, segments, plan)
+        palette = video_palette(folder, segments, plan)
         with av.open(str(target), "w", format="gif") as output:
             stream = output.add_stream("gif", rate=plan.rate)
             stream.width, stream.height, stream.pix_fmt = plan.width, plan.height, "pal8"
@@ -68,22 +68,26 @@ def export_gif(folder: Path, segments: list[Segment], plan: EncoderPlan, target:
 
 
 def mux_pulled(graph: Graph, stream: VideoStream, output: OutputContainer, times: list[int], plan: EncoderPlan) -> None:
-    for picture in pulled(graph):
-        assert picture.pts is not None
-        picture.pts, picture.time_base = times[picture.pts], plan.time_base
-        output.mux(stream.encode(picture))
+    for image in pulled(graph):
+        assert image.pts is not None
+        image.pts, image.time_base = times[image.pts], plan.time_base
+        output.mux(stream.encode(image))
 
 
-def film_buffer(graph: Graph, plan: EncoderPlan) -> FilterContext:
+def video_buffer(graph: Graph, plan: EncoderPlan) -> FilterContext:
     return graph.add_buffer(
-        width=plan.width, height=plan.height, format=av.VideoFormat(plan.pix_fmt), time_base=plan.time_base, name="film"
+        width=plan.width,
+        height=plan.height,
+        format=av.VideoFormat(plan.pix_fmt),
+        time_base=plan.time_base,
+        name="video",
     )
 
 
-def film_palette(folder: Path, segments: list[Segment], plan: EncoderPlan) -> VideoFrame:
+def video_palette(folder: Path, segments: list[Segment], plan: EncoderPlan) -> VideoFrame:
     graph = Graph()
     maker = graph.add("palettegen", f"reserve_transparent={int(plan.alpha)}")
-    graph.link_nodes(film_buffer(graph, plan), maker, graph.add("buffersink")).configure()
+    graph.link_nodes(video_buffer(graph, plan), maker, graph.add("buffersink")).configure()
     for number, (frame, _) in enumerate(stored_frames(folder, segments)):
         frame.pts, frame.time_base = number, plan.time_base
         graph.vpush(frame)
@@ -93,13 +97,13 @@ def film_palette(folder: Path, segments: list[Segment], plan: EncoderPlan) -> Vi
 
 def palette_graph(plan: EncoderPlan) -> tuple[Graph, list]:
     graph = Graph()
-    film = film_buffer(graph, plan)
+    video = video_buffer(graph, plan)
     colors = graph.add_buffer(
         width=16, height=16, format=av.VideoFormat("bgra"), time_base=plan.time_base, name="colors"
     )
     use, sink = graph.add("paletteuse"), graph.add("buffersink")
-    film.link_to(use, 0, 0)
+    video.link_to(use, 0, 0)
     colors.link_to(use, 0, 1)
     use.link_to(sink, 0, 0)
     graph.configure()
-    return graph, [film, colors]
+    return graph, [video, colors]

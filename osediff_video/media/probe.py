@@ -1,4 +1,4 @@
-"""Facts about a film, from its header and its first frame."""
+"""Facts about a video, from its header and its first frame."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -12,7 +12,7 @@ from av.video.stream import VideoStream
 
 from image_core.errors import MediaError
 from osediff_video.media.color import BT709, RGB, UNSAID, guess_matrix, is_rgb
-from osediff_video.media.container import film_stream, open_film, pipe_advice, readable_packets, reason, ticks
+from osediff_video.media.container import open_container, pipe_advice, readable_packets, reason, ticks, video_stream
 from osediff_video.types import UPRIGHT, ColorTags, Light, Orientation, VideoInfo
 
 FALLBACK_RATE = Fraction(25)
@@ -29,13 +29,13 @@ ALPHA_DECODER = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
 
 def probe(path: Path) -> VideoInfo:
-    """Open the film and decode its first frame. Raises MediaError."""
-    with open_film(path) as container:
-        stream = film_stream(container, path)
+    """Open the video and decode its first frame. Raises MediaError."""
+    with open_container(path) as container:
+        stream = video_stream(container, path)
         hidden_alpha = announces_alpha(stream) and stream.codec_context.name in ALPHA_DECODER
         frame = first_frame(container, stream, path)
         rate = frame_rate(stream)
-        duration_s = film_duration(container, stream)
+        duration_s = video_duration(container, stream)
         matrix = display_matrix(frame)
         orientation = orientation_of(matrix) if matrix else UPRIGHT
         ratio = stream.codec_context.sample_aspect_ratio or stream.sample_aspect_ratio or Fraction(1)
@@ -83,7 +83,7 @@ def first_frame(container: InputContainer, stream: VideoStream, path: Path) -> V
 
 
 def announces_alpha(stream: VideoStream) -> bool:
-    """Whether VP8 or VP9 hides an alpha plane beside its pictures."""
+    """Whether VP8 or VP9 hides an alpha plane beside its images."""
     return any(key.lower() == "alpha_mode" and value == "1" for key, value in stream.metadata.items())
 
 
@@ -102,7 +102,7 @@ def frame_rate(stream: VideoStream) -> Fraction:
     return average or guess or FALLBACK_RATE
 
 
-def film_duration(container: InputContainer, stream: VideoStream) -> float | None:
+def video_duration(container: InputContainer, stream: VideoStream) -> float | None:
     if stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base)
     return container.duration / 1e6 if container.duration else None
@@ -130,7 +130,7 @@ def side_data(frame: VideoFrame, kind: SideData) -> bytes | None:
 
 
 def display_matrix(frame: VideoFrame) -> tuple[int, ...] | None:
-    """The nine 16.16 numbers of the file's display matrix, or None when pictures are upright already."""
+    """The nine 16.16 numbers of the file's display matrix, or None when images are upright already."""
     if raw := side_data(frame, SideData.DISPLAYMATRIX):
         return tuple(np.frombuffer(raw, np.int32, 9).tolist())
     return QUARTER_TURNS.get(frame.rotation % 360)

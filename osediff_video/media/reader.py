@@ -1,4 +1,4 @@
-"""Frames out of a film: all of them, upright, in RGB, each with its exact time, over damage where there is some."""
+"""Frames out of a video: all of them, upright, in RGB, each with its exact time, over damage where there is some."""
 
 import time
 from collections.abc import Generator, Iterator
@@ -13,7 +13,7 @@ from av.video.stream import VideoStream
 
 from image_core.errors import MediaError
 from osediff_video.media.color import ColorConverter
-from osediff_video.media.container import UnreadableError, film_stream, open_film, readable_packets, reason
+from osediff_video.media.container import UnreadableError, open_container, readable_packets, reason, video_stream
 from osediff_video.media.deinterlace import Timed, deinterlaced
 from osediff_video.media.probe import ALPHA_DECODER
 from osediff_video.types import Faults, Frame, VideoInfo
@@ -22,10 +22,10 @@ MOST_DAMAGED_IN_A_ROW = 100
 SEEK_MARGIN_S = 5
 
 
-class FilmSource:
-    """The frames of a film from `start_s` (included) to `end_s` (not), both in seconds of its own clock.
+class VideoSource:
+    """The frames of a video from `start_s` (included) to `end_s` (not), both in seconds of its own clock.
 
-    deinterlace: weave fields into whole pictures.
+    deinterlace: weave fields into whole images.
     last_sign: when anything last came out of the demuxer or decoder, by the monotonic clock; a watchdog reads it.
     """
 
@@ -45,7 +45,7 @@ class FilmSource:
         """Decode from start to end, the decoder's delayed frames included; the first `skip` are not converted.
 
         Frames are uint8 for sources of 8 bit, uint16 for deeper ones, of the size in `info`. Raises MediaError when
-        the film cannot be opened or no frame comes out at all; `faults` tells what else went wrong.
+        the video cannot be opened or no frame comes out at all; `faults` tells what else went wrong.
         """
         self.faults = Faults()
         info, count = self.info, 0
@@ -96,8 +96,8 @@ class FilmSource:
     def from_start(self, seek: bool) -> Iterator[Timed]:
         """All frames, or with `seek` at least those from `start_s` on."""
         jump = seek and self.start_s is not None and self.start_s > 2 * SEEK_MARGIN_S
-        with open_film(self.info.path) as container:
-            stream = film_stream(container, self.info.path)
+        with open_container(self.info.path) as container:
+            stream = video_stream(container, self.info.path)
             frames = self.decode(container, stream)
             if jump and self.start_s is not None:
                 container.seek(int((self.start_s - SEEK_MARGIN_S) * 1_000_000))
@@ -167,7 +167,7 @@ class FilmSource:
         return decoder
 
     def packets(self, container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
-        """The film's packets and the flushing one. Reads all streams to see whether the file stops too early."""
+        """The video's packets and the flushing one. Reads all streams to see whether the file stops too early."""
         streams = [s for s in container.streams if s is stream or s.type in ("audio", "video")]
         reached = Fraction(0)
         try:

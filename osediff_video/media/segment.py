@@ -1,4 +1,4 @@
-"""One stretch of the film, encoded into a file of its own: what survives when the job is interrupted."""
+"""One stretch of the video, encoded into a file of its own: what survives when the job is interrupted."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from osediff_video.types import Frame
 
 @dataclass(frozen=True)
 class Segment:
-    """A finished stretch. order: presentation times of its packets in the order of the file, in the film's time base.
+    """A finished stretch. order: presentation times of its packets in the order of the file, in the video's time base.
 
     The file's own times are Matroska's, rounded to milliseconds; these are exact. last_duration: of the last frame.
     """

@@ -1,4 +1,4 @@
-"""Films that come in through standard input: `-` as the source."""
+"""Videos that come in through standard input: `-` as the source."""
 
 import functools
 import sys
@@ -14,7 +14,7 @@ REMEMBERED_BYTES = 256 << 20
 class Replay:
     """A stream that cannot seek, read from its beginning several times while that is still remembered.
 
-    Looking at the header and the first frames, and then reading the film, are separate openings of the same input.
+    Looking at the header and the first frames, and then reading the video, are separate openings of the same input.
     """
 
     def __init__(self, stream: BinaryIO) -> None:

@@ -1,4 +1,4 @@
-"""Films that leave through standard output: `-` as the target."""
+"""Videos that leave through standard output: `-` as the target."""
 
 import sys
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""What becomes of every stream of a film beside the one that is upscaled: decided, by trial, before work starts."""
+"""What becomes of every stream of a video beside the one that is upscaled: decided, by trial, before work starts."""
 
 import io
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from av.container import OutputContainer
 from av.stream import Disposition, Stream
 
 from image_core.errors import OutputError
-from osediff_video.media.container import film_stream, open_film
+from osediff_video.media.container import open_container, video_stream
 
 TEXT_SUBTITLE = {"mp4": "mov_text", "mov": "mov_text", "matroska": "srt", "webm": "webvtt"}
 """The text format that each container takes."""
@@ -69,15 +69,15 @@ class StreamPlan:
 
 
 def plan_streams(path: Path, container_format: str) -> list[StreamPlan]:
-    """Decide for every stream of the film `path` and a target of FFmpeg's `container_format`. Raises MediaError."""
-    with open_film(path) as container:
-        film = film_stream(container, path)
+    """Decide for every stream of the video `path` and a target of FFmpeg's `container_format`. Raises MediaError."""
+    with open_container(path) as container:
+        video = video_stream(container, path)
         titles = bool(container.chapters())
         lost = StreamPlan(-1, "chapters", "", "drop", "", f"{container_format} holds none", "write to .mkv or .mp4")
         chapters = [lost] if titles and container_format in ("mpegts", "gif") else []
         return chapters + [
             StreamPlan(stream.index, "video", codec_name(stream), "upscale")
-            if stream is film
+            if stream is video
             else plan_stream(stream, container_format, titles)
             for stream in container.streams
         ]
@@ -91,15 +91,15 @@ def plan_stream(stream: Stream, target: str, has_chapters: bool) -> StreamPlan:
 
     remedy = "write to .mkv to keep it" if target != "matroska" and accepts("matroska", stream) else ""
     if target == "gif":
-        return planned("drop", reason="GIF holds pictures only", remedy="write to .mkv or .mp4")
+        return planned("drop", reason="GIF holds images only", remedy="write to .mkv or .mp4")
     if kind == "chapter titles" and has_chapters and target != "mpegts":
         return planned("rewrite", reason="written anew from the chapters")
     if kind == "timecode" and target in ("mp4", "mov", "matroska"):
-        return planned("rewrite", reason="as a tag" if target == "matroska" else "written anew from the film's tag")
+        return planned("rewrite", reason="as a tag" if target == "matroska" else "written anew from the video's tag")
     if kind == "cover" and target == "matroska" and codec in COVER_MIME:
         return planned("attach", to=COVER_MIME[codec])
     if kind == "cover" and target != "mp4":
-        return planned("drop", reason=f"{target} holds no cover picture", remedy="write to .mkv or .mp4 to keep it")
+        return planned("drop", reason=f"{target} holds no cover image", remedy="write to .mkv or .mp4 to keep it")
     if kind == "attachment" and target != "matroska":  # WebM's muxer takes them and writes none
         return planned("drop", reason=f"{target} holds no attachments", remedy=remedy)
     if accepts(target, stream):
@@ -156,7 +156,7 @@ def accepts(container_format: str, stream: Stream) -> bool:
 
 
 def mux_first_packet(output: OutputContainer, target: Stream, stream: Stream) -> None:
-    with open_film(Path(stream.container.name)) as source:
+    with open_container(Path(stream.container.name)) as source:
         packet = next((p for p in source.demux(source.streams[stream.index]) if p.size), None)
         if packet is not None:
             packet.stream = target
@@ -175,7 +175,7 @@ def add_copy(output: OutputContainer, stream: Stream) -> Stream:
 def try_streams(path: Path, plans: list[StreamPlan], container_format: str) -> None:
     """Write the header with all copied streams together, into memory. Raises OutputError if it fails."""
     try:
-        with open_film(path) as source, av.open(io.BytesIO(), "w", format=container_format) as output:
+        with open_container(path) as source, av.open(io.BytesIO(), "w", format=container_format) as output:
             copied = [plan for plan in plans if plan.action == "copy"]
             for plan in copied:
                 add_copy(output, source.streams[plan.index])

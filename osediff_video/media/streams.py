@@ -1,4 +1,4 @@
-"""Everything of a film beside its pictures, carried over: packets as they are, or converted where they must be."""
+"""Everything of a video beside its images, carried over: packets as they are, or converted where they must be."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -13,7 +13,7 @@ from av.stream import Stream
 from av.subtitles.stream import SubtitleStream
 
 from osediff_video.media.carriers import ConvertedSound, ConvertedText, Copied
-from osediff_video.media.container import UnreadableError, film_stream, open_film, readable_packets
+from osediff_video.media.container import UnreadableError, open_container, readable_packets, video_stream
 from osediff_video.media.cut import Cut
 from osediff_video.media.stream_plan import StreamPlan, add_copy
 
@@ -41,7 +41,7 @@ def kept_tags(tags: dict[str, str], container_format: str) -> dict[str, str]:
 
 
 class OtherStreams:
-    """All planned streams of one film in an output, with its tags and chapters. Use as a context."""
+    """All planned streams of one video in an output, with its tags and chapters. Use as a context."""
 
     def __init__(self, source: Path, plans: list[StreamPlan], output: OutputContainer, cut: Cut) -> None:
         self.output, self.cut, self.files = output, cut, ExitStack()
@@ -49,7 +49,7 @@ class OtherStreams:
         self.last_dts: dict[int, int] = {}
         self.moved = self.lost = 0
         self.waiting: Packet | None = None
-        self.container = self.files.enter_context(open_film(source))
+        self.container = self.files.enter_context(open_container(source))
         for plan in plans:
             if plan.index >= 0:
                 self.add(plan, self.container.streams[plan.index])
@@ -71,10 +71,10 @@ class OtherStreams:
                 self.carriers[plan.index] = ConvertedSound(stream, self.output, self.cut, plan.to)
             added = self.carriers[plan.index].stream
         elif plan.action == "attach":
-            picture = next(packet for packet in self.container.demux(stream) if packet.size)
+            image = next(packet for packet in self.container.demux(stream) if packet.size)
             self.container.seek(0)
             name = stream.metadata.get("filename") or f"cover.{plan.to.split('/')[1].replace('jpeg', 'jpg')}"
-            added = self.output.add_attachment(name, plan.to, bytes(picture))
+            added = self.output.add_attachment(name, plan.to, bytes(image))
         else:
             return
         tags = kept_tags(stream.metadata, self.output.format.name)
@@ -84,9 +84,9 @@ class OtherStreams:
         if plan.action != "attach":
             added.disposition = stream.disposition
 
-    def tag_film(self, stream: Stream) -> None:
+    def tag_video(self, stream: Stream) -> None:
         """Give the upscaled stream what the source's says of itself."""
-        original = film_stream(self.container, Path())
+        original = video_stream(self.container, Path())
         tags = kept_tags(original.metadata, self.output.format.name)
         if self.cut.start_s is not None:
             tags.pop("timecode", None)  # of another first frame
@@ -109,7 +109,7 @@ class OtherStreams:
 
     def demux(self, wanted: list[Stream]) -> Iterator[Packet]:
         """Packets to write, in the order of the source; damage between them is stepped over."""
-        with suppress(UnreadableError):  # the reader of the film tells of it
+        with suppress(UnreadableError):  # the reader of the video tells of it
             for packet in readable_packets(self.container, wanted) if wanted else ():
                 if packet.size:  # the demuxer ends with an empty packet for each stream: a signal to decoders
                     yield from self.carriers[packet.stream.index].convert(packet)

@@ -1,4 +1,4 @@
-"""Look at a finished film again: are all frames there, each at its time, and is sound where it was?"""
+"""Look at a finished video again: are all frames there, each at its time, and is sound where it was?"""
 
 import itertools
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 
-from osediff_video.media.container import film_stream, open_film, readable_packets, ticks
+from osediff_video.media.container import open_container, readable_packets, ticks, video_stream
 from osediff_video.media.cut import WHOLE, Cut
 from osediff_video.media.stream_plan import StreamPlan
 
@@ -61,8 +61,8 @@ def verify(
     streams: what became of those of `source`. Reads packets, decodes little. Raises MediaError when a file does not
     open.
     """
-    with open_film(target) as container:
-        stream = film_stream(container, target)
+    with open_container(target) as container:
+        stream = video_stream(container, target)
         base = ticks(stream)
         found = sorted(
             packet.pts * base for packet in container.demux(stream) if packet.size and packet.pts is not None
@@ -94,7 +94,7 @@ def sound_stream(container: InputContainer, index: int | None) -> AudioStream | 
 
 def copied_sound(path: Path, index: int | None) -> Fraction | None:
     """Time of the first packet, in seconds: the same packet in source and copy, whatever players skip of it."""
-    with open_film(path) as container:
+    with open_container(path) as container:
         stream = sound_stream(container, index)
         if stream is None:
             return None
@@ -104,7 +104,7 @@ def copied_sound(path: Path, index: int | None) -> Fraction | None:
 
 def decoded_sound(path: Path, index: int | None) -> Fraction | None:
     """Time of the first sound that is heard, in seconds."""
-    with open_film(path) as container:
+    with open_container(path) as container:
         stream = sound_stream(container, index)
         packets = iter(()) if stream is None else readable_packets(container, [stream])
         for packet in itertools.islice(packets, MOST_PACKETS_TO_SOUND):

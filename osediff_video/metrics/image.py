@@ -1,4 +1,4 @@
-"""How good pictures are, by published definitions. Pictures are (H, W, 3) RGB, uint8. Films: see film_metrics."""
+"""How good images are, by published definitions. Images are (H, W, 3) RGB, uint8. Videos: see video_metrics."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from osediff_video.types import Picture
+from osediff_video.types import ImageArray
 
 Luma = NDArray[np.float64]
 
-Scorers = dict[str, Callable[[Picture, Picture], float]]
+Scorers = dict[str, Callable[[ImageArray, ImageArray], float]]
 """By name, what a network says of a result and its reference."""
 
 DEFINITIONS = {
@@ -23,7 +23,7 @@ DEFINITIONS = {
 }
 
 
-def luma(image: Picture) -> Luma:
+def luma(image: ImageArray) -> Luma:
     """BT.601 luma, (H, W), 16 to 235."""
     return 16 + image.astype(np.float64) @ (np.array((65.481, 128.553, 24.966)) / 255)
 
@@ -62,25 +62,25 @@ def grid(a: Luma) -> float:
     return float(by_phase.std() / by_phase.mean())
 
 
-def gradients(image: Picture) -> NDArray[np.float64]:
+def gradients(image: ImageArray) -> NDArray[np.float64]:
     """Central differences of the luma, (H, W, 2)."""
     return np.stack([np.gradient(luma(image), axis=axis) for axis in (0, 1)], -1)
 
 
-def gradient_kept(result: Picture, reference: Picture) -> float:
+def gradient_kept(result: ImageArray, reference: ImageArray) -> float:
     a, b = gradients(result), gradients(reference)
     return float((a * b).sum() / max((b * b).sum(), 1e-12))
 
 
-def edges_kept(result: Picture, reference: Picture) -> float | None:
+def edges_kept(result: ImageArray, reference: ImageArray) -> float | None:
     """None where the reference has no edges."""
     a, b = (np.hypot(*np.moveaxis(gradients(image), -1, 0)) for image in (result, reference))
     strong = (b > 0) & (b >= np.quantile(b, 0.9))
     return float(a[strong].mean() / b[strong].mean()) if strong.any() else None
 
 
-def picture_scores(result: Picture, reference: Picture, scorers: Scorers | None = None) -> dict[str, float]:
-    """Every score that pictures of this size have. scorers: more of them, which answer NaN where they have none."""
+def image_scores(result: ImageArray, reference: ImageArray, scorers: Scorers | None = None) -> dict[str, float]:
+    """Every score that images of this size have. scorers: more of them, which answer NaN where they have none."""
     a, b = luma(result), luma(reference)
     scores = {"psnr_y": psnr(a, b)}
     if min(a.shape) >= 2 and (own := gradient(b)) > 0:
@@ -94,6 +94,6 @@ def picture_scores(result: Picture, reference: Picture, scorers: Scorers | None 
 
 
 def mean_scores(rows: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Mean of each score over the pictures that have it: what a black frame lacks is not lost for the whole film."""
+    """Mean of each score over the images that have it: what a black frame lacks is not lost for the whole video."""
     names = dict.fromkeys(name for row in rows for name in row)
     return {name: float(np.mean([row[name] for row in rows if name in row])) for name in names}

@@ -1,4 +1,4 @@
-"""Scores that need a network: LPIPS, and whatever the package pyiqa knows. As functions of 8-bit pictures."""
+"""Scores that need a network: LPIPS, and whatever the package pyiqa knows. As functions of 8-bit images."""
 
 import sys
 import tempfile
@@ -14,15 +14,15 @@ from image_core.errors import CheckpointError, ImageError, ModelNotFoundError
 from image_core.images import to_tensor
 from image_core.perceptual import LEAST_SIDE_PX, load_lpips
 from osediff_video.sources.folder import SUFFIXES
-from osediff_video.types import Picture
+from osediff_video.types import ImageArray
 
 
-def lpips_distance(backbone: Path | None = None) -> Callable[[Picture, Picture], float]:
-    """LPIPS on AlexNet, NaN for pictures too small for it. Raises CheckpointError when its weights are not here."""
+def lpips_distance(backbone: Path | None = None) -> Callable[[ImageArray, ImageArray], float]:
+    """LPIPS on AlexNet, NaN for images too small for it. Raises CheckpointError when its weights are not here."""
     network = load_lpips("alex", backbone)
 
     @torch.inference_mode()
-    def distance(result: Picture, reference: Picture) -> float:
+    def distance(result: ImageArray, reference: ImageArray) -> float:
         if min(result.shape[:2]) < LEAST_SIDE_PX:
             return float("nan")
         return float(network(to_tensor([result]), to_tensor([reference])))
@@ -30,7 +30,7 @@ def lpips_distance(backbone: Path | None = None) -> Callable[[Picture, Picture],
     return distance
 
 
-def pyiqa_score(name: str, parameters: Path | None = None) -> Callable[[Picture, Picture], float]:
+def pyiqa_score(name: str, parameters: Path | None = None) -> Callable[[ImageArray, ImageArray], float]:
     """The metric of pyiqa of that name (niqe, musiq, maniqa-pipal, clipiqa, dists, ...), of a result and its reference.
 
     parameters: of NIQE, a .mat or .npz file, where pyiqa's are not here.
@@ -42,7 +42,7 @@ def pyiqa_score(name: str, parameters: Path | None = None) -> Callable[[Picture,
     referenced = metric.metric_mode == "FR"
 
     @torch.inference_mode()
-    def score(result: Picture, reference: Picture) -> float:
+    def score(result: ImageArray, reference: ImageArray) -> float:
         a, b = ((to_tensor([image]) + 1) / 2 for image in (result, reference))
         return float(metric(a, b) if referenced else metric(a))
 
@@ -97,10 +97,10 @@ def parameters_as_mat(path: Path | None) -> Iterator[Path | None]:
 
 
 def frechet_distance(result: Path, reference: Path) -> float:
-    """FID of pyiqa between all pictures of two folders. Raises as `pyiqa_score`, or ImageError for less than two."""
+    """FID of pyiqa between all images of two folders. Raises as `pyiqa_score`, or ImageError for less than two."""
     for folder in (result, reference):
         if not folder.is_dir() or sum(path.suffix.lower() in SUFFIXES for path in folder.iterdir()) < 2:
-            raise ImageError(f"{folder}: FID compares two folders of at least two pictures each")
+            raise ImageError(f"{folder}: FID compares two folders of at least two images each")
     metric = pyiqa_metric("fid", {})
     with redirect_stdout(sys.stderr):
         return float(metric(str(result), str(reference), num_workers=0, batch_size=4, verbose=False))

@@ -1,4 +1,4 @@
-"""Pictures against good ones: every pair, the mean, and the table of the OSEDiff paper."""
+"""Images against good ones: every pair, the mean, and the table of the OSEDiff paper."""
 
 import csv
 import io
@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 
 from image_core.errors import CheckpointError, ImageError, ModelNotFoundError
-from osediff_video.metrics.image import DEFINITIONS, Scorers, mean_scores, picture_scores
+from osediff_video.image_file import eight_bit, read_image
+from osediff_video.metrics.image import DEFINITIONS, Scorers, image_scores, mean_scores
 from osediff_video.metrics.networks import frechet_distance, lpips_distance, pyiqa_score
-from osediff_video.picture import eight_bit, read_picture
 from osediff_video.sources.folder import SUFFIXES
 
 PAPER = ("psnr_y", "ssim_y", "lpips", "dists", "fid", "niqe", "musiq", "maniqa-pipal", "clipiqa")
@@ -20,34 +20,34 @@ PYIQA = PAPER[3:]
 
 READABLE = SUFFIXES | {".avif"}
 
-FID_DEFINITION = "fid of pyiqa: all pictures of one folder against all of the other, resized as in clean-fid"
+FID_DEFINITION = "fid of pyiqa: all images of one folder against all of the other, resized as in clean-fid"
 
 
 @dataclass
 class Table:
-    """pictures: scores by file name. means: over the pictures, and what only a set of pictures has.
+    """images: scores by file name. means: over the images, and what only a set of images has.
 
     missing: why a score that was asked for could not be computed, by name. unpaired: files that have no partner.
     """
 
-    pictures: dict[str, dict[str, float]]
+    images: dict[str, dict[str, float]]
     means: dict[str, float]
     missing: dict[str, str] = field(default_factory=dict)
     unpaired: list[str] = field(default_factory=list)
 
     def only(self, names: Sequence[str]) -> "Table":
         """The same with these scores alone, in this order."""
-        rows = {file: {name: row[name] for name in names if name in row} for file, row in self.pictures.items()}
+        rows = {file: {name: row[name] for name in names if name in row} for file, row in self.images.items()}
         means = {name: self.means[name] for name in names if name in self.means}
         return Table(rows, means, self.missing, self.unpaired)
 
     def as_csv(self) -> str:
-        """One line a picture, then the mean; an empty field where a picture has no such score."""
+        """One line an image, then the mean; an empty field where an image has no such score."""
         text = io.StringIO()
-        writer = csv.DictWriter(text, ["picture", *self.means], lineterminator="\n")
+        writer = csv.DictWriter(text, ["image", *self.means], lineterminator="\n")
         writer.writeheader()
-        for file, row in [*self.pictures.items(), ("mean", self.means)]:
-            writer.writerow({"picture": file} | {name: row[name] for name in self.means if name in row})
+        for file, row in [*self.images.items(), ("mean", self.means)]:
+            writer.writerow({"image": file} | {name: row[name] for name in self.means if name in row})
         return text.getvalue()
 
 
@@ -58,7 +58,7 @@ def definition(name: str) -> str:
 def find_scorers(
     also: Sequence[str], lpips: Path | None = None, niqe: Path | None = None, strict: bool = True
 ) -> tuple[Scorers, dict[str, str]]:
-    """By name, what scores a pair of pictures with a network; and why others cannot, by name.
+    """By name, what scores a pair of images with a network; and why others cannot, by name.
 
     LPIPS is there if its weights are. also: metrics of pyiqa. lpips, niqe: files with weights.
     strict: one of `also` that cannot be had is an error, CheckpointError or ModelNotFoundError.
@@ -82,23 +82,23 @@ def find_scorers(
 
 
 def score_pair(result: Path, reference: Path, scorers: Scorers) -> dict[str, float]:
-    """Raises ImageError for pictures that cannot be read or differ in size."""
-    a, b = (read_picture(path).image for path in (result, reference))
+    """Raises ImageError for images that cannot be read or differ in size."""
+    a, b = (read_image(path).image for path in (result, reference))
     if a.shape != b.shape:
         raise ImageError(
             f"{result}: {a.shape[1]} x {a.shape[0]}, but {reference} is {b.shape[1]} x {b.shape[0]}; expected one size"
         )
-    return picture_scores(eight_bit(a), eight_bit(b), scorers)
+    return image_scores(eight_bit(a), eight_bit(b), scorers)
 
 
 def score_folders(result: Path, reference: Path, scorers: Scorers) -> Table:
-    """Every picture that has a partner of its name, whatever the ending. Raises ImageError when none has."""
+    """Every image that has a partner of its name, whatever the ending. Raises ImageError when none has."""
     ours, theirs = (
         {p.stem: p for p in sorted(f.iterdir()) if p.suffix.lower() in READABLE} for f in (result, reference)
     )
     paired = [name for name in ours if name in theirs]
     if not paired:
-        raise ImageError(f"{result}: holds no picture with the name of one in {reference}")
+        raise ImageError(f"{result}: holds no image with the name of one in {reference}")
     rows = {ours[name].name: score_pair(ours[name], theirs[name], scorers) for name in paired}
     unpaired = [str(folder[name]) for folder in (ours, theirs) for name in folder if name not in paired]
     return Table(rows, mean_scores(list(rows.values())), unpaired=unpaired)

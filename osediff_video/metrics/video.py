@@ -1,13 +1,13 @@
-"""How steady films are, by published definitions. Pictures are (H, W, 3) RGB, uint8."""
+"""How steady videos are, by published definitions. Images are (H, W, 3) RGB, uint8."""
 
 import cv2
 import numpy as np
 
-from osediff_video.metrics.image import Scorers, mean_scores, picture_scores
+from osediff_video.metrics.image import Scorers, image_scores, mean_scores
 from osediff_video.temporal.flow import LEAST_SIDE_PX, Estimator, Flow, warp
-from osediff_video.types import Picture
+from osediff_video.types import ImageArray
 
-FILM_DEFINITIONS = {
+VIDEO_DEFINITIONS = {
     "e_warp": "x 1e-4, Lai et al. 2018: squared difference along the reference's motion where nothing is occluded",
     "e_star_warp": "x 1e-3, E*_warp of EvalCrafter: the same along the result's own motion, at half size; rewards blur",
     "mawe": "E*_warp as of StreamingT2V: the same on 0..255, by the mean motion x 9.5, per pair; rewards blur",
@@ -21,8 +21,8 @@ STILL_LEVELS = 2
 """What a colour of the reference may change while it counts as standing still."""
 
 
-def dense_flow(source: Picture, target: Picture) -> Flow:
-    """DIS, medium, on the pictures as they are, zero where they are smaller than its window; an Estimator."""
+def dense_flow(source: ImageArray, target: ImageArray) -> Flow:
+    """DIS, medium, on the images as they are, zero where they are smaller than its window; an Estimator."""
     a, b = (cv2.cvtColor(image.astype(np.uint8), cv2.COLOR_RGB2GRAY) for image in (source, target))
     if min(a.shape) < LEAST_SIDE_PX:
         return np.zeros((*a.shape, 2), np.float32)
@@ -38,7 +38,7 @@ def still_or_seen(backward: Flow, forward: Flow) -> np.ndarray:
     return seen & (sum(slopes) <= 0.01 * (backward**2).sum(-1) + 0.002)
 
 
-def warping_error(before: Picture, now: Picture, backward: Flow, forward: Flow) -> tuple[float, float]:
+def warping_error(before: ImageArray, now: ImageArray, backward: Flow, forward: Flow) -> tuple[float, float]:
     """Sum over pixels of the squared difference along the motion, in [0, 1], mean of channels; and their number."""
     seen = still_or_seen(backward, forward)
     first, second = (image.astype(np.float32) / np.float32(255) for image in (before, now))
@@ -46,19 +46,19 @@ def warping_error(before: Picture, now: Picture, backward: Flow, forward: Flow) 
     return float(error[seen].sum()), float(seen.sum())
 
 
-def farneback(before: Picture, now: Picture) -> Flow:
+def farneback(before: ImageArray, now: ImageArray) -> Flow:
     """With the parameters of TecoGAN's tOF."""
     a, b = (cv2.cvtColor(image.astype(np.uint8), cv2.COLOR_RGB2GRAY) for image in (before, now))
     start = np.zeros((*a.shape, 2), np.float32)
     return cv2.calcOpticalFlowFarneback(a, b, start, 0.5, 3, 15, 3, 5, 1.2, 0)
 
 
-def half(image: Picture) -> Picture:
+def half(image: ImageArray) -> ImageArray:
     height, width = (max(1, side // 2) for side in image.shape[:2])
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
 
 
-class FilmScores:
+class VideoScores:
     """Fed frame by frame; holds the last frame only. A comparison across a cut says nothing: `cut` leaves it out.
 
     estimate: what finds the motion of E_warp and its relatives. scorers: more scores; "lpips" gives tLP too.
@@ -66,18 +66,20 @@ class FilmScores:
 
     def __init__(self, estimate: Estimator = dense_flow, scorers: Scorers | None = None) -> None:
         self.estimate, self.scorers = estimate, scorers or {}
-        self.pictures: list[dict[str, float]] = []
+        self.images: list[dict[str, float]] = []
         self.weighed = {"e_warp": [0.0, 0.0], "e_star_warp": [0.0, 0.0], "flicker": [0.0, 0.0]}
         self.pairs: dict[str, list[float]] = {"tof": [], "mawe": [], "tlp": []}
-        self.last: tuple[Picture, Picture] | None = None
+        self.last: tuple[ImageArray, ImageArray] | None = None
 
-    def add(self, result: Picture, reference: Picture, cut: bool = False) -> None:
-        self.pictures.append(picture_scores(result, reference, self.scorers))
+    def add(self, result: ImageArray, reference: ImageArray, cut: bool = False) -> None:
+        self.images.append(image_scores(result, reference, self.scorers))
         if self.last is not None and not cut:
             self.add_pair(*self.last, result, reference)
         self.last = (result, reference)
 
-    def add_pair(self, before: Picture, reference_before: Picture, result: Picture, reference: Picture) -> None:
+    def add_pair(
+        self, before: ImageArray, reference_before: ImageArray, result: ImageArray, reference: ImageArray
+    ) -> None:
         estimate = self.estimate
         flows = estimate(reference, reference_before), estimate(reference_before, reference)
         self.count("e_warp", *warping_error(before, result, *flows))
@@ -89,10 +91,10 @@ class FilmScores:
         self.pairs["tof"].append(float(np.hypot(difference[..., 0], difference[..., 1]).mean()))
         if lpips := self.scorers.get("lpips"):
             jump = 100 * abs(lpips(before, result) - lpips(reference_before, reference))
-            if not np.isnan(jump):  # it is for pictures too small
+            if not np.isnan(jump):  # it is for images too small
                 self.pairs["tlp"].append(jump)
 
-    def add_own_motion(self, before: Picture, now: Picture) -> None:
+    def add_own_motion(self, before: ImageArray, now: ImageArray) -> None:
         backward, forward = self.estimate(now, before), self.estimate(before, now)
         error, weight = warping_error(before, now, backward, forward)
         self.count("e_star_warp", error, weight)
@@ -106,7 +108,7 @@ class FilmScores:
 
     def means(self) -> dict[str, float]:
         """Every score that could be computed."""
-        found = mean_scores(self.pictures)
+        found = mean_scores(self.images)
         units = {"e_warp": 1e4, "e_star_warp": 1e3, "flicker": 1.0}
         found |= {name: units[name] * value / weight for name, (value, weight) in self.weighed.items() if weight}
         return found | {name: float(np.mean(values)) for name, values in self.pairs.items() if values}

@@ -13,7 +13,7 @@ from scenedetect.detectors import AdaptiveDetector
 
 from image_core.errors import MediaError
 from osediff_video.options import parse_time
-from osediff_video.types import Frame, Picture
+from osediff_video.types import Frame, ImageArray
 
 LOOKAHEAD = 2
 """A frame is judged against so many on either side."""
@@ -43,7 +43,7 @@ def mark_cuts(frames: Iterable[Frame]) -> Iterator[Frame]:
         yield replace(frame, cut=number == 0)
 
 
-def thumbnail(image: Picture) -> np.ndarray:
+def thumbnail(image: ImageArray) -> np.ndarray:
     """(h, w, 3) BGR uint8 with no side over 256."""
     if image.dtype == np.uint16:
         image = (image >> 8).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""A list of shots that are treated otherwise than the rest of a film: a small TOML file. Standard library only.
+"""A list of shots that are treated otherwise than the rest of a video: a small TOML file. Standard library only.
 
     [[shot]]
     number = 3                # the third shot, cuts are counted from the first frame that is read
@@ -22,12 +22,12 @@ from typing import Any
 
 from image_core.errors import MediaError
 from image_core.options import ColorFix, UpscaleOptions
-from osediff_video.options import FilmOptions, parse_time
+from osediff_video.options import VideoOptions, parse_time
 
 
 @dataclass(frozen=True)
 class ShotSettings:
-    """One table. Either number, from 1, or start_s, in seconds of the film's clock. None is as on the command line."""
+    """One table. Either number, from 1, or start_s, in seconds of the video's clock. None is as on the command line."""
 
     number: int | None = None
     start_s: Fraction | None = None
@@ -40,10 +40,10 @@ class ShotSettings:
     color_fix: ColorFix | None = None
     temporal_strength: float | None = None
 
-    def pictures(self, options: UpscaleOptions) -> UpscaleOptions:
+    def images(self, options: UpscaleOptions) -> UpscaleOptions:
         """`options` with what the table says. Raises ValueError for values out of range or that do not go together.
 
-        A prompt is all that the shot's pictures are told, without tags.
+        A prompt is all that the shot's images are told, without tags.
         """
         known = {field.name for field in fields(UpscaleOptions)}
         changes = {name: value for name, value in self.said().items() if name in known}
@@ -51,8 +51,8 @@ class ShotSettings:
             changes["prompt_mode"] = "fixed"
         return replace(options, **changes)
 
-    def film(self, options: FilmOptions) -> FilmOptions:
-        """The same for the film as a whole."""
+    def video(self, options: VideoOptions) -> VideoOptions:
+        """The same for the video as a whole."""
         if self.temporal_strength is None:
             return options
         if options.temporal == "off":
@@ -126,8 +126,8 @@ def parsed(table: dict[str, Any], where: str) -> ShotSettings:
         start_s = parse_time(str(table["start"])) if "start" in table else None
         shot = ShotSettings(start_s=start_s, **settings)
         # the ranges are those of the options; guidance that a negative prompt needs may come from the command line
-        shot.pictures(UpscaleOptions(guidance=2.0))
-        shot.film(FilmOptions())
+        shot.images(UpscaleOptions(guidance=2.0))
+        shot.video(VideoOptions())
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
     return shot

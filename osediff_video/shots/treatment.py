@@ -1,12 +1,12 @@
-"""How each stretch of a film is treated, where a list of shots says so."""
+"""How each stretch of a video is treated, where a list of shots says so."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from image_core.errors import MediaError
-from image_core.upscale import Upscaler
-from osediff_video.options import FilmOptions
+from image_core.upscaler import Upscaler
+from osediff_video.options import VideoOptions
 from osediff_video.shots.shot_list import ShotSettings
 from osediff_video.temporal.blend import Blend, State, choose_blend
 from osediff_video.temporal.steps import Step
@@ -24,23 +24,23 @@ class Treatment:
 class Treatments:
     """The treatment of every frame, by the number of its table. Raises MediaError for tables that cannot be obeyed."""
 
-    def __init__(self, shots: tuple[ShotSettings, ...], options: FilmOptions, upscaler: Upscaler) -> None:
+    def __init__(self, shots: tuple[ShotSettings, ...], options: VideoOptions, upscaler: Upscaler) -> None:
         self.shots = shots
         self.usual = Treatment(upscaler, choose_blend(options, upscaler))
         self.own = [self.made(shot, options, upscaler) for shot in shots]
 
     @staticmethod
-    def made(shot: ShotSettings, options: FilmOptions, upscaler: Upscaler) -> Treatment:
+    def made(shot: ShotSettings, options: VideoOptions, upscaler: Upscaler) -> Treatment:
         try:
-            steered, film = upscaler.steered(shot.pictures(upscaler.options)), shot.film(options)
+            steered, video = upscaler.steered(shot.images(upscaler.options)), shot.video(options)
         except ValueError as error:
             place = f"number {shot.number}" if shot.number else f"start {float(shot.start_s or 0):g} s"
             raise MediaError(f"the list of shots, {place}: {error}") from error
-        return Treatment(steered, choose_blend(film, steered))
+        return Treatment(steered, choose_blend(video, steered))
 
     @property
     def by_number(self) -> bool:
-        """Cuts are counted, so the film must be read from its beginning."""
+        """Cuts are counted, so the video must be read from its beginning."""
         return any(shot.number is not None for shot in self.shots)
 
     @property
@@ -66,7 +66,7 @@ class Treatments:
             self.say_unreached(number, time_s)
 
     def say_unreached(self, number: int, time_s: Fraction) -> None:
-        """Tables that no frame obeyed, since the film ends in this shot at this time: a slip, most likely."""
+        """Tables that no frame obeyed, since the video ends in this shot at this time: a slip, most likely."""
         report = self.usual.upscaler.report
         for shot in self.shots:
             if shot.number is not None and shot.number > number:

@@ -1,4 +1,4 @@
-"""Animated WebP and AVIF as a source: FFmpeg decodes only the first picture of either."""
+"""Animated WebP and AVIF as a source: FFmpeg decodes only the first image of either."""
 
 import math
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ def is_animation(path: Path) -> bool:
 
 
 class AnimationSource:
-    """The frames of an animated picture, composed, in milliseconds."""
+    """The frames of an animated image, composed, in milliseconds."""
 
     last_sign = math.inf
 

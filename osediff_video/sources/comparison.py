@@ -1,4 +1,4 @@
-"""Two versions of the same pictures in one: side by side, split by a line, or wiped."""
+"""Two versions of the same images in one: side by side, split by a line, or wiped."""
 
 import math
 from collections.abc import Iterator
@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 
 from image_core.errors import MediaError
-from osediff_video.options import FilmOptions, Layout
-from osediff_video.picture import eight_bit
+from osediff_video.image_file import eight_bit
+from osediff_video.options import Layout, VideoOptions
 from osediff_video.sources.open import open_source
-from osediff_video.types import Frame, Picture, Source, VideoInfo
+from osediff_video.types import Frame, ImageArray, Source, VideoInfo
 
 WIDEST_PX = 3840
 WIPE_S = 4.0
@@ -28,15 +28,15 @@ def common_size(first: tuple[int, int], second: tuple[int, int], layout: Layout)
     return max(2, round(height * factor / 2) * 2), max(2, round(width * factor / 2) * 2)
 
 
-def compose(first: Picture, second: Picture, layout: Layout, time_s: float = 0.0) -> Picture:
-    """One picture of two: (H, 2 W, 3) side by side, else (H, W, 3); uint8 unless both are deeper.
+def compose(first: ImageArray, second: ImageArray, layout: Layout, time_s: float = 0.0) -> ImageArray:
+    """One image of two: (H, 2 W, 3) side by side, else (H, W, 3); uint8 unless both are deeper.
 
     time_s: moves the line of a wipe.
     """
     height, width = common_size(first.shape[:2], second.shape[:2], layout)
     left, right = (fitted(image, height, width, first.dtype == second.dtype == np.uint16) for image in (first, second))
     if layout == "side":
-        return cast(Picture, np.concatenate([left, right], axis=1))
+        return cast(ImageArray, np.concatenate([left, right], axis=1))
     share = 0.5 if layout == "split" else 0.5 - 0.5 * math.cos(2 * math.pi * time_s / WIPE_S)
     edge = round(share * width)
     result = right.copy()
@@ -45,13 +45,13 @@ def compose(first: Picture, second: Picture, layout: Layout, time_s: float = 0.0
     return result
 
 
-def fitted(image: Picture, height: int, width: int, deep: bool) -> Picture:
+def fitted(image: ImageArray, height: int, width: int, deep: bool) -> ImageArray:
     image = image if deep else eight_bit(image)
     if image.shape[:2] == (height, width):
         return image
     smaller = image.shape[0] > height
     return cast(
-        Picture, cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_CUBIC)
+        ImageArray, cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_CUBIC)
     )
 
 
@@ -75,13 +75,13 @@ class Comparison:
 
     def frames(self, skip: int = 0) -> Iterator[Frame]:
         for a, b in zip(self.first.frames(skip), self.second.frames(skip), strict=False):
-            picture = compose(a.image, b.image, self.layout, float(b.pts * self.info.time_base))
-            yield Frame(picture, b.pts, b.duration)
+            image = compose(a.image, b.image, self.layout, float(b.pts * self.info.time_base))
+            yield Frame(image, b.pts, b.duration)
 
 
-def open_comparison(first: Path, second: Path, layout: Layout, first_part: FilmOptions | None = None) -> Comparison:
-    """Open both. first_part: what of the first film is shown. Raises MediaError."""
+def open_comparison(first: Path, second: Path, layout: Layout, first_part: VideoOptions | None = None) -> Comparison:
+    """Open both. first_part: what of the first video is shown. Raises MediaError."""
     if first == second:
         raise MediaError(f"{first}: compared with itself; name two files")
-    sources = [open_source(path, part or FilmOptions())[0] for path, part in ((first, first_part), (second, None))]
+    sources = [open_source(path, part or VideoOptions())[0] for path, part in ((first, first_part), (second, None))]
     return Comparison(sources[0], sources[1], layout)

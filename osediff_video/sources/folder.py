@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from image_core.errors import MediaError
-from osediff_video.picture import read_picture
+from osediff_video.image_file import read_image
 from osediff_video.types import ColorTags, Faults, Frame, VideoInfo
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"}
@@ -23,22 +23,22 @@ def natural_order(path: Path) -> list[tuple[bool, int, str]]:
 
 
 def list_frames(folder: Path) -> list[Path]:
-    """The picture files of a folder in natural order. Raises MediaError when there are none."""
+    """The image files of a folder in natural order. Raises MediaError when there are none."""
     found = sorted((p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file()), key=natural_order)
     if not found:
-        raise MediaError(f"{folder}: holds no frames; expected pictures ({' '.join(sorted(SUFFIXES))})")
+        raise MediaError(f"{folder}: holds no frames; expected images ({' '.join(sorted(SUFFIXES))})")
     return found
 
 
 class FolderSource:
-    """A folder of frames as a film: in natural order, one tick of the time base each."""
+    """A folder of frames as a video: in natural order, one tick of the time base each."""
 
     last_sign = math.inf
 
     def __init__(self, folder: Path, fps: Fraction) -> None:
         """Facts come from the first frame. Raises MediaError or ImageError."""
         self.paths, self.faults = list_frames(folder), Faults()
-        first = read_picture(self.paths[0])
+        first = read_image(self.paths[0])
         height, width = first.image.shape[:2]
         self.info = VideoInfo(
             path=folder,
@@ -58,8 +58,8 @@ class FolderSource:
         """Every frame after the first `skip`. Raises MediaError for one of another size or depth."""
         info = self.info
         for pts, path in enumerate(self.paths[skip:], skip):
-            picture = read_picture(path)
-            image = picture.image
+            file = read_image(path)
+            image = file.image
             deep = image.dtype == np.uint16
             if image.shape != (info.height, info.width, 3) or deep != (info.bit_depth > 8):
                 found = f"{image.shape[1]} x {image.shape[0]}, {image.dtype}"
@@ -67,7 +67,7 @@ class FolderSource:
                     f"{path}: {found}, but the first frame is {info.width} x {info.height}, {info.bit_depth} bit; "
                     "all frames of a folder must be alike"
                 )
-            alpha = picture.alpha if info.alpha else None
+            alpha = file.alpha if info.alpha else None
             if info.alpha and alpha is None:
                 alpha = np.full(image.shape[:2], np.iinfo(image.dtype).max, image.dtype)
             yield Frame(image, pts, 1, alpha)

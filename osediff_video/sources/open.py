@@ -6,26 +6,26 @@ from pathlib import Path
 from image_core.errors import MediaError
 from osediff_video.media.deinterlace import look_for_fields
 from osediff_video.media.probe import probe
-from osediff_video.media.reader import FilmSource
+from osediff_video.media.reader import VideoSource
 from osediff_video.media.stdin import PIPE
-from osediff_video.options import FilmOptions
+from osediff_video.options import VideoOptions
 from osediff_video.sources.animation import AnimationSource, is_animation
 from osediff_video.sources.folder import FolderSource, gaps
 from osediff_video.types import UPRIGHT, Source, VideoInfo
 
 
-def open_source(path: Path, options: FilmOptions) -> tuple[Source, list[str]]:
+def open_source(path: Path, options: VideoOptions) -> tuple[Source, list[str]]:
     """The source and what the user should know of how it is read. Raises MediaError."""
     whole = options.start_s is None and options.end_s is None
     if path.is_dir():
         if not whole:
-            raise MediaError(f"{path}: a folder of frames has no clock; --start and --end are for films")
+            raise MediaError(f"{path}: a folder of frames has no clock; --start and --end are for videos")
         source = FolderSource(path, options.fps)
         missing = gaps(source.paths)
         return source, [missing] if missing else []
     if is_animation(path):
         if not whole:
-            raise MediaError(f"{path}: --start and --end are for films, not for animated pictures")
+            raise MediaError(f"{path}: --start and --end are for videos, not for animated images")
         return AnimationSource(path), []
     info = probe(path)
     notes = []
@@ -35,18 +35,18 @@ def open_source(path: Path, options: FilmOptions) -> tuple[Source, list[str]]:
     if options.deinterlace == "auto" and info.height <= 1088 and path != PIPE:  # nothing larger was ever interlaced
         deinterlace, note = look_for_fields(path)
         notes += [note] if note else []
-        notes += ["interlaced: deinterlaced with bwdif, one picture for each frame"] if deinterlace else []
+        notes += ["interlaced: deinterlaced with bwdif, one image for each frame"] if deinterlace else []
     if options.keep_rotation and info.orientation.transpose:
         ratio = 1 / info.sample_aspect_ratio
         info = replace(info, width=info.height, height=info.width, sample_aspect_ratio=ratio)
     if options.keep_rotation:
         info = replace(info, orientation=UPRIGHT)
     info = replace(info, frame_count_estimate=frames_within(info, options))
-    return FilmSource(info, start_s=options.start_s, end_s=options.end_s, deinterlace=deinterlace), notes
+    return VideoSource(info, start_s=options.start_s, end_s=options.end_s, deinterlace=deinterlace), notes
 
 
-def frames_within(info: VideoInfo, options: FilmOptions) -> int | None:
-    """How many frames are about to come: the film's, or the share of them that its part has."""
+def frames_within(info: VideoInfo, options: VideoOptions) -> int | None:
+    """How many frames are about to come: the video's, or the share of them that its part has."""
     if info.frame_count_estimate is None or not info.duration_s:
         return info.frame_count_estimate
     end_s = info.duration_s if options.end_s is None else min(float(options.end_s), info.duration_s)

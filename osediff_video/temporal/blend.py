@@ -1,4 +1,4 @@
-"""Steady pictures: each output is blended with the one before it, moved along the motion of the input."""
+"""Steady images: each output is blended with the one before it, moved along the motion of the input."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 
 from image_core.images import Values, enlarge
-from image_core.upscale import Upscaler
-from osediff_video.options import FilmOptions
+from image_core.upscaler import Upscaler
+from osediff_video.options import VideoOptions
 from osediff_video.temporal.flow import Motion, enlarged, warp
 from osediff_video.temporal.steps import Step
-from osediff_video.types import Picture
+from osediff_video.types import ImageArray
 
 WARMUP_FRAMES = 8
 """How far back the blend looks where a segment begins: what is older weighs 0.6^8, less than 2 %."""
@@ -25,15 +25,15 @@ BANDS_SIGMA_PX = 1.5
 class State:
     """What is carried from frame to frame, in the units of the output, (H, W, 3).
 
-    picture: the last output, before it was rounded. guide: the enlarged input that its decoder looked at.
+    image: the last output, before it was rounded. guide: the enlarged input that its decoder looked at.
     """
 
-    picture: Values
+    image: Values
     guide: Values | None = None
 
 
 class Blend(Protocol):
-    """One way of carrying the last picture into the next."""
+    """One way of carrying the last image into the next."""
 
     def begin(self, step: Step) -> State:
         """The state at a frame that has nothing to do with the one before."""
@@ -48,7 +48,7 @@ class Blend(Protocol):
 class PixelBlend:
     """The last output, moved, is mixed into the next one.
 
-    low, high: weights of the last picture, where motion is certain, for low and high spatial frequencies. Equal weights
+    low, high: weights of the last image, where motion is certain, for low and high spatial frequencies. Equal weights
     are one blend. A generative model invents texture that is not coherent in time and would be averaged away: it gets
     less in the high band.
     """
@@ -68,7 +68,7 @@ class PixelBlend:
 
     def carry(self, state: State, step: Step) -> State:
         current = output_of(step).astype(np.float32)
-        return State(self.mixed(current, state.picture, motion_at(step)))
+        return State(self.mixed(current, state.image, motion_at(step)))
 
     def mixed(self, current: Values, previous: Values, large: Motion) -> Values:
         """`current` with what `previous` says about it. large: from current to previous, at their size."""
@@ -99,14 +99,14 @@ class LatentBlend:
     def carry(self, state: State, step: Step) -> State:
         draft, large = step.draft, motion_at(step)
         assert draft is not None and state.guide is not None
-        wanted = self.pixel.mixed(output_of(step).astype(np.float32), state.picture, large)
+        wanted = self.pixel.mixed(output_of(step).astype(np.float32), state.image, large)
         guide = guide_of(step)
         if self.upscaler.generator.autoencoder.decoder_sees_image:
             guide = self.pixel.mixed(guide, state.guide, large)  # or what flickers in it comes back
         return State(self.upscaler.revise(draft, wanted, guide, step.tone), guide)
 
 
-def choose_blend(options: FilmOptions, upscaler: Upscaler) -> Blend | None:
+def choose_blend(options: VideoOptions, upscaler: Upscaler) -> Blend | None:
     """What the options ask for; None leaves frames as the model made them."""
     if options.temporal == "off":
         return None
@@ -114,9 +114,9 @@ def choose_blend(options: FilmOptions, upscaler: Upscaler) -> Blend | None:
     return LatentBlend(pixel, upscaler) if options.temporal == "latent" else pixel
 
 
-def output_of(step: Step) -> Picture:
+def output_of(step: Step) -> ImageArray:
     assert step.draft is not None
-    return step.draft.picture
+    return step.draft.image
 
 
 def motion_at(step: Step) -> Motion:
@@ -132,7 +132,7 @@ def guide_of(step: Step) -> Values:
 def steadied(upscaled: Iterable[Step], blend: Blend, segment_frames: int) -> Iterator[Step]:
     """Blend the outputs, in order. At every segment's start the blend begins anew, some frames before it.
 
-    So a segment's pictures depend on nothing older than its warm-up, wherever reading began.
+    So a segment's images depend on nothing older than its warm-up, wherever reading began.
     """
     recent: deque[Step] = deque(maxlen=WARMUP_FRAMES)
     state: State | None = None
@@ -140,13 +140,13 @@ def steadied(upscaled: Iterable[Step], blend: Blend, segment_frames: int) -> Ite
         if step.position % segment_frames == 0:
             state = None
             for earlier in recent:
-                state = advanced(state, earlier, blend)
-        state = advanced(state, step, blend)
+                state = next_state(state, earlier, blend)
+        state = next_state(state, step, blend)
         recent.append(step)
-        yield replace(step, output=rounded(state.picture, output_of(step)))
+        yield replace(step, output=rounded(state.image, output_of(step)))
 
 
-def advanced(state: State | None, step: Step, blend: Blend) -> State:
+def next_state(state: State | None, step: Step, blend: Blend) -> State:
     """The next state. The same input keeps it bit for bit; a cut begins anew."""
     if state is not None and step.same:
         return state
@@ -155,7 +155,7 @@ def advanced(state: State | None, step: Step, blend: Blend) -> State:
     return blend.carry(state, step)
 
 
-def rounded(values: Values, like: Picture) -> Picture:
+def rounded(values: Values, like: ImageArray) -> ImageArray:
     """To the nearest level of `like`, clamped."""
     depth = cv2.CV_8U if like.dtype == np.uint8 else cv2.CV_16U
-    return cast(Picture, cv2.addWeighted(values, 1, values, 0, 0, dtype=depth))
+    return cast(ImageArray, cv2.addWeighted(values, 1, values, 0, 0, dtype=depth))

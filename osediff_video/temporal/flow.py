@@ -1,4 +1,4 @@
-"""Motion between two frames, how far it can be trusted, and pictures moved along it."""
+"""Motion between two frames, how far it can be trusted, and images moved along it."""
 
 import functools
 import threading
@@ -9,13 +9,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from osediff_video.types import Picture
+from osediff_video.types import ImageArray
 
 Flow = NDArray[np.float32]
 """(H, W, 2): for every pixel, by how many pixels right and down it is found in the other frame."""
 
-Estimator = Callable[[Picture, Picture], Flow]
-"""From every pixel of the first picture to where it is in the second, in its pixels. Both (H, W, 3) of one dtype."""
+Estimator = Callable[[ImageArray, ImageArray], Flow]
+"""From every pixel of the first image to where it is in the second, in its pixels. Both (H, W, 3) of one dtype."""
 
 SMOOTHING_PX = 0.75
 LEAST_SIDE_PX = 16  # what the coarsest patch of the estimator needs
@@ -34,7 +34,7 @@ class Motion:
     confidence: NDArray[np.float32]
 
 
-def dis_flow(source: Picture, target: Picture) -> Flow:
+def dis_flow(source: ImageArray, target: ImageArray) -> Flow:
     """Dense inverse search (Kroeger et al. 2016) on smoothed luma; an Estimator. Zero below the size of its window.
 
     The fast preset with fewer patches and iterations, but down to single pixels: the presets stop at half the size or
@@ -55,16 +55,16 @@ def dis(thread: int) -> cv2.DISOpticalFlow:  # noqa: ARG001 - it keeps its buffe
     return estimator
 
 
-def motion(previous: Picture, current: Picture, estimate: Estimator = dis_flow) -> Motion:
+def motion(previous: ImageArray, current: ImageArray, estimate: Estimator = dis_flow) -> Motion:
     """Where each pixel of `current` was in `previous`; both (H, W, 3) of one dtype.
 
     Confidence falls with the disagreement e of forward and backward flow, exp(-e^2 / (2 0.5^2)), and with the largest
     colour difference d after a slight blur, exp(-(d / tau)^2 / 2); tau follows the noise, read off the median of what
-    is fine in d. Where the light of the whole picture changes, in a fade, it falls everywhere. It is zero where the
+    is fine in d. Where the light of the whole image changes, in a fade, it falls everywhere. It is zero where the
     other frame does not reach.
     """
     backward, forward = estimate(current, previous), estimate(previous, current)
-    place = grid(*current.shape[:2]) + backward
+    place = positions(*current.shape[:2]) + backward
     agreement = backward + remap(forward, place)
     error = (agreement**2).sum(-1)
     change = blurred(current) - remap(blurred(previous), place)
@@ -80,13 +80,13 @@ def motion(previous: Picture, current: Picture, estimate: Estimator = dis_flow) 
     return Motion(backward, confidence.astype(np.float32))
 
 
-def prepared(image: Picture) -> NDArray[np.uint8]:
+def prepared(image: ImageArray) -> NDArray[np.uint8]:
     """Luma, slightly smoothed against noise."""
     eight_bit = image if image.dtype == np.uint8 else (image >> 8).astype(np.uint8)
     return cv2.GaussianBlur(cv2.cvtColor(eight_bit, cv2.COLOR_RGB2GRAY), (0, 0), SMOOTHING_PX)
 
 
-def blurred(image: Picture) -> NDArray[np.float32]:
+def blurred(image: ImageArray) -> NDArray[np.float32]:
     """In [0, 1], sigma 1."""
     return cv2.GaussianBlur(image.astype(np.float32) / np.iinfo(image.dtype).max, (0, 0), 1)
 
@@ -98,14 +98,14 @@ def largest(difference: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 @functools.lru_cache(maxsize=4)
-def grid(height: int, width: int) -> NDArray[np.float32]:
+def positions(height: int, width: int) -> NDArray[np.float32]:
     """The column and row of every pixel, (H, W, 2)."""
     return np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1).astype(np.float32)
 
 
 def warp(image: NDArray[np.float32], flow: Flow) -> NDArray[np.float32]:
     """What `image` (H, W) or (H, W, C) shows at each pixel moved by `flow`; bicubic, the border repeated outside."""
-    return remap(image, grid(*flow.shape[:2]) + flow)
+    return remap(image, positions(*flow.shape[:2]) + flow)
 
 
 def remap(image: NDArray[np.float32], place: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -11,7 +11,7 @@ from image_core.errors import CheckpointError
 from image_core.images import pad_to_multiple, to_tensor
 from image_core.tensors import fill, read_checkpoint
 from osediff_video.temporal.flow import Flow
-from osediff_video.types import Picture
+from osediff_video.types import ImageArray
 
 LEAST_SIDE_PX = 128
 """What the coarsest level of its correlation pyramid needs."""
@@ -46,8 +46,8 @@ class Raft:
         self.network = network
 
     @torch.inference_mode()
-    def __call__(self, source: Picture, target: Picture) -> Flow:
-        """As every Estimator; small pictures grow by repeating their border."""
+    def __call__(self, source: ImageArray, target: ImageArray) -> Flow:
+        """As every Estimator; small images grow by repeating their border."""
         height, width = source.shape[:2]
         device = next(self.network.parameters()).device
         first, second = (pad_to_multiple(to_tensor([image]), 8, LEAST_SIDE_PX).to(device) for image in (source, target))
@@ -65,13 +65,13 @@ def load_raft(path: Path, device: torch.device | str = "cpu") -> Raft:
             f"{path}: no such file; expected weights of RAFT (raft_large or raft_small of torchvision, or "
             "raft-things.pth and its like), or --flow dis, which needs none"
         )
-    tensors = renamed(read_checkpoint(path))
+    tensors = torchvision_names(read_checkpoint(path))
     network = (raft_large if "mask_predictor.conv.weight" in tensors else raft_small)(weights=None, progress=False)
     fill(network, tensors, f"{path}: not the weights of RAFT, large or small")
     return Raft(network.requires_grad_(False).eval().to(device))
 
 
-def renamed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def torchvision_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """The authors' layout in torchvision's names; torchvision's own unchanged."""
     if not any(re.match(r"(module\.)?fnet\.", name) for name in tensors):
         return tensors

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from image_core.color import Tone
-from image_core.upscale import Draft
+from image_core.color import ColorStats
+from image_core.upscaler import Draft
 from osediff_video.temporal.flow import Estimator, Motion, motion
-from osediff_video.types import Frame, Picture
+from osediff_video.types import Frame, ImageArray
 
 
 @dataclass(frozen=True)
@@ -17,18 +17,18 @@ class Step:
     """An input frame on its way: what it has to do with the one before. motion: None where there is nothing to carry.
 
     same: the input equals its predecessor, pixel for pixel. tone: how its colours differ from those of its neighbours,
-    None where nobody asks. text: of its shot's prompt, (1, L, D), None where all have the same. draft: the model's
-    picture, None before the model. output: the picture as it is now.
+    None where nobody asks. embedding: of its shot's prompt, (1, L, D), None where all have the same. draft: the model's
+    image, None before the model. output: the image as it is now.
     """
 
     position: int
     frame: Frame
     motion: Motion | None
     same: bool = False
-    tone: Tone | None = None
-    text: Tensor | None = None
+    tone: ColorStats | None = None
+    embedding: Tensor | None = None
     draft: Draft | None = None
-    output: Picture | None = None
+    output: ImageArray | None = None
 
 
 def steps(frames: Iterable[Frame], first: int, estimate: Estimator | None) -> Iterator[Step]:

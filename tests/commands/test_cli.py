@@ -17,7 +17,7 @@ from PIL import Image
 
 from cli.main import COMMANDS, cli
 from osediff_video.media.probe import probe
-from tests.support.media_files import packets, picture, read, read_times, write_film
+from tests.support.media_files import packets, read, read_times, sample_image, write_video
 from tests.support.rich_video import write_rich
 
 ROOT = Path(__file__).parent.parent.parent
@@ -31,8 +31,8 @@ def run(*words, code=0):
 
 
 @pytest.fixture
-def film(tmp_path):
-    return write_film(tmp_path / "film.mp4", [512 * n for n in range(7)], sound_from=Fraction(0), size=(16, 24))
+def video(tmp_path):
+    return write_video(tmp_path / "video.mp4", [512 * n for n in range(7)], sound_from=Fraction(0), size=(16, 24))
 
 
 def test_help_is_instant():
@@ -65,51 +65,51 @@ def test_the_commands_of_the_readme_are_understood():
             assert not word.startswith("-") or word in known, f"{line}: {word}"
 
 
-def test_a_film_becomes_four_times_larger_with_its_sound(film):
-    output = run("upscale", film)
-    target = film.with_name("film_x4.mp4")
+def test_a_video_becomes_four_times_larger_with_its_sound(video):
+    output = run("upscale", video)
+    target = video.with_name("video_x4.mp4")
     facts = probe(target)
     assert (facts.width, facts.height) == (96, 64) and "model: lite" in output and "verified: 7 of 7" in output
     assert [frame.pts for frame in read(target)] == [512 * n for n in range(7)]
-    assert [data for _, data in packets(film, "audio")] == [data for _, data in packets(target, "audio")]
+    assert [data for _, data in packets(video, "audio")] == [data for _, data in packets(target, "audio")]
 
 
-def test_an_existing_result_is_kept_unless_asked(film):
-    target = film.with_name("film_x4.mp4")
+def test_an_existing_result_is_kept_unless_asked(video):
+    target = video.with_name("video_x4.mp4")
     target.write_bytes(b"mine")
-    assert "--overwrite" in run("upscale", film, code=1)
+    assert "--overwrite" in run("upscale", video, code=1)
     assert target.read_bytes() == b"mine"
-    run("upscale", film, "--overwrite", "--scale", "4")
+    run("upscale", video, "--overwrite", "--scale", "4")
     assert target.stat().st_size > 100
 
 
-def test_frames_in_frames_out_and_frames_to_film(tmp_path):
+def test_frames_in_frames_out_and_frames_to_video(tmp_path):
     frames = tmp_path / "frames"
     frames.mkdir()
     for number in (1, 2, 10):
-        Image.fromarray(picture(number, 17, 23)).save(frames / f"shot{number}.png")
+        Image.fromarray(sample_image(number, 17, 23)).save(frames / f"shot{number}.png")
     run("upscale", frames, "--scale", "2")
     written = sorted((tmp_path / "frames_x2").iterdir())
     assert len(written) == 3 and Image.open(written[0]).size == (46, 34)
-    run("upscale", frames, "-o", tmp_path / "film.mkv", "--fps", "24000/1001", "--scale", "1")
-    facts = probe(tmp_path / "film.mkv")
+    run("upscale", frames, "-o", tmp_path / "video.mkv", "--fps", "24000/1001", "--scale", "1")
+    facts = probe(tmp_path / "video.mkv")
     assert (facts.width, facts.height) == (23, 17)
     assert np.allclose(
-        [float(time) for time in read_times(tmp_path / "film.mkv")], [0, 1001 / 24000, 2002 / 24000], atol=5e-4
+        [float(time) for time in read_times(tmp_path / "video.mkv")], [0, 1001 / 24000, 2002 / 24000], atol=5e-4
     )
 
 
-def test_several_films_go_into_a_folder_and_a_bad_one_does_not_stop_the_rest(film, tmp_path):
+def test_several_videos_go_into_a_folder_and_a_bad_one_does_not_stop_the_rest(video, tmp_path):
     bad, out = tmp_path / "bad.mp4", tmp_path / "out"
-    bad.write_text("no film")
+    bad.write_text("no video")
     out.mkdir()
-    output = run("upscale", bad, film, "-o", out, code=1)
-    assert "bad.mp4" in output and [path.name for path in out.iterdir()] == ["film_x4.mp4"]
+    output = run("upscale", bad, video, "-o", out, code=1)
+    assert "bad.mp4" in output and [path.name for path in out.iterdir()] == ["video_x4.mp4"]
 
 
-def test_pictures_folders_and_patterns(tmp_path):
+def test_images_folders_and_patterns(tmp_path):
     for name in ("a", "b"):
-        Image.fromarray(picture(3, 15, 22)).save(tmp_path / f"{name}.png")
+        Image.fromarray(sample_image(3, 15, 22)).save(tmp_path / f"{name}.png")
     out = tmp_path / "out"
     out.mkdir()
     run("image", tmp_path / "a.png")
@@ -120,8 +120,8 @@ def test_pictures_folders_and_patterns(tmp_path):
     assert Image.open(tmp_path / "c.jpg").size == (88, 60)
 
 
-def test_probe_models_and_verify(film):
-    assert "24 x 16" in run("probe", film)
+def test_probe_models_and_verify(video):
+    assert "24 x 16" in run("probe", video)
     assert "lite" in run("models", "list") and "as they were written" in run("models", "verify", "lite")
 
 
@@ -130,7 +130,7 @@ def test_models_import(tiny_base, tiny_weights, tmp_path):
     run(
         "models", "import", "--base", tiny_base, "--weights", tiny_weights, "--out", out, "--merge", "--prompt", "a cat"
     )
-    Image.fromarray(picture(0, 16, 16)).save(tmp_path / "in.png")
+    Image.fromarray(sample_image(0, 16, 16)).save(tmp_path / "in.png")
     run("image", tmp_path / "in.png", "--model", out, "--prompt", "a cat", "--color-fix", "wavelet")
     assert Image.open(tmp_path / "in_x4.png").size == (64, 64)
 
@@ -139,49 +139,49 @@ def test_models_import(tiny_base, tiny_weights, tmp_path):
     ("words", "code", "message"),
     [
         (["upscale", "missing.mp4"], 1, "no such file"),
-        (["upscale", "FILM", "--scale", "9"], 2, "scale"),
-        (["upscale", "FILM", "--scale", "0.5"], 2, "scale"),
-        (["upscale", "FILM", "--model", "no-such"], 1, "no model 'no-such'"),
-        (["upscale", "FILM", "--prompt", "a cat"], 1, "reads no prompts"),
-        (["upscale", "FILM", "-o", "FILM"], 1, "source itself"),
-        (["upscale", "FILM", "-o", "nowhere/out.mp4"], 1, "no such folder"),
-        (["upscale", "FILM", "-o", "out.avi"], 1, "cannot write .avi"),
-        (["upscale", "FILM", "--codec", "no-such"], 1, "no-such"),
-        (["upscale", "FILM", "--tile", "130"], 2, "tile"),
-        (["upscale", "FILM", "--fps", "fast"], 2, "expected a rate"),
-        (["upscale", "FILM", "--encoder-option", "x"], 2, "key=value"),
-        (["upscale", "FILM", "FILM", "-o", "out.mp4"], 2, "folder as output"),
-        (["upscale", "FILM", "--flow", "raft.pth", "--model", "no-such"], 1, "raft.pth: no such file"),
-        (["upscale", "FILM", "--cuts", "cuts.txt", "--model", "no-such"], 1, "cuts.txt: no such file"),
-        (["upscale", "FILM", "--device", "cuda:77"], 1, "cuda:77"),
+        (["upscale", "VIDEO", "--scale", "9"], 2, "scale"),
+        (["upscale", "VIDEO", "--scale", "0.5"], 2, "scale"),
+        (["upscale", "VIDEO", "--model", "no-such"], 1, "no model 'no-such'"),
+        (["upscale", "VIDEO", "--prompt", "a cat"], 1, "reads no prompts"),
+        (["upscale", "VIDEO", "-o", "VIDEO"], 1, "source itself"),
+        (["upscale", "VIDEO", "-o", "nowhere/out.mp4"], 1, "no such folder"),
+        (["upscale", "VIDEO", "-o", "out.avi"], 1, "cannot write .avi"),
+        (["upscale", "VIDEO", "--codec", "no-such"], 1, "no-such"),
+        (["upscale", "VIDEO", "--tile", "130"], 2, "tile"),
+        (["upscale", "VIDEO", "--fps", "fast"], 2, "expected a rate"),
+        (["upscale", "VIDEO", "--encoder-option", "x"], 2, "key=value"),
+        (["upscale", "VIDEO", "VIDEO", "-o", "out.mp4"], 2, "folder as output"),
+        (["upscale", "VIDEO", "--flow", "raft.pth", "--model", "no-such"], 1, "raft.pth: no such file"),
+        (["upscale", "VIDEO", "--cuts", "cuts.txt", "--model", "no-such"], 1, "cuts.txt: no such file"),
+        (["upscale", "VIDEO", "--device", "cuda:77"], 1, "cuda:77"),
         (["upscale", "EMPTY"], 1, "0 bytes"),
         (["upscale", "EMPTYDIR"], 1, "no frames"),
         (["image", "missing.png"], 1, "no such file"),
-        (["image", "EMPTY"], 1, "not a readable picture"),
-        (["image", "FILM"], 1, "not a readable picture"),
-        (["image", "EMPTYDIR"], 2, "no pictures here"),
-        (["image", "PICTURE", "PICTURE", "-o", "new"], 2, "two pictures would both be written to new/in_x4.png"),
-        (["image", "PICTURE", "-o", "o.png", "--uncertainty", "o.png"], 2, "both be written to o.png"),
-        (["image", "PICTURE", "EMPTY", "-o", "EMPTY"], 1, "in the place of the folder"),
-        (["image", "PICTURE", "-o", "new/out.png"], 1, "no such folder"),
+        (["image", "EMPTY"], 1, "not a readable image"),
+        (["image", "VIDEO"], 1, "not a readable image"),
+        (["image", "EMPTYDIR"], 2, "no images here"),
+        (["image", "IMAGE", "IMAGE", "-o", "new"], 2, "two images would both be written to new/in_x4.png"),
+        (["image", "IMAGE", "-o", "o.png", "--uncertainty", "o.png"], 2, "both be written to o.png"),
+        (["image", "IMAGE", "EMPTY", "-o", "EMPTY"], 1, "in the place of the folder"),
+        (["image", "IMAGE", "-o", "new/out.png"], 1, "no such folder"),
         (["probe", "EMPTY"], 1, "0 bytes"),
-        (["probe", "FILM", "--shots", "shots.toml"], 1, "shots.toml: no such file"),
-        (["probe", "FILM", "--scale", "9"], 2, "scale"),
+        (["probe", "VIDEO", "--shots", "shots.toml"], 1, "shots.toml: no such file"),
+        (["probe", "VIDEO", "--scale", "9"], 2, "scale"),
         (["models", "verify", "EMPTYDIR"], 1, "no bundle.json"),
-        (["models", "import", "--base", "EMPTYDIR", "--weights", "FILM", "--out", "bundle"], 1, "missing"),
+        (["models", "import", "--base", "EMPTYDIR", "--weights", "VIDEO", "--out", "bundle"], 1, "missing"),
     ],
 )
-def test_bad_input_is_one_line_and_leaves_nothing(film, tmp_path, monkeypatch, words, code, message):
+def test_bad_input_is_one_line_and_leaves_nothing(video, tmp_path, monkeypatch, words, code, message):
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "folder").mkdir()
-    Image.fromarray(picture(0, 16, 16)).save(tmp_path / "in.png")
+    Image.fromarray(sample_image(0, 16, 16)).save(tmp_path / "in.png")
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.iterdir())
     names = {
-        "FILM": film,
+        "VIDEO": video,
         "EMPTY": tmp_path / "empty.mp4",
         "EMPTYDIR": tmp_path / "folder",
-        "PICTURE": tmp_path / "in.png",
+        "IMAGE": tmp_path / "in.png",
     }
     output = run(*(names.get(word, word) for word in words), code=code)
     assert message in output
@@ -189,20 +189,20 @@ def test_bad_input_is_one_line_and_leaves_nothing(film, tmp_path, monkeypatch, w
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_without_permission_is_refused(film, tmp_path):
+def test_a_folder_without_permission_is_refused(video, tmp_path):
     locked = tmp_path / "locked"
     locked.mkdir(mode=0o500)
-    assert "not writable" in run("upscale", film, "-o", locked / "out.mp4", code=1)
+    assert "not writable" in run("upscale", video, "-o", locked / "out.mp4", code=1)
 
 
-def test_json_events_tell_the_whole_story(film):
+def test_json_events_tell_the_whole_story(video):
     from osediff_video.media.stream_plan import plan_streams
 
-    lines = [json.loads(line) for line in run("upscale", film, "--json").splitlines() if line.startswith("{")]
+    lines = [json.loads(line) for line in run("upscale", video, "--json").splitlines() if line.startswith("{")]
     assert next(line["event"] for line in lines) == "plan" and lines[-1]["event"] == "done"
-    assert [stream["action"] for stream in lines[0]["streams"]] == [s.action for s in plan_streams(film, "mp4")]
+    assert [stream["action"] for stream in lines[0]["streams"]] == [s.action for s in plan_streams(video, "mp4")]
     assert lines[-1]["verified"] and lines[-1]["frames"] == 7 and lines[-1]["largest_time_error_ms"] == 0
-    bad = run("upscale", film, "--json", "-o", "out.mp4", "--codec", "nothing", code=1)
+    bad = run("upscale", video, "--json", "-o", "out.mp4", "--codec", "nothing", code=1)
     assert json.loads(bad.splitlines()[-1])["event"] == "error"
 
 
@@ -216,12 +216,12 @@ def test_what_is_lost_is_said_before_work(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["rich.mkv"]
 
 
-def test_a_tree_of_films_is_mirrored(film, tmp_path):
+def test_a_tree_of_videos_is_mirrored(video, tmp_path):
     tree = tmp_path / "tree"
     for name in ("a.mp4", "deep/b.mp4"):
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
-        (tree / name).write_bytes(film.read_bytes())
-    (tree / "deep" / "notes.txt").write_text("no film")
+        (tree / name).write_bytes(video.read_bytes())
+    (tree / "deep" / "notes.txt").write_text("no video")
     run("upscale", tree, "-o", tmp_path / "out", "--scale", "1")
     found = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.*"))
     assert found == ["a_x1.mp4", "deep/b_x1.mp4"]
@@ -229,19 +229,19 @@ def test_a_tree_of_films_is_mirrored(film, tmp_path):
     assert (tmp_path / "out2.mp4").exists()
 
 
-def test_preview_and_compare(film, tmp_path):
-    said = run("preview", film, "--at", "0.1", "--seconds", "0.1", "--scale", "2")
-    assert "measured" in said and probe(tmp_path / "film_preview.mp4").width == 2 * 48
-    run("upscale", film, "--scale", "2")
+def test_preview_and_compare(video, tmp_path):
+    said = run("preview", video, "--at", "0.1", "--seconds", "0.1", "--scale", "2")
+    assert "measured" in said and probe(tmp_path / "video_preview.mp4").width == 2 * 48
+    run("upscale", video, "--scale", "2")
     for layout, width in (("side", 96), ("split", 48), ("wipe", 48)):
         target = tmp_path / f"{layout}.mp4"
-        run("compare", film, tmp_path / "film_x2.mp4", "-o", target, "--layout", layout)
+        run("compare", video, tmp_path / "video_x2.mp4", "-o", target, "--layout", layout)
         assert probe(target).width == width and len(read(target)) == 7
-    Image.fromarray(picture(0)).save(tmp_path / "a.png")
-    Image.fromarray(picture(1, 96, 128)).save(tmp_path / "b.png")
+    Image.fromarray(sample_image(0)).save(tmp_path / "a.png")
+    Image.fromarray(sample_image(1, 96, 128)).save(tmp_path / "b.png")
     run("compare", tmp_path / "a.png", tmp_path / "b.png")
     assert Image.open(tmp_path / "a_vs_b.png").size == (256, 96)
-    assert "itself" in run("compare", film, film, "-o", tmp_path / "x.mp4", code=1)
+    assert "itself" in run("compare", video, video, "-o", tmp_path / "x.mp4", code=1)
 
 
 def test_doctor_finds_this_installation_well():
@@ -250,7 +250,9 @@ def test_doctor_finds_this_installation_well():
 
 
 def test_pipes_in_and_out(tmp_path):
-    source = write_film(tmp_path / "in.mkv", [0, 40, 90, 100], time_base=Fraction(1, 1000), codec="ffv1", size=(16, 24))
+    source = write_video(
+        tmp_path / "in.mkv", [0, 40, 90, 100], time_base=Fraction(1, 1000), codec="ffv1", size=(16, 24)
+    )
     command = [sys.executable, "-m", "cli", "upscale", "-", "-o", "-", "--scale", "2"]
     for pipe_format in ("matroska", "nut", "y4m"):
         with source.open("rb") as file:
@@ -269,7 +271,7 @@ def test_pipes_in_and_out(tmp_path):
 
 
 def test_control_c_keeps_the_work_and_says_how_to_go_on(tmp_path):
-    source = write_film(tmp_path / "in.mp4", [512 * n for n in range(300)], size=(64, 96))
+    source = write_video(tmp_path / "in.mp4", [512 * n for n in range(300)], size=(64, 96))
     with subprocess.Popen(
         [sys.executable, "-m", "cli", "upscale", str(source), "--json"],
         cwd=ROOT,

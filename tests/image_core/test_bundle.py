@@ -12,7 +12,7 @@ from image_core.errors import CheckpointError, ModelNotFoundError
 from image_core.files import sha256
 from image_core.models.catalogue import EMBEDDED, find_model, installed, models_folder
 from image_core.models.load import choose_device, load_generator
-from image_core.prompts.text import Prompts
+from image_core.prompts.embedding import Prompts
 
 
 @pytest.fixture

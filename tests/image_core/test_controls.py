@@ -8,19 +8,19 @@ import torch
 from image_core.degradation import degradation, shares
 from image_core.errors import CheckpointError
 from image_core.generator import predict_clean
-from image_core.images import enlarge, to_pictures, to_tensor
+from image_core.images import enlarge, to_images, to_tensor
 from image_core.keep_tones import BLOCK_PX, keep_tones, tones
 from image_core.models.load import load_generator, load_upscaler
 from image_core.models.official import import_official
 from image_core.options import UpscaleOptions
-from image_core.prompts.text import Prompts
-from tests.image_core.test_upscale import generator, pictures, upscaler  # noqa: F401 - a fixture
+from image_core.prompts.embedding import Prompts
+from tests.support.tiny_lite import sample_images, upscaler
 
 CPU = {"device": torch.device("cpu"), "dtype": torch.float32}
 
 
 def texture(height=96, width=128, seed=0):
-    """A sharp picture of many leaves: discs in random colours, painted large and made small."""
+    """A sharp image of many leaves: discs in random colours, painted large and made small."""
     draw = np.random.default_rng(seed)
     large = np.full((4 * height, 4 * width, 3), 90, np.uint8)
     for _ in range(height * width // 40):
@@ -77,11 +77,11 @@ def test_guidance_halves_what_fits_and_is_said(tiny_bundle, monkeypatch):
         )
     )
     assert len(said) == 1 and "two passes" in said[0]
-    image = pictures(1, 16, 16)
+    image = sample_images(1, 16, 16)
     assert not np.array_equal(plain(image)[0], guided(image)[0])
-    monkeypatch.setattr("image_core.upscale.free_bytes", lambda _: 10**9)
+    monkeypatch.setattr("image_core.upscaler.free_bytes", lambda _: 10**9)
     plain.bytes_per_pixel = guided.bytes_per_pixel = 600  # room for a million pixels
-    assert plain.plan(900, 1000).tile_px is None and guided.plan(900, 1000).tile_px == 704
+    assert plain.choose_workload(900, 1000).tile_px is None and guided.choose_workload(900, 1000).tile_px == 704
     same = plain.steered(UpscaleOptions(prompt="a cat", guidance=2.0, negative_prompt="sharp"))
     assert np.array_equal(same(image)[0], guided(image)[0]) and same.generator is plain.generator
 
@@ -93,17 +93,17 @@ def test_guidance_of_a_model_that_reads_no_prompts_is_refused():
         load_upscaler(find_model("lite"), UpscaleOptions(guidance=2.0), **CPU)
 
 
-def test_strength_goes_from_the_round_trip_to_the_model(generator):  # noqa: F811
-    image = pictures(1, 24, 32)
+def test_strength_goes_from_the_round_trip_to_the_model(generator):
+    image = sample_images(1, 24, 32)
     model = upscaler(generator)
     whole = model(image)[0]
     assert np.array_equal(upscaler(generator, strength=1.0)(image)[0], whole)
     padded = model.padded(to_tensor([enlarge(image[0], 96, 128)]))
     with torch.inference_mode():
-        trip, clean = model.latent_of(padded), model.clean_latent(padded, model.text)
-        half = model.clean_latent(padded, model.text, torch.full((1, 1, 12, 16), 0.5))
+        trip, clean = model.latent_of(padded), model.clean_latent(padded, model.embedding)
+        half = model.clean_latent(padded, model.embedding, torch.full((1, 1, 12, 16), 0.5))
         assert torch.allclose(half, (trip + clean) / 2, atol=1e-4)
-        expected = to_pictures(model.picture(trip, padded), np.uint8)[0]
+        expected = to_images(model.sample_image(trip, padded), np.uint8)[0]
     assert np.array_equal(upscaler(generator, strength=0.0)(image)[0], expected)
     away = [
         np.abs(upscaler(generator, strength=s)(image)[0].astype(int) - whole).mean()
@@ -112,16 +112,16 @@ def test_strength_goes_from_the_round_trip_to_the_model(generator):  # noqa: F81
     assert away == sorted(away, reverse=True) and away[0] > away[-1] == 0
 
 
-def test_the_share_fits_any_size_and_tiles(generator):  # noqa: F811
+def test_the_share_fits_any_size_and_tiles(generator):
     options = UpscaleOptions(strength=0.5)
     for size in ((5, 9), (13, 21), (40, 33)):
-        share = shares(pictures(1, *size), (4 * size[0], 4 * size[1]), options, 64)
+        share = shares(sample_images(1, *size), (4 * size[0], 4 * size[1]), options, 64)
         assert share.shape == (1, 1, *(max(8, -(-side * 4 // 8)) for side in size)) and torch.all(share == 0.5)
-        assert upscaler(generator, strength=0.5, adaptive=True)(pictures(1, *size))[0].shape == (
+        assert upscaler(generator, strength=0.5, adaptive=True)(sample_images(1, *size))[0].shape == (
             *(4 * s for s in size),
             3,
         )
-    image = pictures(1, 72, 96)
+    image = sample_images(1, 72, 96)
     whole, tiled = (
         upscaler(generator, tile_px=tile, tile_overlap_px=64, adaptive=True)(image)[0] for tile in (None, 256)
     )
@@ -130,7 +130,7 @@ def test_the_share_fits_any_size_and_tiles(generator):  # noqa: F811
 
 
 @pytest.mark.parametrize("harm", ["blur", "noise"])
-def test_only_the_degraded_half_gets_the_models_work(generator, harm):  # noqa: F811
+def test_only_the_degraded_half_gets_the_models_work(generator, harm):
     sharp = texture()
     if harm == "blur":
         harmed = cv2.GaussianBlur(sharp, (0, 0), 1.2)
@@ -151,7 +151,7 @@ def test_only_the_degraded_half_gets_the_models_work(generator, harm):  # noqa: 
     assert changed[1][:, :192].mean() < changed[0][:, :192].mean()  # left: near the input
 
 
-def test_a_clean_flat_picture_needs_nothing():
+def test_a_clean_flat_image_needs_nothing():
     assert float(degradation(torch.full((1, 3, 20, 30), 0.3)).max()) == 0
 
 
@@ -161,8 +161,8 @@ def test_tones_are_kept_exactly(size):
     reference = torch.rand(2, 3, *size, generator=draw) * 2 - 1
     wild = torch.randn(2, 3, *size, generator=draw)  # most of it beyond black and white
     mild = reference * 0.3 + 0.1 + 0.05 * wild
-    for picture in (wild, mild):
-        kept = keep_tones(picture, reference)
+    for image in (wild, mild):
+        kept = keep_tones(image, reference)
         assert kept.abs().max() <= 1 and (tones(kept) - tones(reference)).abs().max() < 1e-6
     assert torch.allclose(keep_tones(reference, reference), reference, atol=1e-6)
     # detail stays: what is added is smooth
@@ -172,7 +172,7 @@ def test_tones_are_kept_exactly(size):
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_the_low_band_of_a_result_is_that_of_its_input(generator, dtype):  # noqa: F811
+def test_the_low_band_of_a_result_is_that_of_its_input(generator, dtype):
     image = np.zeros((24, 32, 3), dtype)
     image[4:20, 5:30] = np.iinfo(dtype).max  # black and white: everything overshoots
     image[10:14] = np.iinfo(dtype).max // 3

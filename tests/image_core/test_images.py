@@ -1,11 +1,11 @@
-"""Pictures to tensors and back without losing a level; sizes that come out exactly."""
+"""Images to tensors and back without losing a level; sizes that come out exactly."""
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from image_core.images import crop, enlarge, pad_to_multiple, scaled_size, to_pictures, to_tensor
+from image_core.images import crop, enlarge, pad_to_multiple, scaled_size, to_images, to_tensor
 
 
 def noise(height, width, dtype=np.uint8):
@@ -18,12 +18,12 @@ def test_every_level_survives_the_round_trip(dtype):
     image = np.repeat(levels.reshape(256, -1, 1), 3, axis=2)
     tensor = to_tensor([image])
     assert tensor.min() == -1 and tensor.max() == 1
-    assert np.array_equal(to_pictures(tensor, dtype)[0], image)
+    assert np.array_equal(to_images(tensor, dtype)[0], image)
 
 
 def test_values_are_rounded_and_clamped_not_truncated():
     tensor = torch.tensor([-2.0, 0.4 / 127.5 - 1, 0.6 / 127.5 - 1, 2.0]).repeat(1, 3, 1, 1)
-    assert to_pictures(tensor, np.uint8)[0][0, :, 0].tolist() == [0, 0, 1, 255]
+    assert to_images(tensor, np.uint8)[0][0, :, 0].tolist() == [0, 0, 1, 255]
 
 
 def test_enlarging_is_pils_bicubic():
@@ -32,15 +32,15 @@ def test_enlarging_is_pils_bicubic():
     assert np.array_equal(enlarge(image, 80, 120), expected)
 
 
-def test_deep_pictures_are_enlarged_by_the_same_filter_in_full_depth():
-    # a smooth picture: PIL rounds 8-bit pictures between its two passes, so noise would differ by more than a level
+def test_deep_images_are_enlarged_by_the_same_filter_in_full_depth():
+    # a smooth image: PIL rounds 8-bit images between its two passes, so noise would differ by more than a level
     ramp = np.linspace(0, 255, 40 * 30).reshape(40, 30, 1).repeat(3, 2).astype(np.uint8)
     deep = enlarge(ramp.astype(np.uint16) * 257, 100, 90)
     assert deep.dtype == np.uint16 and len(np.unique(deep)) > 256
     assert np.abs(deep / 257 - enlarge(ramp, 100, 90)).max() < 1.5
 
 
-def test_a_picture_of_the_right_size_is_not_copied():
+def test_a_image_of_the_right_size_is_not_copied():
     image = noise(9, 7)
     assert enlarge(image, 9, 7) is image
 
@@ -59,8 +59,8 @@ def test_sizes_are_scale_times_the_input(scale, size):
     assert scaled_size(5, 7, scale) == size
 
 
-def test_what_is_no_picture_is_refused():
-    with pytest.raises(ValueError, match="RGB picture"):
+def test_what_is_no_image_is_refused():
+    with pytest.raises(ValueError, match="RGB image"):
         to_tensor([np.zeros((4, 4), np.uint8)])
     with pytest.raises(ValueError, match="float64"):
         enlarge(np.zeros((4, 4, 3)), 8, 8)

@@ -1,4 +1,4 @@
-"""What ships makes nothing worse than a plain resize does: on pictures unlike those it has learnt from.
+"""What ships makes nothing worse than a plain resize does: on images unlike those it has learnt from.
 
 The embedded models with their real weights. "Plain" is bicubic; the bounds are wide of what was measured.
 """
@@ -26,7 +26,7 @@ def model(request):
     )
 
     def enlarged(low):
-        upscaler.load = None  # sizes differ from picture to picture
+        upscaler.workload = None  # sizes differ from image to image
         return upscaler([low])[0]
 
     return enlarged
@@ -36,8 +36,8 @@ def plain(low):
     return enlarge(low, low.shape[0] * SCALE, low.shape[1] * SCALE)
 
 
-def small(picture):
-    return cv2.resize(picture, None, fx=1 / SCALE, fy=1 / SCALE, interpolation=cv2.INTER_AREA)
+def small(image):
+    return cv2.resize(image, None, fx=1 / SCALE, fy=1 / SCALE, interpolation=cv2.INTER_AREA)
 
 
 def text():
@@ -145,14 +145,14 @@ def test_what_is_sharp_already_stays_what_it_is(model):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 9), (8, 8)], ids=str)
-def test_tiny_pictures_are_no_worse_than_a_resize(model, size):
+def test_tiny_images_are_no_worse_than_a_resize(model, size):
     low = small(scene())[20 : 20 + size[0], 20 : 20 + size[1]]
     result = model(low)
     assert result.shape == (size[0] * SCALE, size[1] * SCALE, 3)
     assert mean_error(small(result), low) < mean_error(small(plain(low)), low) + 3
 
 
-def test_the_middle_of_a_large_picture_is_as_good_as_a_small_one(model):
+def test_the_middle_of_a_large_image_is_as_good_as_a_small_one(model):
     """4,000 pixels wide, 16,000 of the result; alike everywhere, so that only the place can make a difference."""
     low = np.tile(small(scene())[:48], (1, 63, 1))[:, :4000]
     result = model(low)

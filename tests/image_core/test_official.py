@@ -12,7 +12,7 @@ from image_core.errors import CheckpointError, OutputError
 from image_core.lora import LoraWeights, add_lora, from_tensors, merge_lora, to_tensors, unet_targets
 from image_core.models.load import load_generator
 from image_core.models.official import import_official
-from image_core.prompts.text import Prompts, TextEncoder
+from image_core.prompts.embedding import Prompts, TextEncoder
 from tests.support.tiny_models import official_checkpoint
 
 IMAGE = torch.rand(1, 3, 64, 72, generator=torch.Generator().manual_seed(0)) * 2 - 1

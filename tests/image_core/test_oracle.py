@@ -15,11 +15,11 @@ from PIL import Image
 from cli.main import cli
 from image_core.color import adain, wavelet
 from image_core.generator import predict_clean
-from image_core.images import enlarge, to_pictures, to_tensor
+from image_core.images import enlarge, to_images, to_tensor
 from image_core.lora import add_lora, unet_targets, vae_targets
 from image_core.models.load import load_generator
 from image_core.models.official import import_official
-from image_core.prompts.text import Prompts, TextEncoder
+from image_core.prompts.embedding import Prompts, TextEncoder
 
 FORWARD = ["fwd_64x64_p0_mode", "fwd_64x64_p1_seed1234", "fwd_96x160_p1_mode"]
 
@@ -84,13 +84,13 @@ def test_prompts(oracle):
 
 
 @pytest.mark.parametrize(
-    ("file", "picture", "reference", "suffix"),
+    ("file", "image", "reference", "suffix"),
     [("colorfix_a", "target", "source", ""), ("final_96x160_p1_mode", "output_u8", "input_u8", "_u8")],
 )
 @pytest.mark.parametrize("fix", [adain, wavelet])
-def test_colour_fix(oracle, file, picture, reference, suffix, fix):
+def test_colour_fix(oracle, file, image, reference, suffix, fix):
     golden = np.load(oracle / "generator" / f"{file}.npz")
-    (result,) = to_pictures(fix(to_tensor([golden[picture]]), to_tensor([golden[reference]])), np.uint8)
+    (result,) = to_images(fix(to_tensor([golden[image]]), to_tensor([golden[reference]])), np.uint8)
     # the official code truncates, we round: half of the values differ by the last level
     assert np.abs(result.astype(int) - golden[fix.__name__ + suffix].astype(int)).max() <= 1
 

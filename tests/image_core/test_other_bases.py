@@ -13,7 +13,7 @@ from image_core.lora import add_lora, unet_targets
 from image_core.models.base import check_base, load_unet, load_vae
 from image_core.models.load import load_generator
 from image_core.models.official import import_official
-from image_core.prompts.text import Prompts, TextEncoder
+from image_core.prompts.embedding import Prompts, TextEncoder
 from tests.support.tiny_models import SCHEDULER, write_sd1_base, write_weights
 
 IMAGE = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1

@@ -1,4 +1,4 @@
-"""From pictures to prompts: modes, the published form, the cache of embeddings, one prompt for each shot of a film."""
+"""From images to prompts: modes, the published form, the cache of embeddings, one prompt for each shot of a video."""
 
 import json
 import shutil
@@ -20,17 +20,17 @@ from image_core.images import enlarge, to_tensor
 from image_core.models.catalogue import find_model
 from image_core.models.load import load_upscaler
 from image_core.options import UpscaleOptions
-from image_core.prompts import text
+from image_core.prompts import embedding as embeddings
+from image_core.prompts.embedding import Prompts
 from image_core.prompts.prompter import load_prompter, published_prompt
-from image_core.prompts.text import Prompts
+from osediff_video.chain import find_embeddings, prepare
 from osediff_video.encoding import Encoding
 from osediff_video.job import Manifest
-from osediff_video.options import FilmOptions
-from osediff_video.plan import plan_film
-from osediff_video.restore import find_texts, prepare
+from osediff_video.options import VideoOptions
+from osediff_video.plan import plan_video
 from osediff_video.shots.prompts import (
+    ShotEmbeddings,
     ShotPrompt,
-    ShotTexts,
     read_shots,
     sharpest_frames,
     with_first_texts,
@@ -39,7 +39,7 @@ from osediff_video.shots.prompts import (
 from osediff_video.temporal.steps import steps
 from osediff_video.types import Frame
 from osediff_video.upscale import upscale_video
-from tests.support.media_files import picture, read, write_film
+from tests.support.media_files import read, sample_image, write_video
 
 
 @pytest.fixture
@@ -63,16 +63,16 @@ def test_tags_become_the_published_prompts(tagging_bundle, shared):
     facts, golden = json.loads((oracle / "tags.json").read_text()), np.load(oracle / "ram_inputs.npz")
     prompter = load_prompter(tagging_bundle, UpscaleOptions())
     for index, expected in enumerate(facts["test_prompt"]["dape"]):
-        assert prompter.words(to_tensor([golden[f"input_u8_{index}"]])) == [expected]
+        assert prompter.describe(to_tensor([golden[f"input_u8_{index}"]])) == [expected]
     with_words = load_prompter(tagging_bundle, UpscaleOptions(prompt="sharp"))
-    (words,) = with_words.words(to_tensor([golden["input_u8_1"]]))
+    (words,) = with_words.describe(to_tensor([golden["input_u8_1"]]))
     assert words == f"{facts['captions']['dape'][1]}, sharp,"
 
 
-def test_each_picture_of_a_batch_has_its_own_prompt(tagging_bundle):
+def test_each_image_of_a_batch_has_its_own_prompt(tagging_bundle):
     upscaler = loaded(tagging_bundle, batch=2)
-    images = [picture(0, 64, 64), np.full((64, 64, 3), 90, np.uint8)]
-    prompts = upscaler.prompter.words(to_tensor(images))
+    images = [sample_image(0, 64, 64), np.full((64, 64, 3), 90, np.uint8)]
+    prompts = upscaler.prompter.describe(to_tensor(images))
     assert prompts[0] != prompts[1]
     together = upscaler(images)
     for image, result, words in zip(images, together, prompts, strict=True):
@@ -83,10 +83,10 @@ def test_each_picture_of_a_batch_has_its_own_prompt(tagging_bundle):
 
 
 def test_modes(tagging_bundle, tiny_bundle):
-    image = [picture(0, 64, 64)]
+    image = [sample_image(0, 64, 64)]
     default, none = loaded(tiny_bundle), loaded(tiny_bundle, prompt_mode="none")
     assert default.prompter is None and np.array_equal(default(image)[0], none(image)[0])
-    assert torch.equal(loaded(tiny_bundle, prompt="a cat").text, Prompts(tiny_bundle)("a cat"))
+    assert torch.equal(loaded(tiny_bundle, prompt="a cat").embedding, Prompts(tiny_bundle)("a cat"))
     assert loaded(tagging_bundle, prompt_mode="fixed").prompter is None
     assert loaded(tagging_bundle).prompter is not None and loaded(find_model("lite")).prompter is None
     for bundle in (tiny_bundle, find_model("lite")):
@@ -131,7 +131,7 @@ def test_a_prompt_that_is_too_long_is_cut_and_that_is_said(tiny_bundle):
 
 def test_the_command_line(tagging_bundle, tmp_path):
     source = tmp_path / "in.png"
-    Image.fromarray(picture(0, 64, 64)).save(source)
+    Image.fromarray(sample_image(0, 64, 64)).save(source)
     results = []
     for mode in ("auto", "tags", "fixed", "none"):
         target = tmp_path / f"{mode}.png"
@@ -179,7 +179,7 @@ def frames(images, cuts=(0,)):
 
 
 def test_the_sharpest_frame_of_each_shot_is_found():
-    sharp = [picture(0), picture(5)]
+    sharp = [sample_image(0), sample_image(5)]
     blurred = [[cv2.GaussianBlur(image, (0, 0), sigma) for sigma in (4, 2, 1, 3)] for image in sharp]
     blurred[0][2], blurred[1][0] = sharp
     found = list(sharpest_frames(frames([*blurred[0], *blurred[1]], cuts=(0, 4))))
@@ -206,41 +206,41 @@ class Counting:
     def __init__(self, prompter):
         self.prompter, self.seen, self.tagger = prompter, [], prompter.tagger
 
-    def words(self, image):
+    def describe(self, image):
         self.seen.append(image)
-        return self.prompter.words(image)
+        return self.prompter.describe(image)
 
     def embedding(self, words):
         return self.prompter.embedding(words)
 
 
 def two_shots(path):
-    images = [picture(0, 48, 64)] * 5 + [255 - picture(0, 48, 64)] * 6
+    images = [sample_image(0, 48, 64)] * 5 + [255 - sample_image(0, 48, 64)] * 6
     images[2] = cv2.GaussianBlur(images[2], (0, 0), 1)
     images[0] = cv2.GaussianBlur(images[0], (0, 0), 2)
-    return write_film(path, [512 * n for n in range(11)], images=images, options={"crf": "1", "bf": "0"})
+    return write_video(path, [512 * n for n in range(11)], images=images, options={"crf": "1", "bf": "0"})
 
 
 @pytest.mark.parametrize("temporal", ["pixel", "off"])
-def test_a_film_is_looked_at_once_for_each_shot(tagging_bundle, tmp_path, temporal):
+def test_a_video_is_looked_at_once_for_each_shot(tagging_bundle, tmp_path, temporal):
     source = two_shots(tmp_path / "in.mkv")
     times = tmp_path / "cuts.txt"
     times.write_text(f"{5 / 25}\n")
     upscaler = loaded(tagging_bundle)
     upscaler.prompter = counting = Counting(upscaler.prompter)
-    options = FilmOptions(temporal=temporal, cuts=str(times))
+    options = VideoOptions(temporal=temporal, cuts=str(times))
     result = upscale_video(source, tmp_path / "out.mkv", upscaler, Encoding("ffv1"), options)
     assert result.frames == 11 and len(counting.seen) == 2
     if temporal == "off":
         inputs, outputs = read(source), read(tmp_path / "out.mkv")
         for number, best in ((0, 1), (4, 1), (5, 5), (10, 5)):
-            words = upscaler.prompter.words(to_tensor([enlarge(inputs[best].image, 48, 64)]))[0]
+            words = upscaler.prompter.describe(to_tensor([enlarge(inputs[best].image, 48, 64)]))[0]
             (expected,) = loaded(tagging_bundle, prompt_mode="fixed", prompt=words)([inputs[number].image])
             assert np.abs(outputs[number].image.astype(int) - expected.astype(int)).max() <= 3
 
 
 def test_texts_follow_the_shots(tagging_bundle):
-    texts = ShotTexts(
+    texts = ShotEmbeddings(
         [ShotPrompt(0, 0, "a cat"), ShotPrompt(7, 8, "a harp")], load_prompter(tagging_bundle, UpscaleOptions())
     )
     cat, harp = (Prompts(tagging_bundle)(words) for words in ("a cat", "a harp"))
@@ -251,21 +251,25 @@ def test_texts_follow_the_shots(tagging_bundle):
 def test_what_was_found_is_not_looked_for_again(tagging_bundle, tmp_path):
     upscaler = loaded(tagging_bundle)
     upscaler.prompter = counting = Counting(upscaler.prompter)
-    plan = plan_film(two_shots(tmp_path / "in.mkv"), tmp_path / "out.mkv", 1, Encoding("ffv1"), FilmOptions(cuts="off"))
+    plan = plan_video(
+        two_shots(tmp_path / "in.mkv"), tmp_path / "out.mkv", 1, Encoding("ffv1"), VideoOptions(cuts="off")
+    )
     steadiness, manifest = prepare(plan.options, upscaler), Manifest({"bytes": 1}, {})
-    first = find_texts(plan, upscaler, steadiness, manifest, tmp_path)
+    first = find_embeddings(plan, upscaler, steadiness, manifest, tmp_path)
     assert len(counting.seen) == len(first.shots) == 1
-    assert find_texts(plan, upscaler, steadiness, manifest, tmp_path).shots == first.shots and len(counting.seen) == 1
-    find_texts(plan, upscaler, steadiness, replace(manifest, settings={"cuts": "auto"}), tmp_path)
+    assert (
+        find_embeddings(plan, upscaler, steadiness, manifest, tmp_path).shots == first.shots and len(counting.seen) == 1
+    )
+    find_embeddings(plan, upscaler, steadiness, replace(manifest, settings={"cuts": "auto"}), tmp_path)
     assert len(counting.seen) == 2
     upscaler.prompter = None
-    assert find_texts(plan, upscaler, steadiness, manifest, tmp_path) is None
+    assert find_embeddings(plan, upscaler, steadiness, manifest, tmp_path) is None
 
 
 def test_frames_that_come_only_once_have_the_text_of_their_shot_s_first(tagging_bundle):
     counting = Counting(load_prompter(tagging_bundle, UpscaleOptions()))
-    images = [picture(0, 64, 64)] * 2 + [np.full((64, 64, 3), 90, np.uint8)] * 2
+    images = [sample_image(0, 64, 64)] * 2 + [np.full((64, 64, 3), 90, np.uint8)] * 2
     related = steps(frames(images, cuts=(0, 2)), 0, None)
-    texts = [step.text for step in with_first_texts(related, counting, 64, 64)]
+    texts = [step.embedding for step in with_first_texts(related, counting, 64, 64)]
     assert len(counting.seen) == 2 and texts[0] is texts[1] and texts[2] is texts[3]
     assert not torch.equal(texts[0], texts[2])

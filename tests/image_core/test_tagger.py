@@ -9,7 +9,7 @@ import torch
 
 from image_core.errors import CheckpointError
 from image_core.images import to_tensor
-from image_core.prompts.ram import geometry, read_ram, renamed
+from image_core.prompts.ram import geometry, read_ram, renamed_tensors
 from image_core.prompts.tagger import TAG_LIST, THRESHOLDS, Tagger, TaggerConfig, load_tagger
 
 
@@ -30,36 +30,36 @@ def named(request, oracle, tiny_ram):
 
 
 @pytest.fixture(scope="module")
-def pictures(oracle):
+def sample_images(oracle):
     golden = np.load(oracle / "ram_inputs.npz")
     return [to_tensor([golden[f"input_u8_{index}"]]) for index in range(4)]
 
 
-def test_preparation_is_the_published_one(oracle, named, pictures):
+def test_preparation_is_the_published_one(oracle, named, images):
     golden = np.load(oracle / "ram_inputs.npz")
-    for index, picture in enumerate(pictures):
-        prepared = named[1].prepare(picture).numpy()
+    for index, image in enumerate(images):
+        prepared = named[1].prepare(image).numpy()
         assert prepared.shape == (1, 3, 384, 384)
         assert np.abs(prepared[:, :, ::4, ::4] - golden[f"pre_{index}_every4"]).max() < 1e-5
 
 
-def test_logits_and_tags_are_the_published_ones(oracle, facts, named, pictures):
+def test_logits_and_tags_are_the_published_ones(oracle, facts, named, images):
     name, tagger = named
     golden = np.load(oracle / f"ram_{name}.npz")
     with torch.no_grad():
-        logits = torch.cat([tagger(tagger.prepare(picture)) for picture in pictures])
+        logits = torch.cat([tagger(tagger.prepare(image)) for image in images])
     assert np.abs(logits.numpy() - golden["logits"]).max() < 1e-4
-    tags = [tagger.tags(picture)[0] for picture in pictures]
+    tags = [tagger.tags(image)[0] for image in images]
     assert [", ".join(found) for found in tags] == facts["captions"][name]
-    assert tagger.tags(pictures[3].repeat(2, 1, 1, 1)) == [tags[3], tags[3]]
+    assert tagger.tags(images[3].repeat(2, 1, 1, 1)) == [tags[3], tags[3]]
 
 
-def test_a_saved_tagger_says_the_same_in_half_precision(named, facts, pictures, tmp_path):
+def test_a_saved_tagger_says_the_same_in_half_precision(named, facts, images, tmp_path):
     name, tagger = named
     tagger.save(tmp_path, torch.float16)
     again = load_tagger(tmp_path / "tagger")
     assert again.names == tagger.names and torch.equal(again.thresholds, tagger.thresholds)
-    assert [", ".join(again.tags(p)[0]) for p in pictures] == facts["captions"][name]
+    assert [", ".join(again.tags(p)[0]) for p in images] == facts["captions"][name]
     size = (tmp_path / "tagger" / "model.safetensors").stat().st_size
     assert size < 2.1 * sum(parameter.numel() for parameter in tagger.parameters())
 
@@ -72,7 +72,7 @@ def test_names_and_shapes_of_the_full_size_model(oracle):
     with torch.device("meta"):
         tagger = Tagger(config, ("",) * config.tags, torch.zeros(config.tags))
         ours = {key: tuple(tensor.shape) for key, tensor in tagger.state_dict().items()}
-        assert {key: tuple(t.shape) for key, t in renamed(published, config, oracle).items()} == ours
+        assert {key: tuple(t.shape) for key, t in renamed_tensors(published, config, oracle).items()} == ours
     count = sum(parameter.numel() for parameter in tagger.parameters())
     assert count == facts["counts"]["inference"] == 212_117_045
     used = set(facts["dape_lora_used"])
@@ -148,11 +148,11 @@ def test_foreign_and_damaged_files_are_refused(tiny_ram, tmp_path):
         read_ram(tiny_ram / "ram_swin_large_14m.pth", tiny_ram / "ram_swin_large_14m.pth")
 
 
-def test_the_other_name_of_the_head_is_read_too(tiny_ram, pictures, tmp_path):
+def test_the_other_name_of_the_head_is_read_too(tiny_ram, images, tmp_path):
     content = torch.load(tiny_ram / "ram_swin_large_14m.pth", weights_only=True)
     model = {key.replace("tagging_head.", "vision_multi."): tensor for key, tensor in content["model"].items()}
     for name in (TAG_LIST, THRESHOLDS):
         shutil.copy(tiny_ram / name, tmp_path)
     torch.save({"model": model}, tmp_path / "old.pth")
-    expected = read_ram(tiny_ram / "ram_swin_large_14m.pth").tags(pictures[0])
-    assert read_ram(tmp_path / "old.pth").tags(pictures[0]) == expected
+    expected = read_ram(tiny_ram / "ram_swin_large_14m.pth").tags(images[0])
+    assert read_ram(tmp_path / "old.pth").tags(images[0]) == expected

@@ -16,11 +16,11 @@ from image_core.generator import Generator
 from image_core.models.load import load_upscaler
 from image_core.options import Draws, UpscaleOptions
 from image_core.uncertainty import noise_level, spread
-from image_core.upscale import Upscaler
-from osediff_video.maps import UNITS_PER_LEVEL, overlay, overlay_path, top_level
-from osediff_video.options import FilmOptions
+from image_core.upscaler import Upscaler
+from osediff_video.options import VideoOptions
+from osediff_video.uncertainty_maps import UNITS_PER_LEVEL, overlay, overlay_path, top_level
 from osediff_video.upscale import upscale_video
-from tests.support.media_files import FAST, picture, write_film
+from tests.support.media_files import FAST, sample_image, write_video
 
 STD, GAIN = 0.05, 0.3
 
@@ -54,7 +54,7 @@ class Linear:
 
 
 class Sure:
-    """A deterministic pair whose result is the enlarged picture itself."""
+    """A deterministic pair whose result is the enlarged image itself."""
 
     decoder_sees_image = encodes_noisy = True
 
@@ -72,17 +72,17 @@ def made(autoencoder, **options):
 
 def test_the_spread_of_a_linear_model_is_known():
     draws = Draws(count=16, seed=3)
-    found = spread(made(Linear(), scale=1.0), picture(0, 64, 80), draws)
+    found = spread(made(Linear(), scale=1.0), sample_image(0, 64, 80), draws)
     source = torch.Generator().manual_seed(3)
     noise = torch.stack([torch.randn(1, 3, 8, 10, generator=source) for _ in range(16)])
     by_hand = (STD * GAIN * 127.5 * noise).std(0)[0].square().mean(0).sqrt()  # of these very draws
     assert np.allclose(found.levels, by_hand.repeat_interleave(8, 0).repeat_interleave(8, 1), rtol=1e-3)
-    many = spread(made(Linear(), scale=1.0), picture(0, 64, 80), Draws(count=200))
+    many = spread(made(Linear(), scale=1.0), sample_image(0, 64, 80), Draws(count=200))
     assert many.kind == "posterior" and np.sqrt((many.levels**2).mean()) == pytest.approx(STD * GAIN * 127.5, rel=0.03)
 
 
 def test_tiles_draw_the_same():
-    image = picture(0, 96, 128)
+    image = sample_image(0, 96, 128)
     whole, tiled = (spread(made(Linear(), scale=4.0, tile_px=tile), image, Draws(4)).levels for tile in (None, 256))
     assert np.allclose(whole, tiled, atol=1e-3)
 
@@ -102,7 +102,7 @@ def test_a_sure_model_passes_on_the_noise_of_its_input():
 
 def test_noise_is_measured_and_never_less_than_rounding():
     draw = np.random.default_rng(1)
-    smooth = picture(5, 120, 160).astype(float) * 0.6 + 40
+    smooth = sample_image(5, 120, 160).astype(float) * 0.6 + 40
     for sigma in (2.0, 8.0):
         noisy = np.clip(smooth + draw.normal(0, sigma, smooth.shape), 0, 255).round().astype(np.uint8)
         assert noise_level(noisy) == pytest.approx(sigma, rel=0.15)
@@ -113,7 +113,7 @@ def test_noise_is_measured_and_never_less_than_rounding():
 
 def test_the_same_seed_gives_the_same_map_of_a_real_model(tiny_bundle):
     model = load_upscaler(tiny_bundle, UpscaleOptions(), device=torch.device("cpu"), dtype=torch.float32)
-    first, again, other = (spread(model, picture(0, 16, 24), Draws(3, seed)).levels for seed in (1, 1, 2))
+    first, again, other = (spread(model, sample_image(0, 16, 24), Draws(3, seed)).levels for seed in (1, 1, 2))
     assert np.array_equal(first, again) and not np.array_equal(first, other) and first.shape == (64, 96)
     assert first.max() > 0
 
@@ -139,7 +139,7 @@ def run(*words, code=0):
 
 
 def test_the_command_writes_map_and_overlay(tmp_path):
-    Image.fromarray(picture(0, 24, 32)).save(tmp_path / "in.png")
+    Image.fromarray(sample_image(0, 24, 32)).save(tmp_path / "in.png")
     words = ("image", tmp_path / "in.png", "--uncertainty", tmp_path / "map.png", "--draws", 3, "--precision", "fp32")
     assert "levels of 255" in run(*words)
     with Image.open(tmp_path / "map.png") as opened:
@@ -149,17 +149,17 @@ def test_the_command_writes_map_and_overlay(tmp_path):
     from image_core.models.catalogue import find_model
 
     lite = load_upscaler(find_model("lite"), UpscaleOptions(), device=torch.device("cpu"), dtype=torch.float32)
-    assert np.abs(values - spread(lite, picture(0, 24, 32), Draws(3)).levels).max() <= 0.51 / UNITS_PER_LEVEL
+    assert np.abs(values - spread(lite, sample_image(0, 24, 32), Draws(3)).levels).max() <= 0.51 / UNITS_PER_LEVEL
     with Image.open(overlay_path(tmp_path / "map.png")) as opened:
         assert opened.mode == "RGB" and opened.size == (128, 96)
     assert "exists already" in run(*words, "-o", tmp_path / "b.png", code=1)
     assert "16-bit PNG" in run("image", tmp_path / "in.png", "--uncertainty", tmp_path / "m.jpg", "--overwrite", code=1)
 
 
-def test_a_film_gets_a_map_for_every_frame(tmp_path):
-    source = write_film(tmp_path / "in.mp4", [512 * n for n in range(4)])
+def test_a_video_gets_a_map_for_every_frame(tmp_path):
+    source = write_video(tmp_path / "in.mp4", [512 * n for n in range(4)])
     (tmp_path / "maps").mkdir()
-    options = FilmOptions(uncertainty=str(tmp_path / "maps"), draws=3)
+    options = VideoOptions(uncertainty=str(tmp_path / "maps"), draws=3)
     upscale_video(source, tmp_path / "out.mkv", made(Linear(), scale=1.0), FAST, options)
     names = sorted(path.name for path in (tmp_path / "maps").iterdir())
     assert names == sorted(f"frame_{n:08d}{end}.png" for n in range(1, 5) for end in ("", "_overlay"))
@@ -168,7 +168,7 @@ def test_a_film_gets_a_map_for_every_frame(tmp_path):
 
 
 def test_the_folder_for_maps_is_checked_before_the_work(tmp_path):
-    source = write_film(tmp_path / "in.mp4", [0, 512])
+    source = write_video(tmp_path / "in.mp4", [0, 512])
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").touch()
     for folder, words in (
@@ -177,5 +177,5 @@ def test_the_folder_for_maps_is_checked_before_the_work(tmp_path):
         ("no/maps", "no such folder"),
     ):
         assert words in run("upscale", source, "--uncertainty", tmp_path / folder, code=1)
-    other = write_film(tmp_path / "other.mp4", [0, 512])
-    assert "one film at a time" in run("upscale", source, other, "--uncertainty", tmp_path / "m", code=2)
+    other = write_video(tmp_path / "other.mp4", [0, 512])
+    assert "one video at a time" in run("upscale", source, other, "--uncertainty", tmp_path / "m", code=2)

@@ -1,4 +1,4 @@
-"""A batch of pictures end to end, on a tiny random embedded model."""
+"""A batch of images end to end, on a tiny random embedded model."""
 
 from pathlib import Path
 
@@ -7,49 +7,22 @@ import pytest
 import torch
 
 from image_core.errors import OutOfMemoryError
+from image_core.memory import Workload
 from image_core.options import UpscaleOptions
-from image_core.upscale import Load, Upscaler
-from train.config import LiteShape
-from train.networks.lite import build_generator
-
-TINY = LiteShape(
-    latent_channels=8,
-    encoder_width=8,
-    encoder_blocks=1,
-    decoder_width=8,
-    decoder_blocks=1,
-    widths=(16, 32),
-    prompt_width=8,
-)
-
-
-@pytest.fixture(scope="module")
-def generator():
-    torch.manual_seed(0)
-    generator = build_generator(TINY).eval()
-    for parameter in generator.parameters():  # nothing zero, so that every layer matters
-        torch.nn.init.normal_(parameter, std=0.05)
-    return generator
-
-
-def upscaler(generator, **options):
-    return Upscaler(generator, torch.zeros(1, 1, 8), UpscaleOptions(**options), bytes_per_pixel=600)
-
-
-def pictures(count, height, width, dtype=np.uint8):
-    return list(np.random.default_rng(0).integers(0, np.iinfo(dtype).max + 1, (count, height, width, 3), dtype=dtype))
+from image_core.upscaler import Upscaler
+from tests.support.tiny_lite import sample_images, upscaler
 
 
 @pytest.mark.parametrize("size", [(1, 1), (8, 8), (13, 21), (30, 18)])
 @pytest.mark.parametrize("scale", [1, 2.5, 4])
 def test_the_output_is_exactly_scale_times_the_input(generator, size, scale):
-    (result,) = upscaler(generator, scale=scale)(pictures(1, *size))
+    (result,) = upscaler(generator, scale=scale)(sample_images(1, *size))
     assert result.shape == (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)), 3)
     assert result.dtype == np.uint8
 
 
 def test_order_is_kept_and_batches_do_not_matter(generator):
-    images = pictures(5, 16, 24)
+    images = sample_images(5, 16, 24)
     together = upscaler(generator, batch=3)(images)
     alone = upscaler(generator, batch=1)
     for result, image in zip(together, images, strict=True):
@@ -58,12 +31,12 @@ def test_order_is_kept_and_batches_do_not_matter(generator):
 
 
 def test_depth_is_kept(generator):
-    (result,) = upscaler(generator)(pictures(1, 16, 16, np.uint16))
+    (result,) = upscaler(generator)(sample_images(1, 16, 16, np.uint16))
     assert result.dtype == np.uint16 and len(np.unique(result)) > 256
 
 
 def test_tiles_change_next_to_nothing(generator):
-    images = pictures(1, 72, 96)
+    images = sample_images(1, 72, 96)
     whole, tiled = (upscaler(generator, tile_px=tile, tile_overlap_px=64)(images)[0] for tile in (None, 256))
     # the attention in the middle and the norms see the whole plane, the rest does not
     assert np.abs(whole.astype(int) - tiled.astype(int)).mean() < 1
@@ -97,7 +70,7 @@ class Greedy:
         return self.generator.decode(latent, image)
 
 
-def test_out_of_memory_goes_on_with_less_and_loses_no_picture(generator):
+def test_out_of_memory_goes_on_with_less_and_loses_no_image(generator):
     said = []
     small = Upscaler(
         Greedy(generator, 300 * 300),
@@ -106,19 +79,19 @@ def test_out_of_memory_goes_on_with_less_and_loses_no_picture(generator):
         bytes_per_pixel=1,
         report=said.append,
     )
-    results = small(pictures(5, 100, 120))
+    results = small(sample_images(5, 100, 120))
     assert len(results) == 5 and all(result.shape == (400, 480, 3) for result in results)
-    assert small.load.batch == 1 and small.load.tile_px and len(said) == 3
+    assert small.workload.batch == 1 and small.workload.tile_px and len(said) == 3
 
 
 def test_too_little_memory_for_anything_is_an_error(generator):
     nothing = Upscaler(Greedy(generator, 0), torch.zeros(1, 1, 8), UpscaleOptions(), bytes_per_pixel=1)
     with pytest.raises(OutOfMemoryError, match="does not fit"):
-        nothing(pictures(1, 100, 100))
+        nothing(sample_images(1, 100, 100))
 
 
 def test_the_ladder_halves_the_batch_before_it_tiles():
-    steps, load = [], Load(4, None)
+    steps, load = [], Workload(4, None)
     while load.tile_px is None:
         load = load.lighter(1080, 1920)
         steps.append((load.batch, load.tile_px))

@@ -1,6 +1,6 @@
-"""Mutate small films and run each through the whole chain in a child process: success or one clear error, always.
+"""Mutate small videos and run each through the whole chain in a child process: success or one clear error, always.
 
-python -m tests.support.fuzz [--count 2000] [--seed 0] [--folder FILMS]
+python -m tests.support.fuzz [--count 2000] [--seed 0] [--folder VIDEOS]
 
 Every child ends within its time, without a signal or a traceback, and leaves nothing but a finished target or a job
 that can go on. Prints one JSON line with the count of each outcome; exit code 1 when any child misbehaved.
@@ -22,13 +22,14 @@ import sys
 from pathlib import Path
 from image_core.errors import OseDiffError
 from osediff_video.encoding import Encoding
-from osediff_video.options import FilmOptions
+from osediff_video.options import VideoOptions
 from osediff_video.plain import PlainResize
 from osediff_video.upscale import upscale_video
 for line in sys.stdin:
     source, target = map(Path, line.rstrip("\\n").split("\\t"))
     try:
-        result = upscale_video(source, target, PlainResize(), Encoding(preset="ultrafast"), FilmOptions(temporal="off"))
+        encoding, options = Encoding(preset="ultrafast"), VideoOptions(temporal="off")
+        result = upscale_video(source, target, PlainResize(), encoding, options)
         check = result.verification
         word = "done" if result.complete and (check is None or check.ok) else "incomplete"
         if check is not None and not check.ok:
@@ -42,27 +43,29 @@ SUFFIXES = (".mp4", ".mkv", ".mov", ".webm", ".ts", ".avi", ".flv", ".gif", ".mp
 
 
 def seeds(folder: Path) -> list[Path]:
-    """Small films of several formats, encoded here."""
-    from tests.support.media_files import write_film
+    """Small videos of several formats, encoded here."""
+    from tests.support.media_files import write_video
     from tests.support.rich_video import write_rich
 
     times = [40 * n for n in range(8)]
     base = Fraction(1, 1000)
     return [
         write_rich(folder / "rich.mkv", frames=8),
-        write_film(folder / "plain.mp4", [512 * n for n in range(8)], sound_from=Fraction(0)),
-        write_film(folder / "hevc.mp4", [512 * n for n in range(8)], codec="libx265", options={"preset": "ultrafast"}),
-        write_film(folder / "uneven.mov", [0, 300, 1700, 1701, 4000], sound_from=Fraction(1, 3)),
-        write_film(folder / "stream.ts", [3600 * n for n in range(8)], time_base=Fraction(1, 90000)),
-        write_film(
+        write_video(folder / "plain.mp4", [512 * n for n in range(8)], sound_from=Fraction(0)),
+        write_video(folder / "hevc.mp4", [512 * n for n in range(8)], codec="libx265", options={"preset": "ultrafast"}),
+        write_video(folder / "uneven.mov", [0, 300, 1700, 1701, 4000], sound_from=Fraction(1, 3)),
+        write_video(folder / "stream.ts", [3600 * n for n in range(8)], time_base=Fraction(1, 90000)),
+        write_video(
             folder / "vp9.webm",
             times,
             time_base=base,
             codec="libvpx-vp9",
             options={"cpu-used": "8", "deadline": "realtime"},
         ),
-        write_film(folder / "motion.avi", list(range(8)), time_base=Fraction(1, 25), codec="mjpeg", pix_fmt="yuvj420p"),
-        write_film(folder / "lossless.mkv", times, time_base=base, codec="ffv1"),
+        write_video(
+            folder / "motion.avi", list(range(8)), time_base=Fraction(1, 25), codec="mjpeg", pix_fmt="yuvj420p"
+        ),
+        write_video(folder / "lossless.mkv", times, time_base=base, codec="ffv1"),
     ]
 
 
@@ -89,7 +92,7 @@ def mutate(data: bytes, other: bytes, draw: random.Random) -> bytes:
 
 
 class Child:
-    """A process that copies one film a line; started anew when it fails."""
+    """A process that copies one video a line; started anew when it fails."""
 
     def __init__(self) -> None:
         self.process = subprocess.Popen(
@@ -119,22 +122,22 @@ class Child:
         return f"exit {self.process.returncode}: {errors[-600:]}"
 
 
-def fuzz(films: list[Path], count: int, seed: int, folder: Path) -> tuple[Counter[str], list[str]]:
-    """Outcomes by kind, and a line for every film that was treated wrongly."""
+def fuzz(videos: list[Path], count: int, seed: int, folder: Path) -> tuple[Counter[str], list[str]]:
+    """Outcomes by kind, and a line for every video that was treated wrongly."""
     draw, outcomes, wrong = random.Random(seed), Counter[str](), list[str]()
-    data = {film: film.read_bytes() for film in films}
+    data = {video: video.read_bytes() for video in videos}
     child = Child()
     for number in range(count):
-        film, other = draw.choice(films), draw.choice(films)
-        source, target = folder / f"{number:05d}{film.suffix}", folder / f"{number:05d}_out.mkv"
-        source.write_bytes(mutate(data[film], data[other], draw))
+        video, other = draw.choice(videos), draw.choice(videos)
+        source, target = folder / f"{number:05d}{video.suffix}", folder / f"{number:05d}_out.mkv"
+        source.write_bytes(mutate(data[video], data[other], draw))
         word = child.run(source, target)
         kind = word.split()[0]
         left = [path.name for path in folder.iterdir() if path not in (source, target)]
         misbehaved = kind in ("HANGS", "CRASHED", "WRONG") or left or (kind == "refused" and target.exists())
         outcomes[kind] += 1
         if misbehaved:
-            wrong.append(f"{number} {film.name}: {word} {left}")
+            wrong.append(f"{number} {video.name}: {word} {left}")
             keep = folder.parent / "misbehaved"
             keep.mkdir(exist_ok=True)
             source.replace(keep / source.name)
@@ -154,22 +157,22 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
-        "--folder", type=Path, action="append", default=[], help="more films to mutate, up to 300 kB each"
+        "--folder", type=Path, action="append", default=[], help="more videos to mutate, up to 300 kB each"
     )
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
-        (root / "films").mkdir()
+        (root / "videos").mkdir()
         (root / "work").mkdir()
-        films = seeds(root / "films")
-        films += [
+        videos = seeds(root / "videos")
+        videos += [
             path
             for folder in arguments.folder
             for path in sorted(folder.iterdir())
             if path.suffix.lower() in SUFFIXES and 0 < path.stat().st_size < 300_000
         ]
-        outcomes, wrong = fuzz(films, arguments.count, arguments.seed, root / "work")
-        sys.stdout.write(json.dumps({"films": len(films), "mutations": arguments.count, "outcomes": outcomes}) + "\n")
+        outcomes, wrong = fuzz(videos, arguments.count, arguments.seed, root / "work")
+        sys.stdout.write(json.dumps({"videos": len(videos), "mutations": arguments.count, "outcomes": outcomes}) + "\n")
         for line in wrong:
             sys.stdout.write(line + "\n")
         misbehaved = root / "misbehaved"

@@ -1,4 +1,4 @@
-"""Small real films, encoded for the tests."""
+"""Small real videos, encoded for the tests."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -8,9 +8,9 @@ import numpy as np
 
 from osediff_video.encoding import Encoding
 from osediff_video.media.probe import probe
-from osediff_video.media.reader import FilmSource
-from osediff_video.options import FilmOptions
-from osediff_video.plain import PlainResize
+from osediff_video.media.reader import VideoSource
+from osediff_video.options import VideoOptions
+from osediff_video.plain_resize import PlainResize
 from osediff_video.types import ColorTags, Frame, VideoInfo
 from osediff_video.upscale import Result, upscale_video
 
@@ -19,7 +19,7 @@ FAST = Encoding(preset="veryfast")
 TAGGED = ColorTags(matrix=1, primaries=1, transfer=1, full_range=False)
 
 
-def picture(index: int, height: int = HEIGHT, width: int = WIDTH, dtype: type = np.uint8) -> np.ndarray:
+def sample_image(index: int, height: int = HEIGHT, width: int = WIDTH, dtype: type = np.uint8) -> np.ndarray:
     """A bright bar that walks over a gradient: no two are alike."""
     white = np.iinfo(dtype).max
     image = np.empty((height, width, 3), np.float64)
@@ -37,7 +37,7 @@ def info(path: Path = Path("memory"), **changes: object) -> VideoInfo:
     return VideoInfo(**{**values, **changes})
 
 
-def write_film(
+def write_video(
     path: Path,
     pts: list[int],
     *,
@@ -54,7 +54,7 @@ def write_film(
     aspect: Fraction | None = None,
     timecode: str | None = None,
 ) -> Path:
-    """Encode pictures with PyAV alone. tags: matrix, range, primaries, transfer. sound_from: where the sound starts."""
+    """Encode images with PyAV alone. tags: matrix, range, primaries, transfer. sound_from: where the sound starts."""
     height, width = size
     scale = {"video_track_timescale": str(time_base.denominator)} if path.suffix in (".mp4", ".mov") else {}
     with av.open(str(path), "w", container_options=scale) as container:
@@ -75,7 +75,7 @@ def write_film(
                 tracks[-1].metadata["language"] = ("eng", "fra")[number % 2]
         container.start_encoding()
         for index, time in enumerate(pts):
-            image = images[index] if images else picture(index, height, width)
+            image = images[index] if images else sample_image(index, height, width)
             frame = av.VideoFrame.from_ndarray(image, "rgb48le" if image.dtype == np.uint16 else "rgb24")
             if tags and pix_fmt.startswith("yuv"):
                 frame = frame.reformat(
@@ -106,15 +106,15 @@ def copy(
 ) -> Result:
     """The whole chain from file to file, with a plain resize for the model: at scale 1 no pixel changes on purpose."""
     options = {"temporal": "off", **options}
-    return upscale_video(source, target, PlainResize(scale), encoding, FilmOptions(**options), restart=restart)
+    return upscale_video(source, target, PlainResize(scale), encoding, VideoOptions(**options), restart=restart)
 
 
 def read(path: Path) -> list[Frame]:
-    """Every frame of a film."""
-    return list(FilmSource(probe(path)).frames())
+    """Every frame of a video."""
+    return list(VideoSource(probe(path)).frames())
 
 
 def read_times(path: Path) -> list[Fraction]:
     """Presentation time of every frame in seconds."""
     facts = probe(path)
-    return [frame.pts * facts.time_base for frame in FilmSource(facts).frames()]
+    return [frame.pts * facts.time_base for frame in VideoSource(facts).frames()]

@@ -1,4 +1,4 @@
-"""One small film with everything a container can carry, made from real encodes."""
+"""One small video with everything a container can carry, made from real encodes."""
 
 from fractions import Fraction
 from io import BytesIO
@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from osediff_video.media.carriers import ASS_HEADER
-from tests.support.media_files import picture
+from tests.support.media_files import sample_image
 
 FONT = b"\x00\x01\x00\x00 not really a font" * 20
 LINES = [(200, 400, "Hello <i>there</i>"), (700, 500, "Second\nline"), (1500, 300, "Last")]
@@ -18,17 +18,17 @@ MILLISECOND = Fraction(1, 1000)
 
 def cover() -> bytes:
     buffer = BytesIO()
-    Image.fromarray(picture(5, 32, 32)).save(buffer, "JPEG")
+    Image.fromarray(sample_image(5, 32, 32)).save(buffer, "JPEG")
     return buffer.getvalue()
 
 
 def write_rich(path: Path, frames: int = 50) -> Path:
     """Matroska: H.264, two AAC tracks, SRT, ASS, three chapters, a font and a cover; 25 frames a second."""
     with av.open(str(path), "w") as output:
-        film = output.add_stream("libx264", rate=25, options={"bf": "2"})
-        film.width, film.height, film.pix_fmt = 64, 48, "yuv420p"
-        film.codec_context.time_base = MILLISECOND
-        film.metadata["title"] = "The picture"
+        video = output.add_stream("libx264", rate=25, options={"bf": "2"})
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        video.codec_context.time_base = MILLISECOND
+        video.metadata["title"] = "The image"
         sounds = [output.add_stream("aac", rate=48000, layout=layout) for layout in ("mono", "stereo")]
         for sound, language in zip(sounds, ("eng", "fra"), strict=True):
             sound.metadata["language"] = language
@@ -50,10 +50,10 @@ def write_rich(path: Path, frames: int = 50) -> Path:
         )
         output.start_encoding()
         for n in range(frames):
-            frame = av.VideoFrame.from_ndarray(picture(n), "rgb24")
+            frame = av.VideoFrame.from_ndarray(sample_image(n), "rgb24")
             frame.pts, frame.time_base = 40 * n, MILLISECOND
-            output.mux(film.encode(frame))
-        output.mux(film.encode(None))
+            output.mux(video.encode(frame))
+        output.mux(video.encode(None))
         for number, sound in enumerate(sounds, 1):
             wave = np.sin(np.arange(96000) / (20 * number)).astype(np.float32)[None].repeat(number, 0) * 0.3
             tone = av.AudioFrame.from_ndarray(wave, "fltp", "mono" if number == 1 else "stereo")

@@ -1,4 +1,4 @@
-"""Tiny recipes and pictures that the tests of training share."""
+"""Tiny recipes and images that the tests of training share."""
 
 import os
 import socket
@@ -41,7 +41,7 @@ TINY = """
 """
 
 
-def write_pictures(folder: Path, count: int = 5, size: int = 96) -> Path:
+def write_images(folder: Path, count: int = 5, size: int = 96) -> Path:
     folder.mkdir(exist_ok=True)
     rng = np.random.default_rng(0)
     for index in range(count):
@@ -50,21 +50,21 @@ def write_pictures(folder: Path, count: int = 5, size: int = 96) -> Path:
     return folder
 
 
-def tiny(folder: Path, pictures: Path, *overrides: str) -> Recipe:
+def tiny(folder: Path, images: Path, *overrides: str) -> Recipe:
     """The lite model at its smallest, with `overrides` as of --set."""
     path = folder / "tiny.toml"
     text = textwrap.dedent(TINY)
     path.write_text(text.replace('pixel = "charbonnier"', "") if "stage=prior" in overrides else text)
-    return load_recipe(path, (f"data.folder={pictures.as_posix()!r}", *overrides))
+    return load_recipe(path, (f"data.folder={images.as_posix()!r}", *overrides))
 
 
-def write_chain(folder: Path, pictures: Path, *, steps: int = 2) -> list[Path]:
+def write_chain(folder: Path, images: Path, *, steps: int = 2) -> list[Path]:
     """The three recipes of the embedded model at its smallest: "first", "prior", and "last", which starts from both.
 
     The prior trains in bfloat16 and the others in float32; a critic learns beside the last.
     """
     loss, rest = textwrap.dedent(TINY).split("[lite]")
-    rest = "[lite]" + rest.replace("[data]", f"[data]\nfolder = {pictures.as_posix()!r}\nturns = true")
+    rest = "[lite]" + rest.replace("[data]", f"[data]\nfolder = {images.as_posix()!r}\nturns = true")
     rest = rest.replace("steps = 4", f"steps = {steps}") + "ema = 0.9\n"
     start = '[start]\ngenerator = "runs/first"\nprior = "runs/prior"\n[vsd]\nweight = 0.2\nguidance = 1.0\n'
     texts = {
@@ -77,12 +77,12 @@ def write_chain(folder: Path, pictures: Path, *, steps: int = 2) -> list[Path]:
     return [folder / f"{name}.toml" for name in texts]
 
 
-def tiny_sd21(base: Path, pictures: Path, folder: Path, *overrides: str) -> Recipe:
+def tiny_sd21(base: Path, images: Path, folder: Path, *overrides: str) -> Recipe:
     """The full model's recipe on a tiny base."""
     path = folder / "sd21.toml"
     data, loop = textwrap.dedent(TINY).split("[data]")[1].split("[loop]")
     path.write_text(f'model = "sd21"\n[data]{data}[loop]{loop}')
-    own = (f"data.folder={pictures.as_posix()!r}", f"sd21.base={base.as_posix()!r}", "vsd.weight=1.0")
+    own = (f"data.folder={images.as_posix()!r}", f"sd21.base={base.as_posix()!r}", "vsd.weight=1.0")
     return load_recipe(path, (*own, *overrides))
 
 

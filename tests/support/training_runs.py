@@ -2,7 +2,7 @@
 
 import torch
 
-from train.state import read_checkpoint
+from train.state import read_run
 
 
 def quiet(told):
@@ -25,5 +25,5 @@ def largest_difference(a, b):
 
 
 def learnt(folder):
-    content = read_checkpoint(folder)
+    content = read_run(folder)
     return {key: content[key] for key in ("modules", "optimizers", "average", "step")}

@@ -8,18 +8,18 @@ from click.testing import CliRunner
 from PIL import Image
 
 from cli.main import cli
-from tests.support.train_recipes import in_two_processes, tiny, write_pictures
+from tests.support.train_recipes import in_two_processes, tiny, write_images
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    return write_pictures(tmp_path_factory.mktemp("pictures"))
+def sample_images(tmp_path_factory):
+    return write_images(tmp_path_factory.mktemp("images"))
 
 
-def test_the_command_trains_exports_and_upscale_takes_it(pictures, tmp_path):
-    tiny(tmp_path, pictures)
+def test_the_command_trains_exports_and_upscale_takes_it(images, tmp_path):
+    tiny(tmp_path, images)
     file, folder = str(tmp_path / "tiny.toml"), str(tmp_path / "run")
-    words = [file, "--out", folder, "--set", f"data.folder={pictures.as_posix()!r}"]
+    words = [file, "--out", folder, "--set", f"data.folder={images.as_posix()!r}"]
     checked = CliRunner().invoke(cli, ["train", *words, "--check"])
     assert checked.exit_code == 0 and "a step:" in checked.output
     (tmp_path / "card.json").write_text('{"summary": "For tests.", "limits": "Knows nothing."}')
@@ -41,10 +41,10 @@ def test_the_command_trains_exports_and_upscale_takes_it(pictures, tmp_path):
     assert again.exit_code == 1 and "another recipe" in again.output
 
 
-def test_two_processes_check_validate_and_export_once(pictures, tmp_path):
+def test_two_processes_check_validate_and_export_once(images, tmp_path):
     """The prior is validated through its wrapper, whose buffers are sent around: all processes must take part."""
-    tiny(tmp_path, pictures, "stage=prior")
-    words = ["-m", "cli", "train", str(tmp_path / "tiny.toml"), "--set", f"data.folder={pictures.as_posix()!r}"]
+    tiny(tmp_path, images, "stage=prior")
+    words = ["-m", "cli", "train", str(tmp_path / "tiny.toml"), "--set", f"data.folder={images.as_posix()!r}"]
     more = [*words, "--out", str(tmp_path / "run"), "--set", "loop.steps=2"]
     assert in_two_processes([*more, "--set", "stage=prior", "--set", "loop.validate_every=1"]) == [0, 0]
     lines = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]

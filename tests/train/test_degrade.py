@@ -17,7 +17,7 @@ from train.data.degrade import (
     Degradation,
     Grain,
     Pass,
-    add_noise,
+    add_sensor_noise,
     blur,
     degrade,
     draw_camera,
@@ -158,7 +158,7 @@ def test_same_seed_same_bits_and_exact_size(photo, preset):
     assert np.array_equal(photo, kept)
 
 
-def test_the_smallest_picture_and_another_scale_come_out_in_the_right_size():
+def test_the_smallest_image_and_another_scale_come_out_in_the_right_size():
     for seed in range(30):
         assert degrade(np.full((4, 8, 3), 0.5, np.float32), HEAVY, np.random.default_rng(seed)).shape == (1, 2, 3)
     halved = dataclasses.replace(HEAVY, scale=2)
@@ -253,17 +253,17 @@ def test_blur_mirrors_at_the_border_without_repeating_it(photo):
 
 def test_gaussian_noise_has_its_sigma_and_grey_noise_is_equal_in_all_channels():
     grey = np.full((128, 128, 3), 0.5, np.float32)
-    coloured = add_noise(grey, Grain("gaussian", 20 / 255, False), np.random.default_rng(0)) - 0.5
+    coloured = add_sensor_noise(grey, Grain("gaussian", 20 / 255, False), np.random.default_rng(0)) - 0.5
     assert coloured.std() == pytest.approx(20 / 255, rel=0.02)
     assert abs(np.corrcoef(coloured[..., 0].ravel(), coloured[..., 1].ravel())[0, 1]) < 0.05
-    same = add_noise(grey, Grain("gaussian", 20 / 255, True), np.random.default_rng(0))
+    same = add_sensor_noise(grey, Grain("gaussian", 20 / 255, True), np.random.default_rng(0))
     assert np.array_equal(same[..., 0], same[..., 2])
 
 
 @pytest.mark.parametrize("grey", [False, True])
 def test_poisson_noise_has_the_variance_of_its_photons(grey):
     ramp = np.repeat(np.linspace(51, 204, 154, dtype=np.float32)[None, :, None] / 255, 2048, 0).repeat(3, 2)
-    noise = add_noise(ramp, Grain("poisson", 0.5, grey), np.random.default_rng(0)) - ramp
+    noise = add_sensor_noise(ramp, Grain("poisson", 0.5, grey), np.random.default_rng(0)) - ramp
     assert np.abs(noise.mean((0, 2))).max() < 0.005
     # 154 levels: 256 photons at white; variance = 0.5^2 * brightness / 256
     assert np.allclose(noise.var((0, 2)) / (0.25 * ramp[0, :, 0] / 256), 1, atol=0.2)

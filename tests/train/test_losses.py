@@ -13,7 +13,7 @@ from image_core.perceptual import load_lpips, unit_length
 from osediff_video.temporal.flow import warp as flow_warp
 from train.losses.discriminator import PatchDiscriminator, feature_matching, hinge_discriminator, hinge_generator
 from train.losses.pixel import charbonnier
-from train.losses.warp import truth_motion, warp, warp_consistency
+from train.losses.warp import truth_motion, warp_consistency, warp_tensor
 
 # --- perception ---------------------------------------------------------------------------------------------------
 
@@ -56,7 +56,7 @@ def test_lpips_is_the_packages_own_with_this_backbone(backbone, tmp_path, monkey
     assert torch.equal(load_lpips(name)(first, second), distance(first, second))
 
 
-def test_lpips_reaches_the_picture_and_stays_frozen_in_training(backbone):
+def test_lpips_reaches_the_image_and_stays_frozen_in_training(backbone):
     distance = load_lpips(*backbone).train()
     first = noise(0, 1, 3, 64, 64).requires_grad_()
     distance(first, noise(1, 1, 3, 64, 64)).sum().backward()
@@ -112,7 +112,7 @@ def test_hinge_losses_by_hand():
     assert hinge_generator(fake).item() == pytest.approx(1 / 3)
 
 
-def test_feature_matching_pulls_the_made_picture_only():
+def test_feature_matching_pulls_the_made_image_only():
     real, fake = ([noise(s, 2, 4, 8, 8).requires_grad_(), noise(s + 1, 2, 8, 4, 4).requires_grad_()] for s in (0, 5))
     loss = feature_matching(real, fake)
     expected = torch.stack([(a - b).abs().mean() for a, b in zip(real, fake, strict=True)]).mean()
@@ -158,7 +158,7 @@ def test_the_discriminator_learns_to_tell_sharp_from_soft():
 
 @pytest.fixture(scope="module")
 def panned():
-    """(1, 3, 3, 48, 64): a textured picture that moves by (2, 1) pixels a frame."""
+    """(1, 3, 3, 48, 64): a textured image that moves by (2, 1) pixels a frame."""
     rng = np.random.default_rng(0)
     texture = cv2.GaussianBlur(rng.random((80, 96, 3)).astype(np.float32), (0, 0), 1.5)
     texture = (texture - texture.min()) / np.ptp(texture)
@@ -172,14 +172,14 @@ def test_the_flow_of_the_truth_is_found_and_trusted(panned):
     inner = flow[..., 8:-8, 8:-8]
     assert inner[0, :, 0].median() == pytest.approx(-2, abs=0.1)  # where each pixel was
     assert inner[0, :, 1].median() == pytest.approx(-1, abs=0.1)
-    assert trust[..., 8:-8, 8:-8].mean() > 0.8 and trust[..., 0, 0].max() == 0  # the corner was not in the picture
+    assert trust[..., 8:-8, 8:-8].mean() > 0.8 and trust[..., 0, 0].max() == 0  # the corner was not in the image
 
 
 def test_zero_for_outputs_that_move_exactly_with_the_flow(panned):
     flow, _ = truth_motion(panned)
     frames = [noise(1, 1, 3, 48, 64)]
     for t in range(2):
-        frames.append(warp(frames[-1], flow[:, t]))
+        frames.append(warp_tensor(frames[-1], flow[:, t]))
     outputs = torch.stack(frames, 1)
     assert warp_consistency(outputs, panned).item() < 1e-6
     assert warp_consistency(panned, panned) == 0
@@ -240,7 +240,7 @@ def test_a_cut_and_an_occlusion_cost_nothing(panned):
 
 def test_the_torch_warp_is_the_one_of_the_flow_module(panned):
     flow = noise(7, 1, 2, 48, 64) * 3
-    ours = warp(panned[:, 0], flow)[0].permute(1, 2, 0).numpy()
+    ours = warp_tensor(panned[:, 0], flow)[0].permute(1, 2, 0).numpy()
     theirs = flow_warp(np.ascontiguousarray(panned[0, 0].permute(1, 2, 0).numpy()), flow[0].permute(1, 2, 0).numpy())
     assert np.abs(ours - theirs)[6:-6, 6:-6].max() < 0.03  # OpenCV looks up at 1/32 pixel
 

@@ -33,9 +33,9 @@ def forward(oracle):
     golden = np.load(oracle / "generator/train_gen_forward.npz")
     low, high = (to_tensor(list(golden[name])) for name in ("x_src_u8", "x_tgt_u8"))
     text, noise = (torch.from_numpy(golden[name]) for name in ("prompt_embeds", "latent_noise"))
-    clean, picture = restorer(low, text, noise)
-    assert (picture - torch.from_numpy(golden["x_tgt_pred"])).abs().max() < 3e-4  # the oracle's own, between versions
-    return restorer, clean, F.mse_loss(picture, high)
+    clean, image = restorer(low, text, noise)
+    assert (image - torch.from_numpy(golden["x_tgt_pred"])).abs().max() < 3e-4  # the oracle's own, between versions
+    return restorer, clean, F.mse_loss(image, high)
 
 
 @pytest.fixture(scope="module")

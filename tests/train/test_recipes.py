@@ -27,7 +27,7 @@ def test_the_full_recipe_is_the_papers():
     assert recipe.data.crop_px == 512 and recipe.data.mixture == {"heavy": 1.0} and recipe.loop.batch == 4
 
 
-def test_the_one_gpu_recipe_sees_as_many_pictures_a_step():
+def test_the_one_gpu_recipe_sees_as_many_images_a_step():
     four, one = (load_recipe(SHIPPED[0].parent / name) for name in ("sd21.toml", "sd21-one-gpu.toml"))
     assert one.loop.batch * one.loop.accumulate == 4 * four.loop.batch * four.loop.accumulate
     assert one.sd21.gradient_checkpointing and one.vsd.shared

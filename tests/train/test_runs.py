@@ -6,13 +6,13 @@ import pytest
 from click.testing import CliRunner
 
 from cli.main import cli
-from tests.support.train_recipes import in_two_processes, write_chain, write_pictures
+from tests.support.train_recipes import in_two_processes, write_chain, write_images
 from tests.support.training_runs import learnt, quiet, same
 from train.config import RecipeError
 from train.loop import run
 from train.recipe import load_recipe
 from train.runs import plan_runs, train_runs
-from train.state import read_checkpoint, with_starts
+from train.state import read_run, with_starts
 
 NAMES = ("first", "prior", "last")
 THRICE = """
@@ -29,15 +29,15 @@ cli(words, standalone_mode=False)
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    return write_pictures(tmp_path_factory.mktemp("pictures"))
+def sample_images(tmp_path_factory):
+    return write_images(tmp_path_factory.mktemp("images"))
 
 
 @pytest.fixture(scope="module")
-def chain(pictures, tmp_path_factory):
+def chain(images, tmp_path_factory):
     """The recipes, and the folder where they were trained in one go."""
     folder = tmp_path_factory.mktemp("chain")
-    files = write_chain(folder, pictures)
+    files = write_chain(folder, images)
     for _ in train_runs(plan_runs(files, (), folder / "runs"), quiet):
         pass
     return files, folder / "runs"
@@ -58,7 +58,7 @@ def test_three_recipes_in_one_command_make_a_bundle_and_are_not_trained_twice(ch
         assert same(learnt(tmp_path / "a" / name), learnt(whole / name))
     marks = {path: path.stat().st_mtime_ns for path in (tmp_path / "a").rglob("*")}
     nothing = f"data.folder={(tmp_path / 'nothing').as_posix()!r}"
-    again = osediff(*files, "--out", tmp_path / "a", "--set", nothing)  # a finished run looks at no picture
+    again = osediff(*files, "--out", tmp_path / "a", "--set", nothing)  # a finished run looks at no image
     assert again.count("finished") == 3 and "images_per_s" not in again
     assert marks == {path: path.stat().st_mtime_ns for path in (tmp_path / "a").rglob("*")}
 
@@ -72,7 +72,7 @@ def test_runs_find_what_they_start_from_beside_themselves(chain, tmp_path, monke
     assert with_starts(found, tmp_path) == found
     run(recipe, whole / "other", quiet)
     assert same(learnt(whole / "other"), learnt(whole / "last"))
-    assert read_checkpoint(whole / "other")["recipe"]["start"]["prior"] == "runs/prior"
+    assert read_run(whole / "other")["recipe"]["start"]["prior"] == "runs/prior"
     monkeypatch.chdir(whole.parent)
     run(recipe, tmp_path / "far" / "away", quiet)  # nothing beside it: the path is as it says
     assert same(learnt(tmp_path / "far" / "away"), learnt(whole / "last"))
@@ -125,7 +125,7 @@ def test_two_processes_stop_together_and_follow_the_chain(chain, tmp_path):
     words = ["train", *map(str, chain[0]), "--set", "loop.batch=1", "--out", str(tmp_path / "runs")]
     assert in_two_processes(["-c", THRICE, *words]) == [0, 0]
     for name in NAMES:
-        content = read_checkpoint(tmp_path / "runs" / name)
+        content = read_run(tmp_path / "runs" / name)
         assert (content["step"], content["items_per_step"]) == (2, 2)
         lines = [json.loads(line) for line in (tmp_path / "runs" / name / "log.jsonl").read_text().splitlines()]
         assert [line["step"] for line in lines] == [2]

@@ -10,30 +10,30 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from image_core.errors import CheckpointError
-from tests.support.train_recipes import ENVIRONMENT, ROOT, write_chain, write_pictures
+from tests.support.train_recipes import ENVIRONMENT, ROOT, write_chain, write_images
 from tests.support.training_runs import largest_difference, quiet, same
 from train.config import DataConfig, RecipeError
 from train.data.files import find_sources
 from train.export import export_run
+from train.light_checkpoint import read_thin, save_thin
 from train.loop import run
 from train.recipe import load_recipe
 from train.runs import plan_runs, train_runs
 from train.slices import main
 from train.stage import block_latent
-from train.state import read_checkpoint, save_checkpoint
-from train.thin import read_thin, save_thin
+from train.state import read_run, save_checkpoint
 
 STARTS = (("generator", "first"), ("prior", "prior"))
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    return write_pictures(tmp_path_factory.mktemp("pictures"), count=7)
+def sample_images(tmp_path_factory):
+    return write_images(tmp_path_factory.mktemp("images"), count=7)
 
 
 @pytest.fixture(scope="module")
-def files(pictures, tmp_path_factory):
-    return write_chain(tmp_path_factory.mktemp("recipes"), pictures)
+def files(images, tmp_path_factory):
+    return write_chain(tmp_path_factory.mktemp("recipes"), images)
 
 
 @pytest.fixture(scope="module")
@@ -61,12 +61,12 @@ def slices(files, tmp_path, capsys):
     return called
 
 
-def pictures_in(archive, folder):
+def images_in(archive, folder):
     """Those that the recipe trains on and those it keeps out, where the archive is laid out; names."""
     with tarfile.open(archive) as tar:
         tar.extractall(folder, filter="data")
-    found = find_sources(DataConfig(folder=str(folder / "pictures"), holdout=1))
-    return tuple({path.name for path in sources.pictures} for sources in found)
+    found = find_sources(DataConfig(folder=str(folder / "images"), holdout=1))
+    return tuple({path.name for path in sources.images} for sources in found)
 
 
 def test_slices_train_from_nothing_to_a_bundle(files, slices, tmp_path):
@@ -74,9 +74,9 @@ def test_slices_train_from_nothing_to_a_bundle(files, slices, tmp_path):
     steps = []
     for number in range(4):
         told = slices("pack", "slice.tar", "--limit-mb", "2.32")
-        assert (tmp_path / "slice.tar").stat().st_size <= 2.32e6 and 1 <= told["pictures"] <= told["of"] == 6
-        trained, kept_out = pictures_in(tmp_path / "slice.tar", tmp_path / f"slice{number}")
-        assert (len(trained), kept_out) == (told["pictures"], {"6.png"})
+        assert (tmp_path / "slice.tar").stat().st_size <= 2.32e6 and 1 <= told["images"] <= told["of"] == 6
+        trained, kept_out = images_in(tmp_path / "slice.tar", tmp_path / f"slice{number}")
+        assert (len(trained), kept_out) == (told["images"], {"6.png"})
         words = [str(tmp_path / "slice.tar"), "--minutes", "1e-9", "--out", str(tmp_path / "result.tar")]
         words += ["--set", "loop.validate_every=1"]
         if number:
@@ -85,7 +85,7 @@ def test_slices_train_from_nothing_to_a_bundle(files, slices, tmp_path):
             program = [sys.executable, "-m", "train.slices", "run"]
             subprocess.run([*program, *words], cwd=ROOT, env=ENVIRONMENT, check=True, stdout=subprocess.DEVNULL)
         with tarfile.open(tmp_path / "result.tar") as tar:
-            assert not [name for name in tar.getnames() if name.startswith("pictures")]
+            assert not [name for name in tar.getnames() if name.startswith("images")]
         steps.append(list(slices("unpack", "result.tar")["steps"].values()))
     assert steps == [[1, 0, 0], [2, 1, 0], [2, 2, 1], [2, 2, 2]]
     with pytest.raises(SystemExit, match="every recipe is finished"):
@@ -99,7 +99,7 @@ def test_slices_train_from_nothing_to_a_bundle(files, slices, tmp_path):
     whole = block_latent(load_recipe(files[1])).weight
     carried = load_file(tmp_path / "slice3/latent.safetensors")["weight"]
     assert torch.equal(carried, whole)
-    latent = read_checkpoint(tmp_path / "runs/prior")["modules"]["prior"]["latent.weight"]
+    latent = read_run(tmp_path / "runs/prior")["modules"]["prior"]["latent.weight"]
     assert torch.allclose(latent, whole, rtol=2**-11, atol=1e-6)
     runs = plan_runs(files, (), tmp_path / "runs")
     assert [step for _, step in train_runs(runs, quiet)] == [2, 2, 2]
@@ -117,16 +117,16 @@ def test_the_latent_of_the_whole_comes_from_a_file(files, tmp_path):
         block_latent(load_recipe(files[1], ("data.latent=none.safetensors",)))
 
 
-def test_shards_go_round_all_pictures_and_never_hold_what_is_kept_out(slices, tmp_path):
+def test_shards_go_round_all_images_and_never_hold_what_is_kept_out(slices, tmp_path):
     everything = slices("pack", "slice.tar")
-    assert (everything["pictures"], everything["kept_out"]) == (6, 1)
+    assert (everything["images"], everything["kept_out"]) == (6, 1)
     with tarfile.open(tmp_path / "slice.tar") as tar:
-        largest = max(member.size for member in tar if member.name.startswith("pictures"))
+        largest = max(member.size for member in tar if member.name.startswith("images"))
     limit = everything["mb"] - 3 * largest / 1e6
     seen = []
     for number in range(3):
-        assert slices("pack", "slice.tar", "--limit-mb", limit)["pictures"] >= 2
-        trained, kept_out = pictures_in(tmp_path / "slice.tar", tmp_path / f"slice{number}")
+        assert slices("pack", "slice.tar", "--limit-mb", limit)["images"] >= 2
+        trained, kept_out = images_in(tmp_path / "slice.tar", tmp_path / f"slice{number}")
         assert kept_out == {"6.png"} and not trained & kept_out
         seen.append(trained)
         (tmp_path / "runs").mkdir(exist_ok=True)
@@ -135,7 +135,7 @@ def test_shards_go_round_all_pictures_and_never_hold_what_is_kept_out(slices, tm
 
 
 def test_what_no_slice_can_carry_is_refused(files, half_way, slices, tmp_path):
-    with pytest.raises(SystemExit, match=r"--limit-mb 0.05 cannot hold a single picture: .* MB more; raise it"):
+    with pytest.raises(SystemExit, match=r"--limit-mb 0.05 cannot hold a single image: .* MB more; raise it"):
         slices("pack", "slice.tar", "--limit-mb", "0.05")
     with pytest.raises(SystemExit, match=r"prior: a slice carries lite models.*one data.folder"):
         main(["pack", str(tmp_path / "x.tar"), "--recipes", str(files[1]), "--set", "data.lists=['a.txt']"])
@@ -156,7 +156,7 @@ def test_what_is_older_than_what_is_here_changes_nothing(half_way, slices, tmp_p
 
 
 def test_a_thin_checkpoint_keeps_weights_exactly_and_the_rest_nearly(files, half_way, tmp_path):
-    full = read_checkpoint(half_way / "last")
+    full = read_run(half_way / "last")
     save_thin(full, tmp_path / "thin.pt", finished=False)
     again = read_thin(tmp_path / "thin.pt")
     assert again.keys() == full.keys() and same(again["modules"], full["modules"])
@@ -181,12 +181,12 @@ def test_a_thin_checkpoint_keeps_weights_exactly_and_the_rest_nearly(files, half
     for name in ("first", "prior"):
         (tmp_path / name).symlink_to(half_way / name)
     assert run(load_recipe(files[2]), tmp_path / "last", quiet) == 2
-    moved = largest_difference(read_checkpoint(tmp_path / "last")["modules"], full["modules"])
+    moved = largest_difference(read_run(tmp_path / "last")["modules"], full["modules"])
     assert 0 < moved < 0.01
 
 
 def test_of_a_finished_run_the_averaged_weights_are_carried_alone(files, half_way, tmp_path):
-    full = read_checkpoint(half_way / "first")
+    full = read_run(half_way / "first")
     save_thin(full, tmp_path / "thin.pt", finished=True)
     again = read_thin(tmp_path / "thin.pt")
     assert again["modules"]["generator"].keys() == full["modules"]["generator"].keys()
@@ -197,4 +197,4 @@ def test_of_a_finished_run_the_averaged_weights_are_carried_alone(files, half_wa
     with pytest.raises(RecipeError, match=r"without what more steps need; name it in \[start\] of a new one"):
         run(load_recipe(files[0], ("loop.steps=3",)), tmp_path / "first", quiet)
     with pytest.raises(RecipeError, match="not a checkpoint of this trainer"):
-        read_checkpoint(tmp_path / "thin.pt")
+        read_run(tmp_path / "thin.pt")

@@ -1,9 +1,9 @@
-"""Clips out of stills: exact to a fraction of a pixel, free of aliasing, inside the picture, smooth."""
+"""Clips out of stills: exact to a fraction of a pixel, free of aliasing, inside the image, smooth."""
 
 import numpy as np
 import pytest
 
-from train.data.stills import MOST_PIXELS_PER_PIXEL, Motion, camera_path, look, still_clip, view
+from train.data.stills import MOST_PIXELS_PER_PIXEL, CameraMotion, camera_path, look, still_clip, view
 
 
 def wave(x, y):
@@ -32,15 +32,15 @@ def test_what_is_too_fine_vanishes_instead_of_aliasing():
     assert np.abs(seen.astype(float) - 127.5).max() < 6
 
 
-def test_a_standing_camera_shows_the_picture_itself(waves):
+def test_a_standing_camera_shows_the_image_itself(waves):
     seen = look(waves, view(64, 1, 0, (100.5, 90.5)), 64)
     error = np.abs(seen.astype(int) - waves[59:123, 69:133])[3:-3, 3:-3]  # at the border the kernel is cut off
     assert error.mean() < 1 and error.max() <= 4
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (64, 300), (70, 66), (400, 300)])
-def test_the_camera_never_leaves_the_picture_and_never_jumps(height, width):
-    motion = Motion()
+def test_the_camera_never_leaves_the_image_and_never_jumps(height, width):
+    motion = CameraMotion()
     for seed in range(60):
         path = camera_path(height, width, 7, 64, np.random.default_rng(seed), motion)
         assert len(path) == 7

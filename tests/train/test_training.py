@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from image_core.errors import OutputError
-from tests.support.train_recipes import ENVIRONMENT, ROOT, in_two_processes, tiny, write_pictures
+from tests.support.train_recipes import ENVIRONMENT, ROOT, in_two_processes, tiny, write_images
 from tests.support.training_runs import largest_difference, learnt, quiet, same
 from train.config import LoopConfig, RecipeError
 from train.loop import DivergedError, run
-from train.state import TrainState, find_checkpoint, read_checkpoint, save_checkpoint
+from train.state import TrainState, find_checkpoint, read_run, save_checkpoint
 
 RUN = """
 import sys
@@ -27,21 +27,21 @@ ALL_TURNS = ("loss.balance=true", "loss.adversarial=0.1", "loss.feature_matching
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    return write_pictures(tmp_path_factory.mktemp("pictures"))
+def sample_images(tmp_path_factory):
+    return write_images(tmp_path_factory.mktemp("images"))
 
 
 @pytest.fixture(scope="module")
-def prior(pictures, tmp_path_factory):
+def prior(images, tmp_path_factory):
     folder = tmp_path_factory.mktemp("prior")
-    run(tiny(folder, pictures, "stage=prior", "loop.steps=2"), folder / "run", quiet)
+    run(tiny(folder, images, "stage=prior", "loop.steps=2"), folder / "run", quiet)
     return folder / "run"
 
 
 @pytest.fixture
-def full(tmp_path, pictures, prior):
+def full(tmp_path, images, prior):
     """A recipe with every turn: generator, critic, discriminator."""
-    return lambda *more: tiny(tmp_path, pictures, f"start.prior={prior.as_posix()!r}", *ALL_TURNS, *more)
+    return lambda *more: tiny(tmp_path, images, f"start.prior={prior.as_posix()!r}", *ALL_TURNS, *more)
 
 
 def test_a_killed_run_ends_in_the_same_bits(full, tmp_path):
@@ -76,41 +76,41 @@ def test_two_processes_with_batch_2_are_one_with_batch_4(full, tmp_path):
     overrides = [f"data.folder={one.data.folder!r}", f"start.prior={one.start.prior!r}", *ALL_TURNS, "loop.steps=5"]
     command = ["-c", RUN, str(tmp_path / "tiny.toml"), str(tmp_path / "two"), *overrides]
     assert in_two_processes(command) == [0, 0]
-    alone, together = read_checkpoint(tmp_path / "one"), read_checkpoint(tmp_path / "two")
+    alone, together = read_run(tmp_path / "one"), read_run(tmp_path / "two")
     assert largest_difference(alone["modules"], together["modules"]) < 1e-6
     assert largest_difference(alone["average"], together["average"]) < 1e-6
     assert together["items_per_step"] == 4
 
 
-def test_two_passes_accumulated_are_one_of_twice_the_size(tmp_path, pictures):
+def test_two_passes_accumulated_are_one_of_twice_the_size(tmp_path, images):
     steps = ("loop.steps=2", "loop.learning_rate=1e-4")
     for name, more in (("one", ("loop.batch=4",)), ("two", ("loop.batch=2", "loop.accumulate=2"))):
-        run(tiny(tmp_path, pictures, *steps, *more), tmp_path / name, quiet)
-    one, two = read_checkpoint(tmp_path / "one"), read_checkpoint(tmp_path / "two")
+        run(tiny(tmp_path, images, *steps, *more), tmp_path / name, quiet)
+    one, two = read_run(tmp_path / "one"), read_run(tmp_path / "two")
     assert largest_difference(one["modules"], two["modules"]) < 1e-6
 
 
-def test_a_run_may_go_on_with_other_passes_but_not_with_another_recipe(tmp_path, pictures):
+def test_a_run_may_go_on_with_other_passes_but_not_with_another_recipe(tmp_path, images):
     out = tmp_path / "run"
-    run(tiny(tmp_path, pictures, "loop.steps=2", "loop.batch=4"), out, quiet)
+    run(tiny(tmp_path, images, "loop.steps=2", "loop.batch=4"), out, quiet)
     with pytest.raises(RecipeError, match=r"loss.latent was 0.0, is 0.5.*another --out"):
-        run(tiny(tmp_path, pictures, "loss.latent=0.5", "loop.batch=4"), out, quiet)
+        run(tiny(tmp_path, images, "loss.latent=0.5", "loop.batch=4"), out, quiet)
     with pytest.raises(RecipeError, match="batch x accumulate x processes was 4, is 2"):
-        run(tiny(tmp_path, pictures), out, quiet)
-    assert run(tiny(tmp_path, pictures, "loop.accumulate=2", "loop.steps=3"), out, quiet) == 3
+        run(tiny(tmp_path, images), out, quiet)
+    assert run(tiny(tmp_path, images, "loop.accumulate=2", "loop.steps=3"), out, quiet) == 3
 
 
-def test_the_last_checkpoints_are_kept_and_a_foreign_file_is_refused(tmp_path, pictures):
-    run(tiny(tmp_path, pictures, "loop.steps=5", "loop.checkpoint_every=1"), tmp_path / "run", quiet)
+def test_the_last_checkpoints_are_kept_and_a_foreign_file_is_refused(tmp_path, images):
+    run(tiny(tmp_path, images, "loop.steps=5", "loop.checkpoint_every=1"), tmp_path / "run", quiet)
     assert [path.name for path in sorted((tmp_path / "run").glob("*.pt"))] == ["step-00000004.pt", "step-00000005.pt"]
     find_checkpoint(tmp_path / "run").write_bytes(b"PK\x03\x04 cut off")
     with pytest.raises(RecipeError, match=r"step-00000005\.pt: not a readable checkpoint"):
-        run(tiny(tmp_path, pictures), tmp_path / "run", quiet)
+        run(tiny(tmp_path, images), tmp_path / "run", quiet)
     torch.save({"epoch": 3}, tmp_path / "other.pt")
     with pytest.raises(RecipeError, match="not a checkpoint of this trainer"):
-        read_checkpoint(tmp_path / "other.pt")
+        read_run(tmp_path / "other.pt")
     with pytest.raises(RecipeError, match="no checkpoint here"):
-        read_checkpoint(tmp_path)
+        read_run(tmp_path)
 
 
 def test_a_full_disk_leaves_the_checkpoint_before(tmp_path):
@@ -131,14 +131,14 @@ def test_a_full_disk_leaves_the_checkpoint_before(tmp_path):
     assert torch.load(tmp_path / "step-00000001.pt", weights_only=True)["step"] == 1
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_with_the_batch_saved(tmp_path, pictures):
-    recipe = tiny(tmp_path, pictures, "loop.learning_rate=1e30", "loop.checkpoint_every=1", "loop.steps=9")
+def test_a_loss_that_is_not_finite_stops_the_run_with_the_batch_saved(tmp_path, images):
+    recipe = tiny(tmp_path, images, "loop.learning_rate=1e30", "loop.checkpoint_every=1", "loop.steps=9")
     with pytest.raises(DivergedError, match=r"generator is not finite.*the batch is in"):
         run(recipe, tmp_path / "run", quiet)
     (kept,) = (tmp_path / "run").glob("diverged-step-*.pt")
     batch = torch.load(kept, weights_only=True)
     assert batch["low"].shape == batch["high"].shape == (2, 3, 64, 64) and batch["captions"] == ["", ""]
-    content = read_checkpoint(tmp_path / "run")
+    content = read_run(tmp_path / "run")
     assert all(torch.isfinite(t).all() for t in content["modules"]["generator"].values())
 
 
@@ -157,9 +157,9 @@ def test_the_average_follows_the_weights_and_steps_in_for_them():
     assert torch.equal(module.weight, start + 1)
 
 
-def test_progress_is_written_down(tmp_path, pictures):
+def test_progress_is_written_down(tmp_path, images):
     told = []
-    recipe = tiny(tmp_path, pictures, "loop.sample_every=2", "loop.validate_every=4", "data.holdout=2")
+    recipe = tiny(tmp_path, images, "loop.sample_every=2", "loop.validate_every=4", "data.holdout=2")
     run(recipe, tmp_path / "run", told.append)
     assert [values["step"] for values in told] == [2, 4, 4]
     assert {"generator/pixel", "generator/gradient", "images_per_s", "eta_s"} <= told[0].keys()

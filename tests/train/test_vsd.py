@@ -49,7 +49,7 @@ def test_generator_loss_and_its_gradient_are_the_published_ones(oracle, score):
         noise=oracle["dm_noise"],
         timesteps=oracle["dm_timesteps"],
         alpha_bars=alpha_bars(),
-        text=oracle["prompt_embeds"],
+        embedding=oracle["prompt_embeds"],
         negative=oracle["neg_prompt_embeds"],
         guidance=7.5,
     )
@@ -67,7 +67,7 @@ def test_critic_loss_and_its_gradients_are_the_published_ones(oracle, score):
         noise=oracle["diff_noise"],
         timesteps=oracle["diff_timesteps"],
         alpha_bars=alpha_bars(),
-        text=oracle["prompt_embeds"],
+        embedding=oracle["prompt_embeds"],
     )
     loss.backward()
     assert abs(loss.item() - float(oracle["diff_loss"])) < 1e-6 and latent.grad is None
@@ -103,10 +103,10 @@ def test_one_unet_with_adapters_switched_equals_two(unet):
         draw = torch.Generator().manual_seed(2)
         for weight in (p for p in score.parameters() if p.requires_grad):
             weight.data = torch.randn(weight.shape, generator=draw) * 0.1
-    noisy, _, text, timesteps = inputs()
+    noisy, _, embedding, timesteps = inputs()
     assert sum(p.numel() for p in one.parameters()) < 0.6 * sum(p.numel() for p in two.parameters())
     for adapted in (True, False, True):
-        results = [score(noisy, timesteps, text, adapted=adapted) for score in (one, two)]
+        results = [score(noisy, timesteps, embedding, adapted=adapted) for score in (one, two)]
         assert torch.equal(*results)
     assert all(p.requires_grad == ("lora" in name) for name, p in one.named_parameters())
 
@@ -114,8 +114,14 @@ def test_one_unet_with_adapters_switched_equals_two(unet):
 def test_a_critic_that_agrees_with_the_teacher_gives_no_push(unet):
     """Before its first step the critic is the teacher, since B starts at zero; without guidance nothing is left."""
     score = vsd.Score(unet)
-    latent, noise, text, timesteps = inputs()
-    settings = {"noise": noise, "timesteps": timesteps, "alpha_bars": alpha_bars(), "text": text, "negative": text}
+    latent, noise, embedding, timesteps = inputs()
+    settings = {
+        "noise": noise,
+        "timesteps": timesteps,
+        "alpha_bars": alpha_bars(),
+        "embedding": embedding,
+        "negative": embedding,
+    }
     assert vsd.generator_loss(score, latent, guidance=1, **settings) == 0
     move_critic(score)
     assert vsd.generator_loss(score, latent, guidance=1, **settings) > 1e-3
@@ -123,11 +129,11 @@ def test_a_critic_that_agrees_with_the_teacher_gives_no_push(unet):
 
 def test_guidance_leads_away_from_the_negative_prompt(unet):
     score = vsd.Score(unet)
-    noisy, _, text, timesteps = inputs()
-    negative = -text
+    noisy, _, embedding, timesteps = inputs()
+    negative = -embedding
     with torch.no_grad(), adapters_off(score.unet):
-        towards, away = (unet(noisy, timesteps, words).sample for words in (text, negative))
-    found = vsd.guided(score, noisy, timesteps, text, negative, 7.5).detach()
+        towards, away = (unet(noisy, timesteps, words).sample for words in (embedding, negative))
+    found = vsd.guided(score, noisy, timesteps, embedding, negative, 7.5).detach()
     assert torch.allclose(found, away + 7.5 * (towards - away), atol=1e-5)
 
 
@@ -147,8 +153,10 @@ def test_the_published_critic_trains_its_middle_block_alone(unet):
     others = set(unet_targets(unet)["others"])
     score = vsd.Score(unet, "mid")
     assert set(adapters_below(score.state_dict(), "unet.").pairs) == others
-    latent, noise, text, timesteps = inputs()
-    loss = vsd.critic_loss(score, latent, noise=noise, timesteps=timesteps, alpha_bars=alpha_bars(), text=text)
+    latent, noise, embedding, timesteps = inputs()
+    loss = vsd.critic_loss(
+        score, latent, noise=noise, timesteps=timesteps, alpha_bars=alpha_bars(), embedding=embedding
+    )
     loss.backward()
     moved = {
         name.partition(".lora_")[0].removeprefix("unet.") for name, p in score.named_parameters() if p.grad is not None
@@ -158,11 +166,11 @@ def test_the_published_critic_trains_its_middle_block_alone(unet):
 
 def test_a_critic_step_lowers_its_loss_and_leaves_the_teacher(unet):
     score = vsd.Score(unet)
-    latent, noise, text, timesteps = inputs()
-    settings = {"noise": noise, "timesteps": timesteps, "alpha_bars": alpha_bars(), "text": text}
+    latent, noise, embedding, timesteps = inputs()
+    settings = {"noise": noise, "timesteps": timesteps, "alpha_bars": alpha_bars(), "embedding": embedding}
     optimizer = torch.optim.AdamW((p for p in score.parameters() if p.requires_grad), 1e-3)
     with torch.no_grad():
-        before = score(latent, timesteps, text, adapted=False)
+        before = score(latent, timesteps, embedding, adapted=False)
     losses = []
     for _ in range(5):
         losses.append(vsd.critic_loss(score, latent, **settings))
@@ -171,8 +179,8 @@ def test_a_critic_step_lowers_its_loss_and_leaves_the_teacher(unet):
         optimizer.zero_grad()
     assert losses[-1] < losses[0]
     with torch.no_grad():
-        assert torch.equal(before, score(latent, timesteps, text, adapted=False))
+        assert torch.equal(before, score(latent, timesteps, embedding, adapted=False))
     teacher = F.mse_loss(
-        score(vsd.add_noise(latent, noise, alpha_bars()[timesteps]), timesteps, text, adapted=False), noise
+        score(vsd.add_noise(latent, noise, alpha_bars()[timesteps]), timesteps, embedding, adapted=False), noise
     )
     assert losses[-1] < teacher

@@ -11,16 +11,16 @@ from click.testing import CliRunner
 
 from cli.main import cli
 from image_core.errors import CheckpointError, ImageError
+from osediff_video.image_file import ImageFile, write_image
 from osediff_video.metrics.networks import parameters_as_mat
 from osediff_video.metrics.table import PAPER, find_scorers, score_folders
-from osediff_video.picture import PictureFile, write_picture
-from tests.support.media_files import picture
+from tests.support.media_files import sample_image
 
 KNOWN = ("niqe", "dists", "fid", "musiq", "maniqa-pipal", "clipiqa")
 
 
 class Brightness:
-    """What pyiqa makes of a name: 100 x the mean, or of two pictures 100 x the difference of means."""
+    """What pyiqa makes of a name: 100 x the mean, or of two images 100 x the difference of means."""
 
     def __init__(self, mode):
         self.metric_mode = mode
@@ -52,9 +52,9 @@ def folders(tmp_path):
     for name in ("ours", "theirs"):
         (tmp_path / name).mkdir()
     for n in range(3):
-        write_picture(tmp_path / "ours" / f"{n}.png", PictureFile(picture(n)))
-        write_picture(tmp_path / "theirs" / f"{n}.tif", PictureFile(picture(n + 1)))
-    write_picture(tmp_path / "ours" / "lonely.png", PictureFile(picture(0)))
+        write_image(tmp_path / "ours" / f"{n}.png", ImageFile(sample_image(n)))
+        write_image(tmp_path / "theirs" / f"{n}.tif", ImageFile(sample_image(n + 1)))
+    write_image(tmp_path / "ours" / "lonely.png", ImageFile(sample_image(0)))
     return tmp_path / "ours", tmp_path / "theirs"
 
 
@@ -66,12 +66,12 @@ def run(*words, code=0):
 
 def test_the_mean_is_that_of_the_pairs_and_who_has_no_partner_is_said(folders):
     table = score_folders(*folders, {"first": lambda a, _: float(a[0, 0, 0])})
-    assert list(table.pictures) == ["0.png", "1.png", "2.png"] and table.unpaired == [str(folders[0] / "lonely.png")]
+    assert list(table.images) == ["0.png", "1.png", "2.png"] and table.unpaired == [str(folders[0] / "lonely.png")]
     for name, value in table.means.items():
-        assert value == pytest.approx(np.mean([row[name] for row in table.pictures.values()]))
-    assert table.means["first"] == np.mean([picture(n)[0, 0, 0] for n in range(3)])
+        assert value == pytest.approx(np.mean([row[name] for row in table.images.values()]))
+    assert table.means["first"] == np.mean([sample_image(n)[0, 0, 0] for n in range(3)])
     (folders[0] / "empty").mkdir()
-    with pytest.raises(ImageError, match="no picture with the name"):
+    with pytest.raises(ImageError, match="no image with the name"):
         score_folders(folders[0] / "empty", folders[1], {})
 
 
@@ -81,16 +81,16 @@ def test_the_papers_table_says_what_is_missing_and_keeps_its_order(folders, pyiq
     found = json.loads(outcome.stdout)  # nothing that pyiqa prints gets in
     assert list(found["mean"]) == [name for name in PAPER if name in ("psnr_y", "ssim_y", "dists", "fid", "niqe")]
     assert found["mean"]["fid"] == 7.5 and found["mean"]["niqe"] > 0
-    apart = 100 * (picture(0).mean() - picture(1).mean()) / 255
-    assert found["pictures"]["0.png"]["dists"] == pytest.approx(apart, abs=1e-3)
+    apart = 100 * (sample_image(0).mean() - sample_image(1).mean()) / 255
+    assert found["images"]["0.png"]["dists"] == pytest.approx(apart, abs=1e-3)
     assert found["missing"].keys() == {"lpips", "musiq", "maniqa-pipal", "clipiqa"}
     assert "Name or service not known);" in found["missing"]["musiq"] and "setuptools" in found["missing"]["clipiqa"]
     with (tmp_path / "table.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [row["picture"] for row in rows] == ["0.png", "1.png", "2.png", "mean"]
-    assert float(rows[1]["psnr_y"]) == found["pictures"]["1.png"]["psnr_y"] and rows[1]["fid"] == ""
+    assert [row["image"] for row in rows] == ["0.png", "1.png", "2.png", "mean"]
+    assert float(rows[1]["psnr_y"]) == found["images"]["1.png"]["psnr_y"] and rows[1]["fid"] == ""
     assert float(rows[3]["fid"]) == 7.5
-    assert "1 pictures have no partner" in outcome.stderr
+    assert "1 images have no partner" in outcome.stderr
 
 
 def test_what_is_asked_for_by_name_must_be_there(folders, pyiqa, tmp_path):  # noqa: ARG001

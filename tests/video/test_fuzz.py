@@ -3,9 +3,9 @@
 from tests.support.fuzz import fuzz, seeds
 
 
-def test_mutated_films_end_in_success_or_one_clear_error(tmp_path):
-    for name in ("films", "work"):
+def test_mutated_videos_end_in_success_or_one_clear_error(tmp_path):
+    for name in ("videos", "work"):
         (tmp_path / name).mkdir()
-    outcomes, wrong = fuzz(seeds(tmp_path / "films"), 60, 1, tmp_path / "work")
+    outcomes, wrong = fuzz(seeds(tmp_path / "videos"), 60, 1, tmp_path / "work")
     assert not wrong
     assert outcomes["refused"] and outcomes["incomplete"] and outcomes["done"]

@@ -1,4 +1,4 @@
-"""Size, orientation, interlacing, transparency, HDR, and files that are not films."""
+"""Size, orientation, interlacing, transparency, HDR, and files that are not videos."""
 
 from fractions import Fraction
 
@@ -11,17 +11,17 @@ from image_core.errors import MediaError, OutputError
 from osediff_video.encoding import Encoding
 from osediff_video.media.deinterlace import look_for_fields, pulled
 from osediff_video.media.probe import orientation_of, probe
-from osediff_video.media.reader import FilmSource
-from osediff_video.options import FilmOptions, parse_size, parse_time
-from tests.support.media_files import copy, picture, read, read_times, write_film
+from osediff_video.media.reader import VideoSource
+from osediff_video.options import VideoOptions, parse_size, parse_time
+from tests.support.media_files import copy, read, read_times, sample_image, write_video
 
 TIMES = [512 * n for n in range(12)]
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
 @pytest.mark.parametrize("degrees", [0, 90, 180, 270])
-def test_pictures_come_out_as_players_show_them(tmp_path, degrees, mirrored):
-    flat, tagged = write_film(tmp_path / "flat.mp4", [0, 512]), tmp_path / "tagged.mp4"
+def test_images_come_out_as_players_show_them(tmp_path, degrees, mirrored):
+    flat, tagged = write_video(tmp_path / "flat.mp4", [0, 512]), tmp_path / "tagged.mp4"
     with av.open(str(flat)) as source, av.open(str(tagged), "w") as output:
         stream = output.add_stream_from_template(source.streams.video[0], opaque=True)
         stream.set_display_rotation(degrees, hflip=mirrored)
@@ -78,14 +78,14 @@ def test_times(words, seconds):
     assert parse_time(words) == Fraction(seconds)
 
 
-def test_wrong_film_options_are_refused():
+def test_wrong_video_options_are_refused():
     for wrong in ({"end_s": Fraction(0)}, {"start_s": Fraction(-1)}, {"size": "big"}, {"deinterlace": "x"}):
         with pytest.raises(ValueError, match=r"end|start|size|deinterlace"):
-            FilmOptions(**wrong)
+            VideoOptions(**wrong)
 
 
 def test_a_size_outside_the_models_range_is_refused(tmp_path):
-    source = write_film(tmp_path / "in.mp4", TIMES)
+    source = write_video(tmp_path / "in.mp4", TIMES)
     for size in ("16x12", "4k"):
         with pytest.raises(OutputError, match="1 to 8 times"):
             copy(source, tmp_path / "out.mp4", size=size)
@@ -96,7 +96,7 @@ def test_a_size_outside_the_models_range_is_refused(tmp_path):
 
 @pytest.mark.parametrize("scale", [1, 1.5, 3, 8])
 def test_any_factor_from_one_to_eight(tmp_path, scale):
-    source = write_film(tmp_path / "in.mkv", [0, 40], time_base=Fraction(1, 1000), codec="ffv1", size=(24, 36))
+    source = write_video(tmp_path / "in.mkv", [0, 40], time_base=Fraction(1, 1000), codec="ffv1", size=(24, 36))
     copy(source, tmp_path / "out.mkv", Encoding("ffv1"), scale=scale)
     info = probe(tmp_path / "out.mkv")
     assert (info.width, info.height) == (36 * scale, 24 * scale)
@@ -111,8 +111,8 @@ def interlaced(path):
         stream.codec_context.qmin = stream.codec_context.qmax = 2
         for n in range(40):
             woven = np.empty((96, 128, 3), np.uint8)
-            woven[0::2] = picture(4 * n, 96, 128)[0::2]
-            woven[1::2] = picture(4 * n + 2, 96, 128)[1::2]
+            woven[0::2] = sample_image(4 * n, 96, 128)[0::2]
+            woven[1::2] = sample_image(4 * n + 2, 96, 128)[1::2]
             graph = av.filter.Graph()
             source = graph.add_buffer(width=128, height=96, format=av.VideoFormat("rgb24"), time_base=Fraction(1, 25))
             chain = [source, graph.add("format", "yuv420p"), graph.add("setfield", "tff"), graph.add("buffersink")]
@@ -133,7 +133,7 @@ def combing(image):
     return np.abs(luma[1:-1] - (luma[:-2] + luma[2:]) / 2).mean()
 
 
-def test_interlaced_films_are_noticed_and_woven(tmp_path):
+def test_interlaced_videos_are_noticed_and_woven(tmp_path):
     source = interlaced(tmp_path / "in.mkv")
     assert probe(source).interlaced and look_for_fields(source)[0]
     raw, result = read(source), copy(source, tmp_path / "out.mkv", Encoding("ffv1"))
@@ -145,8 +145,8 @@ def test_interlaced_films_are_noticed_and_woven(tmp_path):
     assert combing(read(tmp_path / "off.mkv")[20].image) > combing(raw[20].image) / 2
 
 
-def test_progressive_films_are_left_alone(tmp_path):
-    source = write_film(tmp_path / "in.mp4", TIMES)
+def test_progressive_videos_are_left_alone(tmp_path):
+    source = write_video(tmp_path / "in.mp4", TIMES)
     assert look_for_fields(source) == (False, None)
 
 
@@ -156,11 +156,11 @@ def test_transparency_is_kept_where_the_container_can(tmp_path, suffix, pix_fmt)
     frames.mkdir()
     alpha = np.tile(np.linspace(0, 255, 64).astype(np.uint8), (48, 1))
     for n in range(3):
-        Image.fromarray(np.dstack([picture(n), alpha])).save(frames / f"{n}.png")
+        Image.fromarray(np.dstack([sample_image(n), alpha])).save(frames / f"{n}.png")
     result = copy(frames, tmp_path / f"out{suffix}", Encoding(), scale=2)
     info = probe(tmp_path / f"out{suffix}")
     assert info.alpha and info.pix_fmt == pix_fmt and not any("transparency" in note for note in result.notes)
-    found = next(iter(FilmSource(info).frames())).alpha
+    found = next(iter(VideoSource(info).frames())).alpha
     unit = 257 if found.dtype == np.uint16 else 1
     assert np.abs(found[48, 1::2].astype(float) / unit - alpha[0]).mean() < 3
 
@@ -168,21 +168,21 @@ def test_transparency_is_kept_where_the_container_can(tmp_path, suffix, pix_fmt)
 def test_transparency_that_is_lost_is_said(tmp_path):
     frames = tmp_path / "frames"
     frames.mkdir()
-    Image.fromarray(np.dstack([picture(0), picture(0)[..., 0]])).save(frames / "0.png")
+    Image.fromarray(np.dstack([sample_image(0), sample_image(0)[..., 0]])).save(frames / "0.png")
     assert any("transparency is lost" in note for note in copy(frames, tmp_path / "out.mp4").notes)
 
 
 def test_hdr10_metadata_passes(tmp_path):
     display = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)"
     words = f"log-level=none:hdr10=1:master-display={display}:max-cll=1000,400"
-    source = write_film(
+    source = write_video(
         tmp_path / "in.mp4",
         TIMES,
         codec="libx265",
         pix_fmt="yuv420p10le",
         tags=(9, 1, 9, 16),
         options={"x265-params": words},
-        images=[picture(n, dtype=np.uint16) for n in range(12)],
+        images=[sample_image(n, dtype=np.uint16) for n in range(12)],
     )
     info = probe(source)
     assert info.light.mastering == display and info.light.content == (1000, 400)
@@ -196,7 +196,7 @@ def test_hdr10_metadata_passes(tmp_path):
 
 
 def test_gif_in_and_out(tmp_path):
-    frames = [Image.fromarray(picture(n)) for n in range(5)]
+    frames = [Image.fromarray(sample_image(n)) for n in range(5)]
     frames[0].save(tmp_path / "in.gif", save_all=True, append_images=frames[1:], duration=[100, 50, 200, 100, 100])
     copy(tmp_path / "in.gif", tmp_path / "out.gif", Encoding(), scale=2)
     with Image.open(tmp_path / "out.gif") as out:
@@ -209,9 +209,9 @@ def test_gif_in_and_out(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".webp", ".avif", ".png"])
-def test_animated_pictures(tmp_path, suffix):
+def test_animated_images(tmp_path, suffix):
     source = tmp_path / f"in{suffix}"
-    frames = [Image.fromarray(picture(n)) for n in range(4)]
+    frames = [Image.fromarray(sample_image(n)) for n in range(4)]
     frames[0].save(source, save_all=True, append_images=frames[1:], duration=[100, 50, 200, 80], lossless=True)
     result = copy(source, tmp_path / "out.mp4")
     assert result.frames == 4 and result.verification.ok
@@ -221,7 +221,7 @@ def test_animated_pictures(tmp_path, suffix):
             copy(source, tmp_path / "cut.mp4", start_s=Fraction(1))
 
 
-def test_telecined_film_is_said_not_deinterlaced(tmp_path):
+def test_telecined_video_is_said_not_deinterlaced(tmp_path):
     graph = av.filter.Graph()
     source = graph.add("buffer", "video_size=128x96:pix_fmt=yuv420p:time_base=1/24:frame_rate=24")
     graph.link_nodes(source, graph.add("telecine", "pattern=23"), graph.add("buffersink")).configure()
@@ -232,7 +232,7 @@ def test_telecined_film_is_said_not_deinterlaced(tmp_path):
         stream.codec_context.qmin = stream.codec_context.qmax = 2
         count = 0
         for n in range(80):
-            frame = av.VideoFrame.from_ndarray(picture(n, 96, 128), "rgb24").reformat(format="yuv420p")
+            frame = av.VideoFrame.from_ndarray(sample_image(n, 96, 128), "rgb24").reformat(format="yuv420p")
             frame.pts, frame.time_base = n, Fraction(1, 24)
             graph.vpush(frame)
             for woven in pulled(graph):
@@ -244,16 +244,16 @@ def test_telecined_film_is_said_not_deinterlaced(tmp_path):
     assert not interlaced_found and "telecined" in note
 
 
-def test_frames_out_of_a_deep_film_are_sixteen_bit(tmp_path):
+def test_frames_out_of_a_deep_video_are_sixteen_bit(tmp_path):
     import cv2
 
-    source = write_film(
+    source = write_video(
         tmp_path / "in.mkv",
         [0, 40, 80],
         time_base=Fraction(1, 1000),
         codec="ffv1",
         pix_fmt="yuv444p10le",
-        images=[picture(n, dtype=np.uint16) for n in range(3)],
+        images=[sample_image(n, dtype=np.uint16) for n in range(3)],
     )
     copy(source, tmp_path / "frames")
     written = sorted((tmp_path / "frames").iterdir())

@@ -18,7 +18,7 @@ from image_core.errors import MediaError, OutputError
 from osediff_video.encoding import Encoding
 from osediff_video.job import job_folder
 from osediff_video.media.probe import probe
-from tests.support.media_files import FAST, copy, packets, read, read_times, write_film
+from tests.support.media_files import FAST, copy, packets, read, read_times, write_video
 from tests.support.rich_video import write_rich
 
 ROOT = Path(__file__).parent.parent.parent
@@ -67,8 +67,10 @@ def content(path):
 
 
 @pytest.fixture(scope="module")
-def film(tmp_path_factory):
-    return write_film(tmp_path_factory.mktemp("job") / "film.mp4", UNEVEN, sound_from=Fraction(0), options={"bf": "3"})
+def video(tmp_path_factory):
+    return write_video(
+        tmp_path_factory.mktemp("job") / "video.mp4", UNEVEN, sound_from=Fraction(0), options={"bf": "3"}
+    )
 
 
 class Nursery:
@@ -98,16 +100,16 @@ def nursery():
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
-def test_killed_twenty_times_the_result_is_the_same(film, tmp_path, suffix, nursery):
+def test_killed_twenty_times_the_result_is_the_same(video, tmp_path, suffix, nursery):
     uninterrupted, killed = tmp_path / f"whole{suffix}", tmp_path / f"killed{suffix}"
-    assert nursery.copy(film, uninterrupted) == 0
+    assert nursery.copy(video, uninterrupted) == 0
     draw, kills = random.Random(suffix), 0
     while kills < 10:  # ten in each container
-        kills += nursery.copy(film, killed, draw.uniform(0, 0.9)) == -signal.SIGKILL
+        kills += nursery.copy(video, killed, draw.uniform(0, 0.9)) == -signal.SIGKILL
         if killed.exists():  # only ever whole
             assert content(killed) == content(uninterrupted)
             killed.unlink()
-    assert nursery.copy(film, killed) == 0
+    assert nursery.copy(video, killed) == 0
     assert content(killed) == content(uninterrupted)
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"killed{suffix}", f"whole{suffix}"]
 
@@ -118,8 +120,8 @@ class StopAt(BaseException):
 
 def stopped_copy(source, target, frames, **options):
     """Copy and stop after so many frames, as Ctrl-C would."""
-    from osediff_video.options import FilmOptions
-    from osediff_video.plain import PlainResize
+    from osediff_video.options import VideoOptions
+    from osediff_video.plain_resize import PlainResize
     from osediff_video.upscale import upscale_video
 
     def progress(state):
@@ -128,22 +130,22 @@ def stopped_copy(source, target, frames, **options):
 
     with pytest.raises(StopAt):
         upscale_video(
-            source, target, PlainResize(), FAST, FilmOptions(**{"temporal": "off", **options}), progress=progress
+            source, target, PlainResize(), FAST, VideoOptions(**{"temporal": "off", **options}), progress=progress
         )
 
 
-def test_what_is_finished_is_not_done_again(film, tmp_path):
+def test_what_is_finished_is_not_done_again(video, tmp_path):
     target = tmp_path / "out.mp4"
-    stopped_copy(film, target, 150)
+    stopped_copy(video, target, 150)
     done = sorted(path.name for path in job_folder(target).glob("*.mkv"))
     assert done and not target.exists()
-    result = copy(film, target)
+    result = copy(video, target)
     assert result.resumed > 50 and result.frames == 240 and result.verification.ok and not job_folder(target).exists()
 
 
-def test_changed_settings_and_changed_input_are_noticed(film, tmp_path):
-    source, target = tmp_path / "film.mp4", tmp_path / "out.mp4"
-    source.write_bytes(film.read_bytes())
+def test_changed_settings_and_changed_input_are_noticed(video, tmp_path):
+    source, target = tmp_path / "video.mp4", tmp_path / "out.mp4"
+    source.write_bytes(video.read_bytes())
     stopped_copy(source, target, 150)
     with pytest.raises(OutputError, match=r"options|crf"):
         copy(source, target, Encoding(preset="veryfast", crf=30))
@@ -155,51 +157,51 @@ def test_changed_settings_and_changed_input_are_noticed(film, tmp_path):
     assert copy(source, target, restart=True).resumed == 0
 
 
-def test_a_second_run_on_the_same_result_is_refused(film, tmp_path):
+def test_a_second_run_on_the_same_result_is_refused(video, tmp_path):
     from osediff_video.job import Job, Manifest
 
     with Job(tmp_path / "out.mp4", Manifest({}, {})), pytest.raises(OutputError, match="another run"):
-        copy(film, tmp_path / "out.mp4")
+        copy(video, tmp_path / "out.mp4")
 
 
-def test_a_broken_manifest_or_a_lost_segment_is_no_catastrophe(film, tmp_path):
+def test_a_broken_manifest_or_a_lost_segment_is_no_catastrophe(video, tmp_path):
     target = tmp_path / "out.mp4"
-    stopped_copy(film, target, 230)
+    stopped_copy(video, target, 230)
     folder = job_folder(target)
     (folder / "00001.mkv").unlink()
-    assert copy(film, target).resumed < 150
+    assert copy(video, target).resumed < 150
     target.unlink()
-    stopped_copy(film, target, 150)
+    stopped_copy(video, target, 150)
     (folder / "manifest.json").write_text("{")
     with pytest.raises(OutputError, match="--restart"):
-        copy(film, target)
-    assert copy(film, target, restart=True).verification.ok
+        copy(video, target)
+    assert copy(video, target, restart=True).verification.ok
 
 
-def test_segments_with_b_frames_and_uneven_times_join_exactly(film, tmp_path):
+def test_segments_with_b_frames_and_uneven_times_join_exactly(video, tmp_path):
     for codec in ("libx264", "libx265"):
         target = tmp_path / f"{codec}.mp4"
-        check = copy(film, target, Encoding(codec, preset="ultrafast", options={"bf": "3"})).verification
+        check = copy(video, target, Encoding(codec, preset="ultrafast", options={"bf": "3"})).verification
         assert check.ok and check.largest_error_s == 0
         with av.open(str(target)) as container:
             decoding = [p.dts for p in container.demux(video=0) if p.size]
         assert decoding == sorted(set(decoding))
 
 
-def test_a_full_disk_is_said_and_the_work_is_kept(film, tmp_path):
+def test_a_full_disk_is_said_and_the_work_is_kept(video, tmp_path):
     small = tmp_path / "small"
     small.mkdir()
     if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "none", small]).returncode:
         pytest.skip("a small file system cannot be mounted here")
     try:
         with pytest.raises(OutputError, match=r"No space|room"):
-            copy(film, small / "out.mkv", Encoding("ffv1"))
+            copy(video, small / "out.mkv", Encoding("ffv1"))
         assert not (small / "out.mkv").exists()
     finally:
         subprocess.run(["umount", small], check=True)
 
 
-def test_a_disk_that_takes_no_more_is_said_and_the_work_is_kept(film, tmp_path):
+def test_a_disk_that_takes_no_more_is_said_and_the_work_is_kept(video, tmp_path):
     """A file-size limit stands for the full disk: the same failed write, in any environment."""
     target = tmp_path / "out.mkv"
     code = """
@@ -216,15 +218,15 @@ except OutputError as error:
     print(error)
 """
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", code, str(film), str(target)]
+    command = [sys.executable, "-c", code, str(video), str(target)]
     said = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
     assert "failed" in said and "again" in said and not target.exists()
-    assert copy(film, target, Encoding("ffv1"), temporal="pixel").verification.ok
+    assert copy(video, target, Encoding("ffv1"), temporal="pixel").verification.ok
 
 
-def test_an_input_that_vanishes_is_said(film, tmp_path):
-    source, target = tmp_path / "film.mp4", tmp_path / "out.mp4"
-    source.write_bytes(film.read_bytes())
+def test_an_input_that_vanishes_is_said(video, tmp_path):
+    source, target = tmp_path / "video.mp4", tmp_path / "out.mp4"
+    source.write_bytes(video.read_bytes())
     stopped_copy(source, target, 150)
     source.unlink()
     with pytest.raises(MediaError, match="no such file"):
@@ -232,14 +234,14 @@ def test_an_input_that_vanishes_is_said(film, tmp_path):
     assert list(job_folder(target).glob("*.mkv"))
 
 
-def test_the_manifest_says_what_it_is_of(film, tmp_path):
-    stopped_copy(film, tmp_path / "out.mp4", 150)
+def test_the_manifest_says_what_it_is_of(video, tmp_path):
+    stopped_copy(video, tmp_path / "out.mp4", 150)
     values = json.loads((job_folder(tmp_path / "out.mp4") / "manifest.json").read_text())
-    assert values["source"]["bytes"] == film.stat().st_size and len(values["source"]["sha256"]) == 64
+    assert values["source"]["bytes"] == video.stat().st_size and len(values["source"]["sha256"]) == 64
     assert values["settings"]["scale"] == 1 and values["settings"]["model"] == "plain resize"
 
 
-def test_a_stopped_rich_film_still_gets_everything(tmp_path):
+def test_a_stopped_rich_video_still_gets_everything(tmp_path):
     source, target = write_rich(tmp_path / "rich.mkv", frames=150), tmp_path / "out.mkv"
     stopped_copy(source, target, 120)
     result = copy(source, target)

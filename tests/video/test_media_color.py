@@ -7,7 +7,7 @@ import pytest
 from osediff_video.media.color import ColorConverter, guess_matrix
 from osediff_video.media.probe import probe
 from osediff_video.types import ColorTags
-from tests.support.media_files import read, write_film
+from tests.support.media_files import read, write_video
 
 LUMA = {1: (0.2126, 0.0722), 6: (0.299, 0.114), 9: (0.2627, 0.0593)}  # Kr, Kb by H.273 matrix
 PATCHES = [(200, 60, 40), (10, 120, 240), (255, 255, 255), (0, 0, 0), (128, 128, 128), (30, 200, 90), (250, 240, 10)]
@@ -66,15 +66,15 @@ def test_flat_patches_are_within_one_level_both_ways(matrix, full_range, pix_fmt
 @pytest.mark.parametrize(
     ("height", "rate", "matrix"), [(1080, 24, 1), (720, 50, 1), (576, 25, 5), (480, 29.97, 6), (360, 24, 6)]
 )
-def test_the_guess_for_untagged_films(height, rate, matrix):
+def test_the_guess_for_untagged_videos(height, rate, matrix):
     assert guess_matrix(height, rate) == matrix
 
 
 @pytest.mark.parametrize("matrix", [1, 6])
-def test_a_tagged_film_is_read_by_its_tag_and_an_untagged_one_by_its_size(tmp_path, matrix):
+def test_a_tagged_video_is_read_by_its_tag_and_an_untagged_one_by_its_size(tmp_path, matrix):
     image = np.full((48, 64, 3), PATCHES[0], np.uint8)
     for tags in ((matrix, 1, matrix, matrix), None):
-        path = write_film(tmp_path / f"{bool(tags)}.mp4", [0, 512], tags=tags, images=[image] * 2, options={"qp": "1"})
+        path = write_video(tmp_path / f"{bool(tags)}.mp4", [0, 512], tags=tags, images=[image] * 2, options={"qp": "1"})
         found = probe(path)
         assert found.color.guessed == (tags is None) and found.color.matrix == (matrix if tags else 6)
         if tags:

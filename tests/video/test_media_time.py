@@ -10,9 +10,9 @@ import pytest
 from osediff_video.encoding import Encoding
 from osediff_video.media.probe import probe
 from osediff_video.media.verify import verify
-from osediff_video.options import FilmOptions
+from osediff_video.options import VideoOptions
 from osediff_video.sources.open import open_source
-from tests.support.media_files import copy, packets, read, read_times, write_film
+from tests.support.media_files import copy, packets, read, read_times, write_video
 
 STEADY = [512 * n for n in range(30)]
 UNEVEN = [0, 300, 1700, 1701, 4000, 4512, 9000, 9100, 20000, 20400, 31000, 31001]
@@ -22,7 +22,7 @@ LATE = [12800 * 10 + 512 * n for n in range(12)]
 @pytest.mark.parametrize("pts", [STEADY, UNEVEN, LATE], ids=["steady", "uneven", "late"])
 @pytest.mark.parametrize("suffix", [".mp4", ".mov"])
 def test_times_are_exact_in_mp4(tmp_path, pts, suffix):
-    source = write_film(tmp_path / f"in{suffix}", pts, options={"bf": "3"})
+    source = write_video(tmp_path / f"in{suffix}", pts, options={"bf": "3"})
     frames = read(source)
     assert [frame.pts for frame in frames] == pts
     assert all(a.pts + a.duration == b.pts for a, b in itertools.pairwise(frames))
@@ -33,12 +33,12 @@ def test_times_are_exact_in_mp4(tmp_path, pts, suffix):
 
 @pytest.mark.parametrize("pts", [STEADY, UNEVEN, LATE], ids=["steady", "uneven", "late"])
 def test_times_are_within_half_a_millisecond_in_matroska(tmp_path, pts):
-    check = copy(write_film(tmp_path / "in.mp4", pts), tmp_path / "out.mkv").verification
+    check = copy(write_video(tmp_path / "in.mp4", pts), tmp_path / "out.mkv").verification
     assert check.ok and check.largest_error_s <= Fraction(1, 2000)
 
 
 def test_the_last_frames_duration_is_kept(tmp_path):
-    source = write_film(tmp_path / "in.mp4", UNEVEN, last_duration=7777)
+    source = write_video(tmp_path / "in.mp4", UNEVEN, last_duration=7777)
     copy(source, tmp_path / "out.mp4")
     with av.open(str(tmp_path / "out.mp4")) as container:
         last = max((p for p in container.demux(video=0) if p.size), key=lambda p: p.pts)
@@ -46,7 +46,7 @@ def test_the_last_frames_duration_is_kept(tmp_path):
 
 
 def test_a_missing_frame_or_a_moved_one_is_noticed(tmp_path):
-    source = write_film(tmp_path / "in.mp4", STEADY)
+    source = write_video(tmp_path / "in.mp4", STEADY)
     facts = probe(source)
     copy(source, tmp_path / "out.mp4")
     assert not verify(source, facts.time_base, tmp_path / "out.mp4", [*STEADY, 30 * 512]).ok
@@ -57,7 +57,7 @@ def test_a_missing_frame_or_a_moved_one_is_noticed(tmp_path):
 @pytest.mark.parametrize(("source", "target"), [(".mp4", ".mp4"), (".mkv", ".mkv"), (".mp4", ".mkv"), (".mp4", ".mov")])
 @pytest.mark.parametrize("start", [Fraction(0), Fraction(1, 3)])
 def test_sound_is_copied_byte_by_byte_and_stays_in_sync(tmp_path, source, target, start):
-    before = write_film(tmp_path / f"in{source}", STEADY, sound_from=start, sounds=2)
+    before = write_video(tmp_path / f"in{source}", STEADY, sound_from=start, sounds=2)
     after = tmp_path / f"out{target}"
     copy(before, after)
     for track in range(2):
@@ -69,8 +69,8 @@ def test_sound_is_copied_byte_by_byte_and_stays_in_sync(tmp_path, source, target
         assert [stream.metadata.get("language") for stream in container.streams.audio] == ["eng", "fra"]
 
 
-def test_sound_and_pictures_are_interleaved(tmp_path):
-    source = write_film(tmp_path / "in.mp4", STEADY, sound_from=Fraction(0))
+def test_sound_and_images_are_interleaved(tmp_path):
+    source = write_video(tmp_path / "in.mp4", STEADY, sound_from=Fraction(0))
     copy(source, tmp_path / "out.mp4")
     with av.open(str(tmp_path / "out.mp4")) as container:
         kinds = [packet.stream.type for packet in container.demux() if packet.size]
@@ -86,7 +86,7 @@ def test_a_lossless_round_trip_keeps_every_code_value(tmp_path, pix_fmt, worst):
     images = [smooth(n, np.uint16 if deep else np.uint8) for n in range(5)]
     times = [40 * n for n in range(5)]
     tags = None if pix_fmt in ("bgr0", "gray", "gbrp10le") else (1, 1, 1, 1)
-    source = write_film(
+    source = write_video(
         tmp_path / "in.mkv",
         times,
         time_base=Fraction(1, 1000),
@@ -102,7 +102,7 @@ def test_a_lossless_round_trip_keeps_every_code_value(tmp_path, pix_fmt, worst):
 
 
 def smooth(index, dtype):
-    """A picture without edges, since subsampled chroma blurs those whatever we do."""
+    """An image without edges, since subsampled chroma blurs those whatever we do."""
     y, x = np.mgrid[0:48, 0:64]
     waves = [np.sin((x + 3 * index) / 17 + k) * np.cos(y / 13 - k) for k in range(3)]
     return np.rint((0.5 + 0.3 * np.stack(waves, -1)) * np.iinfo(dtype).max).astype(dtype)
@@ -110,7 +110,7 @@ def smooth(index, dtype):
 
 def test_ten_bits_stay_more_than_eight(tmp_path):
     ramp = np.linspace(0, 65535, 64 * 48).reshape(48, 64, 1).repeat(3, 2).astype(np.uint16)
-    source = write_film(
+    source = write_video(
         tmp_path / "in.mkv",
         [0, 40],
         time_base=Fraction(1, 1000),
@@ -127,7 +127,7 @@ def test_ten_bits_stay_more_than_eight(tmp_path):
 
 
 def test_odd_sizes_come_out_exactly(tmp_path):
-    source = write_film(tmp_path / "in.mkv", [0, 40], time_base=Fraction(1, 1000), codec="ffv1", size=(33, 51))
+    source = write_video(tmp_path / "in.mkv", [0, 40], time_base=Fraction(1, 1000), codec="ffv1", size=(33, 51))
     result = copy(source, tmp_path / "out.mp4")
     again = probe(tmp_path / "out.mp4")
     assert (again.width, again.height) == (51, 33) and any("odd" in note for note in result.notes)
@@ -135,7 +135,7 @@ def test_odd_sizes_come_out_exactly(tmp_path):
 
 @pytest.mark.parametrize("tags", [(1, 1, 1, 1), (6, 2, 6, 6), (9, 1, 9, 14)])
 def test_colour_tags_and_pixel_aspect_are_kept(tmp_path, tags):
-    source = write_film(tmp_path / "in.mp4", [0, 512], tags=tags, aspect=Fraction(16, 11))
+    source = write_video(tmp_path / "in.mp4", [0, 512], tags=tags, aspect=Fraction(16, 11))
     copy(source, tmp_path / "out.mp4", scale=2)
     before, after = probe(source), probe(tmp_path / "out.mp4")
     assert after.color == before.color and after.sample_aspect_ratio == Fraction(16, 11)
@@ -145,6 +145,8 @@ def test_colour_tags_and_pixel_aspect_are_kept(tmp_path, tags):
     ("start", "end", "frames"), [(None, None, 50), (None, 1, 25), (1, None, 25), (1, 9, 25), (0, 0.1, 2)]
 )
 def test_what_is_expected_of_a_part_is_the_part(tmp_path, start, end, frames):
-    source = write_film(tmp_path / "in.mp4", [512 * n for n in range(50)])
-    part = FilmOptions(start_s=None if start is None else Fraction(start), end_s=None if end is None else Fraction(end))
+    source = write_video(tmp_path / "in.mp4", [512 * n for n in range(50)])
+    part = VideoOptions(
+        start_s=None if start is None else Fraction(start), end_s=None if end is None else Fraction(end)
+    )
     assert abs(open_source(source, part)[0].info.frame_count_estimate - frames) <= 1

@@ -14,11 +14,11 @@ from torchvision.models import alexnet
 
 from cli.main import cli
 from image_core.errors import ModelNotFoundError
-from osediff_video.metrics.image import edges_kept, gradient_kept, luma, mean_scores, picture_scores, psnr, ssim
-from osediff_video.metrics.video import FilmScores, farneback, half, warping_error
-from osediff_video.picture import PictureFile, read_picture, write_picture
+from osediff_video.image_file import ImageFile, read_image, write_image
+from osediff_video.metrics.image import edges_kept, gradient_kept, image_scores, luma, mean_scores, psnr, ssim
+from osediff_video.metrics.video import VideoScores, farneback, half, warping_error
 from osediff_video.temporal.flow import dis_flow
-from tests.support.media_files import copy, picture, write_film
+from tests.support.media_files import copy, sample_image, write_video
 from tests.video.test_temporal import pan
 
 
@@ -27,7 +27,7 @@ def noisy(image, sigma, seed=0):
 
 
 def test_psnr_and_ssim_by_hand():
-    a, b = picture(0), noisy(picture(0), 5)
+    a, b = sample_image(0), noisy(sample_image(0), 5)
     y = [0.257 * i[..., 0].astype(float) + 0.504 * i[..., 1] + 0.098 * i[..., 2] + 16 for i in (a, b)]
     assert abs(psnr(luma(a), luma(b)) - 10 * np.log10(255**2 / np.mean((y[0] - y[1]) ** 2))) < 0.01
     # one window, straight from the paper
@@ -44,29 +44,29 @@ def test_psnr_and_ssim_by_hand():
 
 
 def test_a_flat_reference_has_no_edges_to_keep():
-    flat = picture_scores(picture(0), np.full((48, 64, 3), 90, np.uint8))
+    flat = image_scores(sample_image(0), np.full((48, 64, 3), 90, np.uint8))
     assert flat.keys() == {"psnr_y", "ssim_y"}
-    whole = picture_scores(picture(0), picture(1))
-    assert mean_scores([flat, whole])["edges"] == whole["edges"]  # a black frame does not take it from a film
+    whole = image_scores(sample_image(0), sample_image(1))
+    assert mean_scores([flat, whole])["edges"] == whole["edges"]  # a black frame does not take it from a video
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 40), (2, 2), (8, 8)])
-def test_the_smallest_pictures_have_the_scores_that_they_can_have(shape):
+def test_the_smallest_images_have_the_scores_that_they_can_have(shape):
     image = np.random.default_rng(0).integers(0, 255, (*shape, 3), dtype=np.uint8)
-    scores = picture_scores(image, image, {"lpips": lambda *_: float("nan")})
+    scores = image_scores(image, image, {"lpips": lambda *_: float("nan")})
     assert scores["psnr_y"] == 80 and scores.keys() <= {"psnr_y", "gradient", "gradient_kept", "edges"}
     assert ("gradient" in scores) == (min(shape) > 1)
 
 
-def test_a_picture_against_itself_is_perfect():
-    scores = picture_scores(picture(0), picture(0))
+def test_a_image_against_itself_is_perfect():
+    scores = image_scores(sample_image(0), sample_image(0))
     assert scores["ssim_y"] == 1 and scores["psnr_y"] == 80 and scores["gradient"] == scores["gradient_kept"] == 1
-    assert gradient_kept(np.full((48, 64, 3), 90, np.uint8), picture(0)) == 0
+    assert gradient_kept(np.full((48, 64, 3), 90, np.uint8), sample_image(0)) == 0
 
 
 def test_edges_by_hand():
     truth = np.zeros((40, 40, 3), np.uint8)
-    truth[:, 20:] = 200  # one edge, of two columns: a twentieth of the picture
+    truth[:, 20:] = 200  # one edge, of two columns: a twentieth of the image
     soft = np.zeros_like(truth)
     soft[:, 19:] = 100
     soft[:, 20:] = 150
@@ -112,7 +112,7 @@ def test_motion_scores_by_hand():
         flow[..., 0] = 2.0 if target.sum() > source.sum() else -2.0
         return flow
 
-    scores = FilmScores(two_right)
+    scores = VideoScores(two_right)
     for pair in zip(result, truth, strict=True):
         scores.add(*pair)
     means = scores.means()
@@ -145,7 +145,7 @@ def test_tlp_is_the_difference_of_two_steps(backbone):
 
     distance = lpips_distance(backbone)
     truth, result = pan(5, 3)[0], pan(5, 3, noise=8)[1]
-    scores = FilmScores(scorers={"lpips": distance})
+    scores = VideoScores(scorers={"lpips": distance})
     for pair in zip(result, truth, strict=True):
         scores.add(*pair)
     steps = [abs(distance(*result[n : n + 2]) - distance(*truth[n : n + 2])) for n in range(2)]
@@ -163,16 +163,16 @@ def test_metrics_of_pyiqa_say_what_is_missing(monkeypatch):
         pyiqa_score("niqe")
 
 
-def test_a_film_with_noise_flickers_where_it_stands_still():
-    scores = FilmScores()
+def test_a_video_with_noise_flickers_where_it_stands_still():
+    scores = VideoScores()
     for n in range(4):
-        scores.add(noisy(picture(0), 4, n), picture(0))
+        scores.add(noisy(sample_image(0), 4, n), sample_image(0))
     means = scores.means()
     assert abs(means["flicker"] - 4 * np.sqrt(2) * np.sqrt(2 / np.pi)) < 0.3  # mean |difference of two normals|
     assert means["tof"] > 0 and set(means) >= {"psnr_y", "ssim_y", "e_warp", "e_star_warp"}
-    cuts = FilmScores()
-    cuts.add(picture(0), picture(0))
-    cuts.add(255 - picture(9), 255 - picture(9), cut=True)
+    cuts = VideoScores()
+    cuts.add(sample_image(0), sample_image(0))
+    cuts.add(255 - sample_image(9), 255 - sample_image(9), cut=True)
     assert "e_warp" not in cuts.means()
 
 
@@ -186,7 +186,7 @@ def test_the_official_values_are_reproduced(shared):
     for path in results:
         if path.stem not in expected:
             continue
-        found = picture_scores(read_picture(path).image, read_picture(references[path.stem]).image)
+        found = image_scores(read_image(path).image, read_image(references[path.stem]).image)
         assert abs(found["psnr_y"] - float(expected[path.stem]["psnr"])) < 1e-3
         assert abs(found["ssim_y"] - float(expected[path.stem]["ssim"])) < 1e-4
         compared += 1
@@ -199,32 +199,32 @@ def run(*words, code=0):
     return outcome.output if code else outcome.stdout
 
 
-def test_the_command_scores_films_pictures_and_folders(tmp_path, backbone):
-    source = write_film(tmp_path / "a.mp4", [512 * n for n in range(4)])
+def test_the_command_scores_videos_images_and_folders(tmp_path, backbone):
+    source = write_video(tmp_path / "a.mp4", [512 * n for n in range(4)])
     copy(source, tmp_path / "b.mp4")
-    longer = write_film(tmp_path / "long.mp4", [512 * n for n in range(6)])
+    longer = write_video(tmp_path / "long.mp4", [512 * n for n in range(6)])
     said = CliRunner().invoke(cli, ["eval", str(longer), str(source)]).stderr
     assert f"{source} ends after 4 frames, {longer} goes on" in said
     scores = json.loads(run(tmp_path / "b.mp4", source, "--json"))
     assert scores["mean"]["psnr_y"] > 30 and scores["definitions"].keys() == scores["mean"].keys()
     for name in ("x", "y"):
         (tmp_path / name).mkdir()
-        write_picture(tmp_path / name / "p.png", PictureFile(picture(0)))
+        write_image(tmp_path / name / "p.png", ImageFile(sample_image(0)))
     scored = json.loads(run(tmp_path / "x", tmp_path / "y", "--lpips", backbone, "--json"))
-    assert scored["pictures"]["p.png"]["lpips"] == 0
+    assert scored["images"]["p.png"]["lpips"] == 0
     assert "80.0000" in run(tmp_path / "x", tmp_path / "y") and "BT.601" in run(
         tmp_path / "x" / "p.png", tmp_path / "y" / "p.png"
     )
-    Image.fromarray(picture(0)[:20]).save(tmp_path / "small.png")
+    Image.fromarray(sample_image(0)[:20]).save(tmp_path / "small.png")
     assert "expected one size" in run(tmp_path / "small.png", tmp_path / "x" / "p.png", code=1)
     assert "no such file" in run(tmp_path / "x", tmp_path / "y", "--lpips", tmp_path / "none.pth", code=1)
     (tmp_path / "empty").mkdir()
-    assert "no picture" in run(tmp_path / "empty", tmp_path / "x", code=1)
+    assert "no image" in run(tmp_path / "empty", tmp_path / "x", code=1)
 
 
 @pytest.mark.parametrize("size", [(4, 4), (11, 11), (12, 40)])
-def test_tiny_films_have_scores(size):
-    scores = FilmScores()
+def test_tiny_videos_have_scores(size):
+    scores = VideoScores()
     for n in range(3):
-        scores.add(picture(n, *size), picture(n, *size))
+        scores.add(sample_image(n, *size), sample_image(n, *size))
     assert np.isfinite(list(scores.means().values())).all()

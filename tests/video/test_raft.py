@@ -1,4 +1,4 @@
-"""RAFT as an estimator: two layouts of its weights, any size of picture, and clear words for anything else."""
+"""RAFT as an estimator: two layouts of its weights, any size of image, and clear words for anything else."""
 
 import re
 
@@ -12,12 +12,12 @@ from torchvision.models.optical_flow import raft_large, raft_small
 from cli.main import cli
 from image_core.errors import CheckpointError
 from osediff_video.encoding import Encoding
-from osediff_video.options import FilmOptions
-from osediff_video.plain import PlainResize
+from osediff_video.options import VideoOptions
+from osediff_video.plain_resize import PlainResize
 from osediff_video.temporal.flow import motion
-from osediff_video.temporal.raft import load_raft, renamed
+from osediff_video.temporal.raft import load_raft, torchvision_names
 from osediff_video.upscale import upscale_video
-from tests.support.media_files import read, write_film
+from tests.support.media_files import read, write_video
 
 
 def state_of(build, seed=0):
@@ -68,7 +68,7 @@ def test_the_authors_layout_is_read_as_torchvisions(build, tmp_path):
         theirs |= {name.replace("downsample.1", "norm3"): t for name, t in theirs.items() if "downsample.1" in name}
         assert any("cnet.layer2.0.norm3" in name for name in theirs)
     assert "module.fnet.layer1.0.conv1.weight" in theirs and "module.update_block.encoder.convc1.weight" in theirs
-    found = renamed(theirs)
+    found = torchvision_names(theirs)
     assert found.keys() == ours.keys() and all(torch.equal(found[name], ours[name]) for name in ours)
     torch.save(theirs, tmp_path / "raft-things.pth")
     assert load_raft(tmp_path / "raft-things.pth").network.training is False
@@ -106,9 +106,9 @@ def test_what_is_no_raft_is_refused(tmp_path):
             load_raft(tmp_path / name)
 
 
-def test_a_film_along_the_motion_of_raft(tmp_path, small):
-    source = write_film(tmp_path / "in.mp4", [512 * n for n in range(3)])
-    options = FilmOptions(flow=str(small))
+def test_a_video_along_the_motion_of_raft(tmp_path, small):
+    source = write_video(tmp_path / "in.mp4", [512 * n for n in range(3)])
+    options = VideoOptions(flow=str(small))
     assert upscale_video(source, tmp_path / "out.mp4", PlainResize(), Encoding(), options).frames == 3
     assert len(read(tmp_path / "out.mp4")) == 3
     words = ["upscale", str(source), "-o", str(tmp_path / "new.mp4"), "--flow", str(tmp_path / "none.pth")]

@@ -9,29 +9,29 @@ import torch
 from image_core.errors import CheckpointError, MediaError
 from image_core.models.load import load_upscaler
 from image_core.options import UpscaleOptions
-from image_core.upscale import Load
-from osediff_video.options import FilmOptions
-from osediff_video.picture import PictureFile, write_picture
-from osediff_video.plan import plan_film
-from osediff_video.restore import batches, prepare, restored
+from image_core.upscaler import Workload
+from osediff_video.chain import batches, prepare, upscaled
+from osediff_video.image_file import ImageFile, write_image
+from osediff_video.options import VideoOptions
+from osediff_video.plan import plan_video
 from osediff_video.shots.shot_list import read_shot_list
 from osediff_video.temporal.steps import Step
 from osediff_video.types import Frame
 from osediff_video.upscale import settings
-from tests.image_core.test_upscale import generator, upscaler  # noqa: F401 - a fixture
-from tests.support.media_files import FAST, picture
+from tests.support.media_files import FAST, sample_image
+from tests.support.tiny_lite import upscaler
 
 COUNT, CHANGE = 30, 10
 TIME = f"{CHANGE / 25}"
 
 
 @pytest.fixture
-def film(tmp_path):
+def video(tmp_path):
     """A folder of frames that all differ."""
-    folder = tmp_path / "film"
+    folder = tmp_path / "video"
     folder.mkdir()
     for n in range(COUNT):
-        write_picture(folder / f"{n:03d}.png", PictureFile(picture(n, 24, 32)))
+        write_image(folder / f"{n:03d}.png", ImageFile(sample_image(n, 24, 32)))
     return folder
 
 
@@ -41,11 +41,11 @@ def listed(folder, text):
     return str(path)
 
 
-def frames(film, model, skip=0, **options):
-    plan = plan_film(
-        film, film.parent / "out", model.options.scale, FAST, FilmOptions(**{"temporal": "off", **options})
+def frames(video, model, skip=0, **options):
+    plan = plan_video(
+        video, video.parent / "out", model.options.scale, FAST, VideoOptions(**{"temporal": "off", **options})
     )
-    return [frame.image for _, frame in restored(plan, model, prepare(plan.options, model), None, skip)]
+    return [frame.image for _, frame in upscaled(plan, model, prepare(plan.options, model), None, skip)]
 
 
 def equal(a, b):
@@ -53,27 +53,30 @@ def equal(a, b):
 
 
 @pytest.mark.parametrize("place", [f"start = {TIME}", f'start = "0:{TIME}"', "number = 2"])
-def test_a_shot_gets_what_its_table_says_and_the_rest_is_as_before(film, generator, place):  # noqa: F811
-    (film.parent / "cuts.txt").write_text(TIME)
-    cuts = str(film.parent / "cuts.txt")
-    usual, other = frames(film, upscaler(generator, scale=1)), frames(film, upscaler(generator, scale=1, strength=0.2))
-    shots = listed(film, f"[[shot]]\n{place}\nstrength = 0.2\n")
-    found = frames(film, upscaler(generator, scale=1), shots=shots, cuts=cuts)
+def test_a_shot_gets_what_its_table_says_and_the_rest_is_as_before(video, generator, place):
+    (video.parent / "cuts.txt").write_text(TIME)
+    cuts = str(video.parent / "cuts.txt")
+    usual, other = (
+        frames(video, upscaler(generator, scale=1)),
+        frames(video, upscaler(generator, scale=1, strength=0.2)),
+    )
+    shots = listed(video, f"[[shot]]\n{place}\nstrength = 0.2\n")
+    found = frames(video, upscaler(generator, scale=1), shots=shots, cuts=cuts)
     assert equal(found[:CHANGE], usual[:CHANGE]) and equal(found[CHANGE:], other[CHANGE:])
     assert not equal(usual[CHANGE:], other[CHANGE:])
-    resumed = frames(film, upscaler(generator, scale=1), 17, shots=shots, cuts=cuts)
+    resumed = frames(video, upscaler(generator, scale=1), 17, shots=shots, cuts=cuts)
     assert equal(resumed, found[17:])
 
 
-def test_the_next_start_ends_a_table_and_a_number_counts_before_a_start(film, generator):  # noqa: F811
-    (film.parent / "cuts.txt").write_text("0.4\n0.8")
+def test_the_next_start_ends_a_table_and_a_number_counts_before_a_start(video, generator):
+    (video.parent / "cuts.txt").write_text("0.4\n0.8")
     shots = listed(
-        film,
+        video,
         '[[shot]]\nstart = 0.2\ncolor_fix = "wavelet"\n[[shot]]\nstart = 1\n[[shot]]\nnumber = 2\nkeep_tones = true\n',
     )
-    found = frames(film, upscaler(generator, scale=1), shots=shots, cuts=str(film.parent / "cuts.txt"))
+    found = frames(video, upscaler(generator, scale=1), shots=shots, cuts=str(video.parent / "cuts.txt"))
     plain, fixed, kept = (
-        frames(film, upscaler(generator, scale=1, **options))
+        frames(video, upscaler(generator, scale=1, **options))
         for options in ({}, {"color_fix": "wavelet"}, {"keep_tones": True})
     )
     for part, expected in ((slice(0, 5), plain), (slice(5, 10), fixed), (slice(10, 20), kept), (slice(20, 25), fixed)):
@@ -81,67 +84,67 @@ def test_the_next_start_ends_a_table_and_a_number_counts_before_a_start(film, ge
     assert equal(found[25:], plain[25:])
 
 
-def test_tables_that_the_film_does_not_reach_are_said(film, generator):  # noqa: F811
-    (film.parent / "cuts.txt").write_text(TIME)
+def test_tables_that_the_video_does_not_reach_are_said(video, generator):
+    (video.parent / "cuts.txt").write_text(TIME)
     shots = listed(
-        film, "".join(f"[[shot]]\n{place}\nstrength = 0.2\n" for place in ("number=2", "number=9", "start=7"))
+        video, "".join(f"[[shot]]\n{place}\nstrength = 0.2\n" for place in ("number=2", "number=9", "start=7"))
     )
     model, said = upscaler(generator, scale=1), []
     model.report = said.append
-    frames(film, model, cuts=str(film.parent / "cuts.txt"), shots=shots)
+    frames(video, model, cuts=str(video.parent / "cuts.txt"), shots=shots)
     assert len(said) == 2 and "number 9, but shot 2 is" in said[0] and "start 7 s" in said[1] and "1.16 s" in said[1]
 
 
-def test_the_blend_changes_with_the_shot_and_begins_anew(film, generator):  # noqa: F811
-    (film.parent / "cuts.txt").write_text(TIME)
-    shots = listed(film, f"[[shot]]\nstart = {TIME}\ntemporal_strength = 0.2\n")
+def test_the_blend_changes_with_the_shot_and_begins_anew(video, generator):
+    (video.parent / "cuts.txt").write_text(TIME)
+    shots = listed(video, f"[[shot]]\nstart = {TIME}\ntemporal_strength = 0.2\n")
     model = upscaler(generator, scale=1)
-    usual = frames(film, model, temporal="pixel", cuts="off")
-    weak = frames(film, model, temporal="pixel", temporal_strength=0.2, cuts=str(film.parent / "cuts.txt"))
-    found = frames(film, model, temporal="pixel", cuts="off", shots=shots)
+    usual = frames(video, model, temporal="pixel", cuts="off")
+    weak = frames(video, model, temporal="pixel", temporal_strength=0.2, cuts=str(video.parent / "cuts.txt"))
+    found = frames(video, model, temporal="pixel", cuts="off", shots=shots)
     assert equal(found[:CHANGE], usual[:CHANGE]) and equal(found[CHANGE:], weak[CHANGE:])
-    assert equal(frames(film, model, 21, temporal="pixel", cuts="off", shots=shots), found[21:])
+    assert equal(frames(video, model, 21, temporal="pixel", cuts="off", shots=shots), found[21:])
 
 
-def test_tones_are_kept_behind_the_blend(film, generator):  # noqa: F811
+def test_tones_are_kept_behind_the_blend(video, generator):
     from image_core.images import to_tensor
     from image_core.keep_tones import tones
 
-    kept = frames(film, upscaler(generator, scale=1, keep_tones=True), temporal="pixel")
+    kept = frames(video, upscaler(generator, scale=1, keep_tones=True), temporal="pixel")
     for n, image in enumerate(kept):
-        moved = tones(to_tensor([image])) - tones(to_tensor([picture(n, 24, 32)]))
+        moved = tones(to_tensor([image])) - tones(to_tensor([sample_image(n, 24, 32)]))
         assert moved.abs().max() <= 0.5 * 2 / 255
 
 
-def test_another_prompt_for_a_shot(film, tiny_bundle):
+def test_another_prompt_for_a_shot(video, tiny_bundle):
     cpu = {"device": torch.device("cpu"), "dtype": torch.float32}
     usual, cat = (load_upscaler(tiny_bundle, UpscaleOptions(1.0, prompt), **cpu) for prompt in (None, "a cat"))
-    first = film.parent / "few"
+    first = video.parent / "few"
     first.mkdir()
-    for path in sorted(film.iterdir())[:4]:
+    for path in sorted(video.iterdir())[:4]:
         path.rename(first / path.name)
-    shots = listed(film, '[[shot]]\nstart = 0.08\nprompt = "a cat"\n')
+    shots = listed(video, '[[shot]]\nstart = 0.08\nprompt = "a cat"\n')
     found = frames(first, usual, shots=shots)
     assert equal(found[:2], frames(first, usual)[:2]) and equal(found[2:], frames(first, cat)[2:])
     assert not equal(found[2:], frames(first, usual)[2:])
 
 
-def test_a_batch_is_treated_alike(film, generator):  # noqa: F811
-    shots = listed(film, "[[shot]]\nstart = 0\nstrength = 0.5\n")
+def test_a_batch_is_treated_alike(video, generator):
+    shots = listed(video, "[[shot]]\nstart = 0\nstrength = 0.5\n")
     model = upscaler(generator)
-    treatments = prepare(FilmOptions(shots=shots), model).treatments
+    treatments = prepare(VideoOptions(shots=shots), model).treatments
     for treatment in (treatments.usual, treatments.own[0]):
-        treatment.upscaler.load = Load(4, None)
+        treatment.upscaler.workload = Workload(4, None)
     tables = [None, None, 0, 0, 0, 0, 0, None]
-    steps = [Step(n, Frame(picture(n), n, table=table), None) for n, table in enumerate(tables, 100)]
+    steps = [Step(n, Frame(sample_image(n), n, table=table), None) for n, table in enumerate(tables, 100)]
     grouped = [[step.frame.table for step in batch] for batch in batches(steps, treatments, 10**6)]
     assert grouped == [[None, None], [0, 0, 0, 0], [0], [None]]
 
 
-def test_what_the_file_says_is_part_of_the_job(film, generator):  # noqa: F811
+def test_what_the_file_says_is_part_of_the_job(video, generator):
     def known(text):
-        options = FilmOptions(shots=listed(film, text))
-        plan = plan_film(film, film.parent / "out", 1.0, FAST, options)
+        options = VideoOptions(shots=listed(video, text))
+        plan = plan_video(video, video.parent / "out", 1.0, FAST, options)
         return settings(plan, upscaler(generator, scale=1))
 
     first = known("[[shot]]\nnumber = 1\nstrength = 0.5\n")
@@ -198,15 +201,15 @@ def test_times_are_exact(tmp_path):
     ]
 
 
-def test_what_cannot_be_done_is_said_before_the_work(film, generator):  # noqa: F811
-    shots = listed(film, "[[shot]]\nnumber = 3\ntemporal_strength = 0.5\n")
+def test_what_cannot_be_done_is_said_before_the_work(video, generator):
+    shots = listed(video, "[[shot]]\nnumber = 3\ntemporal_strength = 0.5\n")
     with pytest.raises(MediaError, match="number 3: temporal_strength does nothing with --temporal off"):
-        prepare(FilmOptions(shots=shots, temporal="off"), upscaler(generator))
-    shots = listed(film, '[[shot]]\nstart = 3\nnegative_prompt = "blur"\n')
+        prepare(VideoOptions(shots=shots, temporal="off"), upscaler(generator))
+    shots = listed(video, '[[shot]]\nstart = 3\nnegative_prompt = "blur"\n')
     with pytest.raises(MediaError, match="start 3 s: a negative prompt does nothing at guidance 1"):
-        prepare(FilmOptions(shots=shots), upscaler(generator))
+        prepare(VideoOptions(shots=shots), upscaler(generator))
     from image_core.models.catalogue import find_model
 
     lite = load_upscaler(find_model("lite"), UpscaleOptions(), device=torch.device("cpu"), dtype=torch.float32)
     with pytest.raises(CheckpointError, match="reads no prompts"):
-        prepare(FilmOptions(shots=listed(film, "[[shot]]\nnumber = 1\nguidance = 2\n")), lite)
+        prepare(VideoOptions(shots=listed(video, "[[shot]]\nnumber = 1\nguidance = 2\n")), lite)

@@ -1,4 +1,4 @@
-"""Everything beside the pictures arrives: sound, subtitles, chapters, fonts, covers, tags."""
+"""Everything beside the images arrives: sound, subtitles, chapters, fonts, covers, tags."""
 
 from fractions import Fraction
 
@@ -9,7 +9,7 @@ from av.stream import Disposition
 from image_core.errors import OutputError
 from osediff_video.encoding import Encoding
 from osediff_video.media.stream_plan import plan_streams
-from tests.support.media_files import copy, packets, read_times, write_film
+from tests.support.media_files import copy, packets, read_times, write_video
 from tests.support.rich_video import LINES, cover, write_rich
 
 
@@ -114,13 +114,13 @@ def test_a_cut_takes_sound_subtitles_and_chapters_along(rich, tmp_path):
 
 
 def test_a_cut_at_the_end_alone_moves_nothing(tmp_path):
-    source = write_film(tmp_path / "in.mp4", [5120 + 512 * n for n in range(30)], sound_from=Fraction(1, 2))
+    source = write_video(tmp_path / "in.mp4", [5120 + 512 * n for n in range(30)], sound_from=Fraction(1, 2))
     copy(source, tmp_path / "out.mp4", end_s=Fraction(1))
     assert read_times(tmp_path / "out.mp4") == [Fraction(2, 5) + Fraction(n, 25) for n in range(15)]
 
 
 def test_sound_that_a_container_refuses_is_converted_and_stays_in_sync(tmp_path):
-    source = write_film(tmp_path / "in.mp4", [512 * n for n in range(40)], sound_from=Fraction(1, 5))
+    source = write_video(tmp_path / "in.mp4", [512 * n for n in range(40)], sound_from=Fraction(1, 5))
     result = copy(source, tmp_path / "out.webm", Encoding(options={"deadline": "realtime", "cpu-used": "8"}))
     assert result.verification.ok and abs(result.verification.sound_error_s) <= Fraction(1, 1000)
 
@@ -129,7 +129,7 @@ def test_sound_that_a_container_refuses_is_converted_and_stays_in_sync(tmp_path)
 def test_time_code_stays(tmp_path, suffix, action):
     from osediff_video.encoding import CONTAINERS
 
-    source = write_film(tmp_path / "in.mov", [512 * n for n in range(10)], timecode="01:02:03:04")
+    source = write_video(tmp_path / "in.mov", [512 * n for n in range(10)], timecode="01:02:03:04")
     assert [p.action for p in plan_streams(source, CONTAINERS[suffix])] == ["upscale", action]
     copy(source, tmp_path / f"out{suffix}")
     with av.open(str(tmp_path / f"out{suffix}")) as container:

@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 
 from image_core.errors import MediaError
-from image_core.upscale import Draft
+from image_core.upscaler import Draft
 from osediff_video.encoding import Encoding
-from osediff_video.options import FilmOptions
-from osediff_video.plain import PlainResize
+from osediff_video.options import VideoOptions
+from osediff_video.plain_resize import PlainResize
 from osediff_video.shots.cuts import SETTLED, mark_cuts, mark_listed_cuts, read_cut_list
-from osediff_video.temporal.blend import WARMUP_FRAMES, PixelBlend, advanced, steadied
+from osediff_video.temporal.blend import WARMUP_FRAMES, PixelBlend, next_state, steadied
 from osediff_video.temporal.flow import dis_flow, enlarged, motion, warp
 from osediff_video.temporal.steps import steps
 from osediff_video.types import Frame
 from osediff_video.upscale import upscale_video
-from tests.support.media_files import copy, read, write_film
+from tests.support.media_files import copy, read, write_video
 
 HALF = PixelBlend.of(0.7, generative=False)
 
@@ -106,7 +106,7 @@ def test_enlarged_motion_is_in_the_larger_pixels():
 
 
 def spread(images, clean):
-    """How much the error against a clean picture changes from frame to frame."""
+    """How much the error against a clean image changes from frame to frame."""
     errors = [image.astype(float) - truth for image, truth in zip(images, clean, strict=True)]
     return float(np.mean([np.abs(b - a).mean() for a, b in itertools.pairwise(errors)]))
 
@@ -121,7 +121,7 @@ def run(images, blend=HALF, segment=1000, first=0):
 
 
 @pytest.mark.parametrize("generative", [False, True])
-def test_noise_on_a_pan_is_calmed_and_the_picture_stays_sharp(generative):
+def test_noise_on_a_pan_is_calmed_and_the_image_stays_sharp(generative):
     clean, noisy = pan(5, 16, noise=6)
     calm = run(noisy, PixelBlend.of(0.7, generative))
     inner = np.s_[16:-16, 32:-16]
@@ -136,7 +136,7 @@ def test_noise_on_a_pan_is_calmed_and_the_picture_stays_sharp(generative):
     )
 
 
-def test_a_still_picture_gives_one_output_bit_for_bit():
+def test_a_still_image_gives_one_output_bit_for_bit():
     image = view(scene(6), 0, 0)
     outputs = run([image] * 20, segment=6)
     assert all(np.array_equal(output, outputs[0]) for output in outputs)
@@ -197,8 +197,8 @@ def test_depth_of_the_state_is_more_than_that_of_the_output():
     image = np.full((32, 32, 3), 100, np.uint8)
     state = None
     for step in unchanged(frames([image, image + 1, image])):
-        state = advanced(state, step, HALF)
-    assert state.picture.dtype == np.float32 and 100 < state.picture.mean() < 101
+        state = next_state(state, step, HALF)
+    assert state.image.dtype == np.float32 and 100 < state.image.mean() < 101
 
 
 class Counting(PlainResize):
@@ -211,38 +211,38 @@ class Counting(PlainResize):
         return super().drafts(images, *rest)
 
 
-def lossless_film(path, images):
-    """The pictures as a film, bit for bit."""
+def lossless_video(path, images):
+    """The images as a video, bit for bit."""
     times = [40 * n for n in range(len(images))]
     base = Fraction(1, 1000)
     size = images[0].shape[:2]
-    return write_film(path, times, time_base=base, codec="ffv1", pix_fmt="bgr0", images=images, tags=None, size=size)
+    return write_video(path, times, time_base=base, codec="ffv1", pix_fmt="bgr0", images=images, tags=None, size=size)
 
 
 def test_repeated_frames_cost_no_model_run_and_come_out_equal(tmp_path):
     moving = pan(5, 5, noise=4)[1]
     images = [image for image in moving for _ in range(4)]
-    source = lossless_film(tmp_path / "in.mkv", images)
+    source = lossless_video(tmp_path / "in.mkv", images)
     for temporal in ("pixel", "off"):
         counting = Counting()
-        upscale_video(source, tmp_path / f"{temporal}.mkv", counting, Encoding("ffv1"), FilmOptions(temporal=temporal))
+        upscale_video(source, tmp_path / f"{temporal}.mkv", counting, Encoding("ffv1"), VideoOptions(temporal=temporal))
         result = read(tmp_path / f"{temporal}.mkv")
         assert counting.seen == 5
         assert all(np.array_equal(result[n].image, result[n - n % 4].image) for n in range(20))
 
 
-def test_off_is_what_pictures_alone_would_give(tmp_path):
+def test_off_is_what_images_alone_would_give(tmp_path):
     images = pan(5, 6, noise=4)[1]
-    source = lossless_film(tmp_path / "in.mkv", images)
+    source = lossless_video(tmp_path / "in.mkv", images)
     copy(source, tmp_path / "out.mkv", Encoding("ffv1"), scale=2)
     alone = [PlainResize(2)([image])[0] for image in images]
     assert all(
-        np.array_equal(frame.image, picture) for frame, picture in zip(read(tmp_path / "out.mkv"), alone, strict=True)
+        np.array_equal(frame.image, image) for frame, image in zip(read(tmp_path / "out.mkv"), alone, strict=True)
     )
 
 
-def test_a_film_of_one_frame(tmp_path):
-    source = write_film(tmp_path / "in.mp4", [0])
+def test_a_video_of_one_frame(tmp_path):
+    source = write_video(tmp_path / "in.mp4", [0])
     assert copy(source, tmp_path / "out.mp4", temporal="pixel").frames == 1
 
 
@@ -272,7 +272,7 @@ def test_a_fade_changes_the_shot_in_the_black_a_dissolve_nowhere_and_neither_lea
 
 
 def test_a_list_of_cuts_that_is_none_fails_before_work(tmp_path):
-    source = write_film(tmp_path / "in.mp4", [0, 512])
+    source = write_video(tmp_path / "in.mp4", [0, 512])
     with pytest.raises(MediaError, match=r"none\.txt"):
         copy(source, tmp_path / "out.mp4", temporal="pixel", cuts=str(tmp_path / "none.txt"))
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]

@@ -11,7 +11,7 @@ from train.data.degrade import HEAVY, LIGHT, Degradation, draw_camera, photograp
 
 @pytest.fixture(scope="module")
 def clip():
-    """Six grey frames, for which 4:2:0 costs nothing, of a smooth picture that moves by four pixels."""
+    """Six grey frames, for which 4:2:0 costs nothing, of a smooth image that moves by four pixels."""
     smooth = np.cumsum(np.cumsum(np.random.default_rng(0).standard_normal((96, 128, 1)), 0), 1)
     levels = np.rint((smooth - smooth.min()) / np.ptp(smooth) * 255).astype(np.uint8).repeat(3, 2)
     return np.stack([levels[8:72, shift : shift + 96] for shift in range(0, 24, 4)])

@@ -1,7 +1,7 @@
-"""A few neighbouring frames from anywhere in a film: with decord where it can be trusted, with PyAV everywhere else.
+"""A few neighbouring frames from anywhere in a video: with decord where it can be trusted, with PyAV everywhere else.
 
 Both give the same frames, but for the rounding of colours. decord exists on few platforms, reads the whole file when it
-opens one, and miscounts films with edit lists or deep colour: it reads what is short and plain.
+opens one, and miscounts videos with edit lists or deep colour: it reads what is short and plain.
 """
 
 import functools
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from image_core.errors import MediaError
 from osediff_video.media.color import ColorConverter
-from osediff_video.media.container import film_stream, open_film, readable_packets, reason
+from osediff_video.media.container import open_container, readable_packets, reason, video_stream
 from osediff_video.media.probe import UPRIGHT, VideoInfo, probe
 
 SUFFIXES = {".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".ts", ".mpg", ".mpeg", ".y4m"}
@@ -30,9 +30,9 @@ HAS_DECORD = importlib.util.find_spec("decord") is not None
 
 @dataclass(frozen=True)
 class Index:
-    """Where the frames of a film are. times: pts of each, ascending. keys: (pts, where to seek) of the key frames.
+    """Where the frames of a video are. times: pts of each, ascending. keys: (pts, where to seek) of the key frames.
 
-    counted: packets carry no pts, `times` are numbers from 0 and the film is read from its beginning. alone: the file
+    counted: packets carry no pts, `times` are numbers from 0 and the video is read from its beginning. alone: the file
     holds no other video stream.
     """
 
@@ -44,13 +44,13 @@ class Index:
 
 
 @functools.lru_cache(maxsize=4096)
-def index_film(path: Path) -> Index:
-    """Read every packet of the film, decode none but the first frame's. Raises MediaError, also for interlaced film."""
+def index_video(path: Path) -> Index:
+    """Read every packet, decode none but the first frame's. Raises MediaError, also for interlaced video."""
     info = probe(path)
     if info.interlaced:
         raise MediaError(f"{path}: is interlaced; deinterlace it before training on it")
-    with open_film(path) as container:
-        stream = film_stream(container, path)
+    with open_container(path) as container:
+        stream = video_stream(container, path)
         packets = [packet for packet in readable_packets(container, [stream]) if packet.size]
         alone = len(container.streams.video) == 1
     shown = [packet.pts for packet in packets if not packet.is_discard]
@@ -62,11 +62,11 @@ def index_film(path: Path) -> Index:
 
 
 def read_frames(path: Path, first: int, count: int) -> NDArray[np.uint8]:
-    """Frames `first` to `first + count` of a film, in order of presentation. (count, H, W, 3) RGB.
+    """Frames `first` to `first + count` of a video, in order of presentation. (count, H, W, 3) RGB.
 
-    Deeper films come in 8 bit. Raises MediaError for a film that cannot be read or has no such frames.
+    Deeper videos come in 8 bit. Raises MediaError for a video that cannot be read or has no such frames.
     """
-    index = index_film(path)
+    index = index_video(path)
     if first < 0 or first + count > len(index.times):
         raise MediaError(f"{path}: has {len(index.times)} frames, wanted {first} to {first + count - 1}")
     frames = read_with_decord(index, first, count) if HAS_DECORD and is_plain(index) else None
@@ -81,7 +81,7 @@ def is_plain(index: Index) -> bool:
 
 
 def read_with_decord(index: Index, first: int, count: int) -> NDArray[np.uint8] | None:
-    """None when decord fails, or sees another film than FFmpeg: other frames, times or sizes."""
+    """None when decord fails, or sees another video than FFmpeg: other frames, times or sizes."""
     import decord  # not on every platform
 
     decord.logging.set_level(decord.logging.QUIET)
@@ -105,10 +105,10 @@ def read_with_av(index: Index, first: int, count: int) -> NDArray[np.uint8]:
     info, wanted = index.info, index.times[first : first + count]
     before = [where for time, where in index.keys if time <= wanted[0]]
     for seek in [before[-1], None] if before else [None]:
-        with open_film(info.path) as container:
-            stream = film_stream(container, info.path)
+        with open_container(info.path) as container:
+            stream = video_stream(container, info.path)
             stream.codec_context.thread_count = 1  # the loader runs many of these side by side
-            found = collect(decode(container, stream, seek, info), wanted, index.counted)
+            found = collect(decode_frames(container, stream, seek, info), wanted, index.counted)
             if len(found) == count:
                 convert = ColorConverter(info.color)
                 size = (info.height, info.width) if info.orientation.transpose else (info.width, info.height)
@@ -130,7 +130,9 @@ def collect(frames: Iterator[VideoFrame], wanted: tuple[int, ...], counted: bool
     return found
 
 
-def decode(container: InputContainer, stream: VideoStream, seek: int | None, info: VideoInfo) -> Iterator[VideoFrame]:
+def decode_frames(
+    container: InputContainer, stream: VideoStream, seek: int | None, info: VideoInfo
+) -> Iterator[VideoFrame]:
     try:
         if seek is not None:
             container.seek(seek, stream=stream)

@@ -22,7 +22,7 @@ from train.data.kernels import Range
 Clip = NDArray[np.uint8]
 """(T, H, W, 3) RGB."""
 
-LEAST_SIDE_PX = 64  # of an encoded picture: HEVC takes no block of less
+LEAST_SIDE_PX = 64  # of an encoded image: HEVC takes no block of less
 TAGS = ColorTags(matrix=BT709, primaries=1, transfer=1, full_range=False)
 DECODERS = {"libx264": "h264", "libx265": "hevc", "mpeg4": "mpeg4"}
 
@@ -64,7 +64,7 @@ def transcode(clip: Clip, codec: str, quality: int) -> Clip:
     convert = ColorConverter(TAGS)
     decoded = [
         convert.to_rgb(frame, frame.width, frame.height, deep=False)[0][:height, :width]
-        for frame in decode(DECODERS[codec], encode(padded, codec, quality))
+        for frame in decode_clip(DECODERS[codec], encode(padded, codec, quality))
     ]
     assert len(decoded) == count
     return np.stack(decoded).astype(np.uint8, copy=False)
@@ -90,7 +90,7 @@ def encode(clip: Clip, codec: str, quality: int) -> list[Packet]:
     return packets + encoder.encode(None)
 
 
-def decode(codec: str, packets: Sequence[Packet]) -> Iterator[VideoFrame]:
+def decode_clip(codec: str, packets: Sequence[Packet]) -> Iterator[VideoFrame]:
     """Frames in order of presentation.
 
     The encoder's own packets, not their bytes: decoders read a little past the end, where only FFmpeg's have zeros.

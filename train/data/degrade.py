@@ -1,7 +1,7 @@
-"""Make a low-quality picture from a good one: the second-order degradation of Real-ESRGAN, as pure functions.
+"""Make a low-quality image from a good one: the second-order degradation of Real-ESRGAN, as pure functions.
 
-A picture here is (H, W, 3) RGB float32 in [0, 1]; every random choice comes from the `rng` argument, so the same seed
-gives the same bits. A bad `Camera` is drawn first, then it takes the picture; over a clip it stays the same and only
+An image here is (H, W, 3) RGB float32 in [0, 1]; every random choice comes from the `rng` argument, so the same seed
+gives the same bits. A bad `Camera` is drawn first, then it takes the image; over a clip it stays the same and only
 its noise is fresh. Real-ESRGAN, https://arxiv.org/abs/2107.10833; the values are those OSEDiff trains with.
 """
 
@@ -33,7 +33,7 @@ class Resize:
 
 
 @dataclass(frozen=True)
-class Noise:
+class NoiseSettings:
     """Gaussian (sigma in 1/255) with the given chance, else Poisson; the same noise in all channels with `grey`."""
 
     gaussian: float
@@ -43,20 +43,22 @@ class Noise:
 
 
 @dataclass(frozen=True)
-class Stage:
+class DegradationPass:
     """jpeg: range of the quality. The factor of the second stage is one of the final size."""
 
     blur: Blur
     resize: Resize
-    noise: Noise
+    noise: NoiseSettings
     jpeg: Range
 
 
-FIRST = Stage(Blur(sigma=(0.2, 3)), Resize(0.2, 0.7, 0.1, (0.15, 1.5)), Noise(0.5, (1, 30), (0.05, 3)), jpeg=(30, 95))
-SECOND = Stage(
+FIRST = DegradationPass(
+    Blur(sigma=(0.2, 3)), Resize(0.2, 0.7, 0.1, (0.15, 1.5)), NoiseSettings(0.5, (1, 30), (0.05, 3)), jpeg=(30, 95)
+)
+SECOND = DegradationPass(
     Blur(sigma=(0.2, 1.5), chance=0.8),
     Resize(0.3, 0.4, 0.3, (0.3, 1.2)),
-    Noise(0.5, (1, 25), (0.05, 2.5)),
+    NoiseSettings(0.5, (1, 25), (0.05, 2.5)),
     jpeg=(30, 95),
 )
 
@@ -68,18 +70,24 @@ class Degradation:
     sinc: chance of a ringing filter around the last JPEG (two stages only). scale: how much smaller it gets.
     """
 
-    first: Stage = FIRST
-    second: Stage | None = SECOND
+    first: DegradationPass = FIRST
+    second: DegradationPass | None = SECOND
     sinc: float = 0.8
     scale: int = 4
 
 
 KEEP = Resize(0, 0, 1, (1, 1))
 LIGHT = Degradation(
-    Stage(Blur(sigma=(0.2, 1.2), isotropic_only=True, sinc=0), KEEP, Noise(1, (0, 3), (0, 0)), (75, 97)), None
+    DegradationPass(
+        Blur(sigma=(0.2, 1.2), isotropic_only=True, sinc=0), KEEP, NoiseSettings(1, (0, 3), (0, 0)), (75, 97)
+    ),
+    None,
 )
 MEDIUM = Degradation(
-    Stage(Blur(sigma=(0.2, 2.0)), Resize(0.1, 0.4, 0.5, (0.4, 1.2)), Noise(0.5, (1, 12), (0.05, 1)), (50, 95)), None
+    DegradationPass(
+        Blur(sigma=(0.2, 2.0)), Resize(0.1, 0.4, 0.5, (0.4, 1.2)), NoiseSettings(0.5, (1, 12), (0.05, 1)), (50, 95)
+    ),
+    None,
 )
 HEAVY = Degradation()
 PRESETS = {"light": LIGHT, "medium": MEDIUM, "heavy": HEAVY}
@@ -122,14 +130,14 @@ class Camera:
 
 
 def degrade(image: Image, settings: Degradation, rng: Generator) -> NDArray[np.uint8]:
-    """The low-quality picture, (H / scale, W / scale, 3) uint8. Raises ValueError when a side does not divide."""
+    """The low-quality image, (H / scale, W / scale, 3) uint8. Raises ValueError when a side does not divide."""
     return photograph(image, draw_camera(settings, image.shape[0], image.shape[1], rng), rng)
 
 
 def draw_camera(settings: Degradation, height: int, width: int, rng: Generator) -> Camera:
-    """Draw one for pictures of `height` x `width`. Raises ValueError when a side does not divide by the scale."""
+    """Draw one for images of `height` x `width`. Raises ValueError when a side does not divide by the scale."""
     if height % settings.scale or width % settings.scale:
-        raise ValueError(f"a {width} x {height} picture does not divide by the scale of {settings.scale}")
+        raise ValueError(f"a {width} x {height} image does not divide by the scale of {settings.scale}")
     small = (width // settings.scale, height // settings.scale)
     first, second = settings.first, settings.second
     if second is None:
@@ -149,7 +157,7 @@ def draw_camera(settings: Degradation, height: int, width: int, rng: Generator) 
     )
 
 
-def draw_pass(settings: Stage, reference: Size, quality: int | None, rng: Generator) -> Pass:
+def draw_pass(settings: DegradationPass, reference: Size, quality: int | None, rng: Generator) -> Pass:
     """reference: the size whose multiple the stage resizes to."""
     lens = draw_lens(settings.blur, rng)
     low, high = settings.resize.factor
@@ -170,9 +178,9 @@ def draw_quality(quality: Range, rng: Generator) -> int:
 
 
 def photograph(image: Image, camera: Camera, rng: Generator) -> NDArray[np.uint8]:
-    """What `camera` makes of the picture, (height, width, 3) uint8 of its size. rng: the noise only."""
+    """What `camera` makes of the image, (height, width, 3) uint8 of its size. rng: the noise only."""
     for one in camera.passes:
-        image = add_noise(resize(blur(image, one.lens), one.size, one.mode), one.grain, rng)
+        image = add_sensor_noise(resize(blur(image, one.lens), one.size, one.mode), one.grain, rng)
         image = image if one.jpeg is None else jpeg(image, one.jpeg)
     if camera.jpeg_last:
         image = jpeg(blur(resize(image, camera.size, camera.mode), camera.ringing), camera.jpeg)
@@ -188,11 +196,11 @@ def blur(image: Image, lens: Lens | None) -> Image:
 
 
 def resize(image: Image, size: Size, mode: int) -> Image:
-    # all modes leave a picture of the right size as it is
+    # all modes leave an image of the right size as it is
     return image if size == (image.shape[1], image.shape[0]) else cv2.resize(image, size, interpolation=mode)
 
 
-def add_noise(image: Image, grain: Grain, rng: Generator) -> Image:
+def add_sensor_noise(image: Image, grain: Grain, rng: Generator) -> Image:
     """Clipped to [0, 1]."""
     if grain.kind == "gaussian":
         noise = rng.standard_normal((*image.shape[:2], 1 if grain.grey else 3), dtype=np.float32)
@@ -202,7 +210,7 @@ def add_noise(image: Image, grain: Grain, rng: Generator) -> Image:
 
 
 def poisson_noise(image: Image, grey: bool, rng: Generator) -> Image:
-    """Shot noise of zero mean, with as many photons at white as the picture has levels (rounded up to a power of 2)."""
+    """Shot noise of zero mean, with as many photons at white as the image has levels (rounded up to a power of 2)."""
     clean = np.clip(image, 0, 1)  # a ringing kernel or a cubic may have left it
     if grey:
         clean = cv2.cvtColor(clean, cv2.COLOR_RGB2GRAY)[..., None]

@@ -44,7 +44,7 @@ class Lens:
 
 
 def draw_lens(settings: Blur, rng: Generator) -> Lens | None:
-    """Draw a kernel from the mixture, or none where the picture stays sharp."""
+    """Draw a kernel from the mixture, or none where the image stays sharp."""
     if rng.random() >= settings.chance:
         return None
     size = int(rng.choice(SIZES))

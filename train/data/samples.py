@@ -1,4 +1,4 @@
-"""Training samples: crops of good pictures or films, and what a bad camera would have made of them."""
+"""Training samples: crops of good images or videos, and what a bad camera would have made of them."""
 
 import difflib
 import logging
@@ -18,59 +18,59 @@ from torch.utils.data import DataLoader, Dataset
 from image_core.errors import MediaError
 from image_core.images import enlarge, to_tensor
 from train.config import DataConfig, RecipeError
-from train.data.clips import index_film, read_frames
+from train.data.clips import index_video, read_frames
 from train.data.codec import Clip, Coding, degrade_clip
 from train.data.degrade import PRESETS
 from train.data.drawings import drawing
-from train.data.files import Sources, caption, find_sources, read_picture
+from train.data.files import Sources, caption, find_sources, read_training_image
 from train.data.stills import still_clip
 
 CLEAN = "clean"
-"""The degradation that leaves a picture as it is, for a base model that never sees a bad one."""
+"""The degradation that leaves an image as it is, for a base model that never sees a bad one."""
 
-FILM = "film"
+VIDEO = "video"
 """A medium degradation whose constants hold for a clip, with fresh noise in every frame, through a video encoder."""
 
-FILM_FRAMES = 3
+VIDEO_FRAMES = 3
 HOLDOUT_SEED = 2026
 HELD_OUT_PX = 512
 MOST_DRAWS = 100  # for one item: when fewer files exist than may be bad, and all of them are
-Words = TypeVar("Words", str, list[str])
+Caption = TypeVar("Caption", str, list[str])
 log = logging.getLogger(__name__)
 
 
-class Sample(NamedTuple, Generic[Words]):
-    """low: the low quality enlarged again, high: the truth, both (T, 3, crop, crop) in [-1, 1], T = 1 for pictures.
+class Sample(NamedTuple, Generic[Caption]):
+    """low: the low quality enlarged again, high: the truth, both (T, 3, crop, crop) in [-1, 1], T = 1 for images.
 
-    caption: what stands in a text file beside the picture or film, else nothing. A batch is one too: (B, T, 3, crop,
+    caption: what stands in a text file beside the image or video, else nothing. A batch is one too: (B, T, 3, crop,
     crop) and a list of captions.
     """
 
     low: Tensor
     high: Tensor
-    caption: Words
+    caption: Caption
 
 
-class PictureCache:
-    """Decoded pictures, the last used ones, up to `size_bytes`. Small sets stay whole, large ones pass through."""
+class ImageCache:
+    """Decoded images, the last used ones, up to `size_bytes`. Small sets stay whole, large ones pass through."""
 
     def __init__(self, size_bytes: int) -> None:
         self.size_bytes, self.held_bytes = size_bytes, 0
         self.held: OrderedDict[Path, NDArray[np.uint8]] = OrderedDict()
 
     def __reduce__(self) -> tuple[type, tuple[int]]:
-        return PictureCache, (self.size_bytes,)  # another process begins with an empty one
+        return ImageCache, (self.size_bytes,)  # another process begins with an empty one
 
     def read(self, path: Path) -> NDArray[np.uint8]:
         if path in self.held:
             self.held.move_to_end(path)
             return self.held[path]
-        picture = read_picture(path)
-        self.held[path] = picture
-        self.held_bytes += picture.nbytes
+        image = read_training_image(path)
+        self.held[path] = image
+        self.held_bytes += image.nbytes
         while self.held_bytes > self.size_bytes:
             self.held_bytes -= self.held.popitem(last=False)[1].nbytes
-        return picture
+        return image
 
 
 class Samples(Dataset[Sample[str]]):
@@ -78,7 +78,7 @@ class Samples(Dataset[Sample[str]]):
 
     def __init__(self, sources: Sources, config: DataConfig, seed: int, length: int) -> None:
         self.sources, self.config, self.seed, self.length = sources, config, seed, length
-        self.cache = PictureCache(config.cache_mb << 20)
+        self.cache = ImageCache(config.cache_mb << 20)
         self.bad: set[Path] = set()
 
     def __len__(self) -> int:
@@ -91,7 +91,7 @@ class Samples(Dataset[Sample[str]]):
         kind = draw_kind(self.config, rng)
         frames, crop_px = frames_to_take(kind, self.config), self.config.crop_px
         if rng.random() < self.config.drawn:
-            words, clip = "", picture_clip(drawing(2 * crop_px, rng), Path("a drawing"), frames, crop_px, rng)
+            words, clip = "", image_clip(drawing(2 * crop_px, rng), Path("a drawing"), frames, crop_px, rng)
         else:
             path, clip = self.draw(frames, rng)
             words = caption(path)
@@ -99,25 +99,25 @@ class Samples(Dataset[Sample[str]]):
         clip = clip[:, :, ::-1] if rng.random() < 0.5 else clip
         clip = vary_tones(clip, rng) if self.config.tones else clip
         low, high = make_pair(np.ascontiguousarray(clip), kind, self.config.codec, rng)
-        # of the neighbours that a film needs, the last: it is what the encoder predicted from the others
+        # of the neighbours that a video needs, the last: it is what the encoder predicted from the others
         return Sample(low[-self.config.frames :], high[-self.config.frames :], words)
 
     def draw(self, frames: int, rng: Generator) -> tuple[Path, Clip]:
         """A good clip of so many frames.
 
         In place of one that cannot be used, the next of the same `rng`: the same on every machine. Which files were
-        bad is never remembered for that: a film may be damaged in one place only, and what an item holds must not
+        bad is never remembered for that: a video may be damaged in one place only, and what an item holds must not
         depend on the items before.
         """
-        pictures, films = self.sources
+        images, videos = self.sources
         for _ in range(MOST_DRAWS):
-            from_film = bool(films) and (not pictures or rng.random() < self.config.clip_share)
-            files = films if from_film else pictures
+            from_video = bool(videos) and (not images or rng.random() < self.config.clip_share)
+            files = videos if from_video else images
             path = files[rng.integers(len(files))]
             try:
-                if from_film:
-                    return path, film_clip(path, frames, self.config.crop_px, rng)
-                return path, picture_clip(self.cache.read(path), path, frames, self.config.crop_px, rng)
+                if from_video:
+                    return path, video_clip(path, frames, self.config.crop_px, rng)
+                return path, image_clip(self.cache.read(path), path, frames, self.config.crop_px, rng)
             except (RecipeError, MediaError) as error:
                 if path not in self.bad:
                     log.error("passed over: %s", error)
@@ -129,17 +129,17 @@ class Samples(Dataset[Sample[str]]):
         raise RecipeError(f"too many unusable files ({count}); the last: {last}") from last
 
 
-def picture_clip(picture: NDArray[np.uint8], path: Path, frames: int, crop_px: int, rng: Generator) -> Clip:
-    """A random crop, or more frames of it by a moving camera. Raises RecipeError for a picture that is too small."""
-    check_size(path, picture.shape[0], picture.shape[1], crop_px)
+def image_clip(image: NDArray[np.uint8], path: Path, frames: int, crop_px: int, rng: Generator) -> Clip:
+    """A random crop, or more frames of it by a moving camera. Raises RecipeError for an image that is too small."""
+    check_size(path, image.shape[0], image.shape[1], crop_px)
     if frames > 1:
-        return still_clip(picture, frames, crop_px, rng)
-    return random_crop(picture[None], crop_px, rng)
+        return still_clip(image, frames, crop_px, rng)
+    return random_crop(image[None], crop_px, rng)
 
 
-def film_clip(path: Path, frames: int, crop_px: int, rng: Generator) -> Clip:
-    """Neighbouring frames from anywhere in a film, and a crop. Raises MediaError, RecipeError if too short or small."""
-    index = index_film(path)
+def video_clip(path: Path, frames: int, crop_px: int, rng: Generator) -> Clip:
+    """Neighbouring frames from anywhere in a video, cropped. Raises MediaError, RecipeError if too short or small."""
+    index = index_video(path)
     check_size(path, index.info.height, index.info.width, crop_px)
     if len(index.times) < frames:
         raise RecipeError(f"{path}: has {len(index.times)} frames, {frames} neighbours are wanted")
@@ -160,7 +160,7 @@ def random_crop(clip: Clip, size: int, rng: Generator) -> Clip:
 def vary_tones(clip: Clip, rng: Generator) -> Clip:
     """Half of the clips get their channels in another order, a quarter each channel squeezed into a part of its range.
 
-    What few photographs show, and films do: the very dark and the very bright, the all but flat, strong colours.
+    What few photographs show, and videos do: the very dark and the very bright, the all but flat, strong colours.
     """
     if rng.random() < 0.5:
         clip = clip[..., rng.permutation(3)]
@@ -176,26 +176,26 @@ def draw_kind(config: DataConfig, rng: Generator) -> str:
 
 
 def frames_to_take(kind: str, config: DataConfig) -> int:
-    """How many neighbours a sample is made from: an encoder of films needs some, whatever is learnt from."""
-    return max(config.frames, FILM_FRAMES) if kind == FILM else config.frames
+    """How many neighbours a sample is made from: an encoder of videos needs some, whatever is learnt from."""
+    return max(config.frames, VIDEO_FRAMES) if kind == VIDEO else config.frames
 
 
 def make_pair(clip: Clip, kind: str, codec: float, rng: Generator) -> tuple[Tensor, Tensor]:
     """Low and high as a Sample holds them, of the sides of `clip`.
 
-    kind: a degradation. codec: chance of a clip to go through a video encoder; "film" always does, no single frame.
+    kind: a degradation. codec: chance of a clip to go through a video encoder; "video" always does, no single frame.
     """
     high = to_tensor(list(clip))
     if kind == CLEAN:
         return high, high
-    settings, chance = (PRESETS["medium"], 1.0) if kind == FILM else (PRESETS[kind], codec)
+    settings, chance = (PRESETS["medium"], 1.0) if kind == VIDEO else (PRESETS[kind], codec)
     low = degrade_clip(clip, settings, Coding(chance if len(clip) > 1 else 0), rng)
     return to_tensor([enlarge(frame, *clip.shape[1:3]) for frame in low]), high
 
 
 def open_samples(config: DataConfig, seed: int, length: int) -> Samples:
     """Samples of everything but what is held out. Raises RecipeError for folders and lists that hold nothing."""
-    known = (*PRESETS, FILM, CLEAN)
+    known = (*PRESETS, VIDEO, CLEAN)
     for name in config.mixture:
         if name not in known:
             near = difflib.get_close_matches(name, known, 1, 0)
@@ -204,48 +204,48 @@ def open_samples(config: DataConfig, seed: int, length: int) -> Samples:
 
 
 def held_out(config: DataConfig) -> list[tuple[Tensor, Tensor]]:
-    """Low and high of the last `holdout` pictures by name (first frames of films, where there are no pictures).
+    """Low and high of the last `holdout` images by name (first frames of videos, where there are no images).
 
     Each (3, H, W) in [-1, 1]: the middle, sides at most 512 and multiples of 8, degraded with fixed seeds: the same on
     every call. Files that cannot be used are named and left out. Raises RecipeError when none is left.
     """
     pairs = []
     held = find_sources(config)[1]
-    for number, picture in enumerate(middles(held, config) if config.holdout else []):
+    for number, image in enumerate(middles(held, config) if config.holdout else []):
         rng = np.random.default_rng((HOLDOUT_SEED, number))
         kind = draw_kind(config, rng)
-        still = np.repeat(picture[None], FILM_FRAMES if kind == FILM else 1, axis=0)
+        still = np.repeat(image[None], VIDEO_FRAMES if kind == VIDEO else 1, axis=0)
         low, high = make_pair(still, kind, config.codec, rng)
         pairs.append((low[-1], high[-1]))
     return pairs
 
 
-def training_pictures(config: DataConfig, most: int = 256) -> list[Tensor]:
-    """The middle of up to `most` training pictures, evenly spread over all, each (3, H, W) in [-1, 1].
+def training_images(config: DataConfig, most: int = 256) -> list[Tensor]:
+    """The middle of up to `most` training images, evenly spread over all, each (3, H, W) in [-1, 1].
 
     For what is measured on the material before training. Raises RecipeError when none can be used.
     """
     sources = find_sources(config)[0]
     spread = Sources(*(files[:: max(1, -(-len(files) // most))] for files in sources))
-    return [to_tensor([picture])[0] for picture in middles(spread, config)]
+    return [to_tensor([image])[0] for image in middles(spread, config)]
 
 
 def middles(sources: Sources, config: DataConfig) -> list[NDArray[np.uint8]]:
-    """The middle of each picture, or of each film's first frame. Unusable ones are named; RecipeError if all are."""
+    """The middle of each image, or of each video's first frame. Unusable ones are named; RecipeError if all are."""
     found = []
-    for path in sources.pictures or sources.films:
+    for path in sources.images or sources.videos:
         try:
-            picture = read_picture(path) if sources.pictures else read_frames(path, 0, 1)[0]
-            check_size(path, picture.shape[0], picture.shape[1], config.crop_px)
+            image = read_training_image(path) if sources.images else read_frames(path, 0, 1)[0]
+            check_size(path, image.shape[0], image.shape[1], config.crop_px)
         except (RecipeError, MediaError) as error:
             log.error("passed over: %s", error)
             last = error
             continue
-        height, width = (min(side, HELD_OUT_PX) // 8 * 8 for side in picture.shape[:2])
-        top, left = (picture.shape[0] - height) // 2, (picture.shape[1] - width) // 2
-        found.append(np.ascontiguousarray(picture[top : top + height, left : left + width]))
+        height, width = (min(side, HELD_OUT_PX) // 8 * 8 for side in image.shape[:2])
+        top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
+        found.append(np.ascontiguousarray(image[top : top + height, left : left + width]))
     if not found:
-        raise RecipeError(f"none of these {len(sources.pictures or sources.films)} files can be used; the last: {last}")
+        raise RecipeError(f"none of these {len(sources.images or sources.videos)} files can be used; the last: {last}")
     return found
 
 
@@ -254,7 +254,7 @@ def collate(samples: list[Sample[str]]) -> Sample[list[str]]:
     return Sample(low, high, [sample.caption for sample in samples])
 
 
-def batches(
+def training_batches(
     samples: Dataset[Sample[str]], batch: int, first_step: int, workers: int, rank: int = 0, world: int = 1
 ) -> Iterator[Sample[list[str]]]:
     """Batches from step `first_step` on, in the order of the items: a resumed run reads what it would have read.

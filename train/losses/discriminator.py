@@ -32,17 +32,17 @@ class PatchDiscriminator(nn.Module):
         )
         self.verdict = spectral_norm(nn.Conv2d(widths[-1], 1, 3, padding=1))
 
-    def forward(self, picture: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """picture: (B, 3, H, W) in [-1, 1], sides of at least 16.
+    def forward(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """image: (B, 3, H, W) in [-1, 1], sides of at least 16.
 
         Returns the verdicts (B, 1, h, w), above 0 for real, and the features of every layer.
         """
-        picture = F.pixel_unshuffle(picture, BLOCK_PX)
+        image = F.pixel_unshuffle(image, BLOCK_PX)
         features = []
         for layer in self.layers:
-            picture = F.leaky_relu(layer(picture), 0.2)
-            features.append(picture)
-        return self.verdict(picture), features
+            image = F.leaky_relu(layer(image), 0.2)
+            features.append(image)
+        return self.verdict(image), features
 
 
 def hinge_discriminator(real: Tensor, fake: Tensor) -> Tensor:

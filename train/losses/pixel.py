@@ -1,4 +1,4 @@
-"""Distances between pictures."""
+"""Distances between images."""
 
 import torch
 from torch import Tensor

@@ -1,7 +1,7 @@
 """Variational score distillation in the latent, as OSEDiff trains with it (https://arxiv.org/abs/2406.08177, 3.3).
 
-A frozen diffusion model, the teacher, says where natural pictures lie; a copy of it with LoRA, the critic, learns where
-the generator's pictures lie. The generator follows the difference. After ProlificDreamer, https://arxiv.org/abs/2305.16213.
+A frozen diffusion model, the teacher, says where natural images lie; a copy of it with LoRA, the critic, learns where
+the generator's images lie. The generator follows the difference. After ProlificDreamer, https://arxiv.org/abs/2305.16213.
 """
 
 import copy
@@ -18,10 +18,10 @@ from train.networks.adapters import adapters_off
 SMALLEST_DISTANCE = 1e-4  # of a latent of about unit variance: keeps the weight finite where teacher and latent agree
 
 
-class Noise(Protocol):
+class NoisePredictor(Protocol):
     """Predicts the noise in latents (B, C, h, w) at timesteps (B,) given text (B, L, D). adapted: by the critic."""
 
-    def __call__(self, noisy: Tensor, timesteps: Tensor, text: Tensor, *, adapted: bool) -> Tensor: ...
+    def __call__(self, noisy: Tensor, timesteps: Tensor, embedding: Tensor, *, adapted: bool) -> Tensor: ...
 
 
 class Score(nn.Module):
@@ -40,13 +40,13 @@ class Score(nn.Module):
         add_lora(base, groups["others"] if layers == "mid" else [name for names in groups.values() for name in names])
         self.unet = base
 
-    def forward(self, noisy: Tensor, timesteps: Tensor, text: Tensor, *, adapted: bool) -> Tensor:
+    def forward(self, noisy: Tensor, timesteps: Tensor, embedding: Tensor, *, adapted: bool) -> Tensor:
         if adapted:
-            return self.unet(noisy, timesteps, text).sample
+            return self.unet(noisy, timesteps, embedding).sample
         if self.teacher is not None:
-            return self.teacher(noisy, timesteps, text).sample
+            return self.teacher(noisy, timesteps, embedding).sample
         with adapters_off(self.unet):
-            return self.unet(noisy, timesteps, text).sample
+            return self.unet(noisy, timesteps, embedding).sample
 
 
 def add_noise(clean: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
@@ -61,11 +61,13 @@ def remove_noise(noisy: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
     return (noisy.float() - (1 - share).sqrt() * noise.float()) / share.sqrt()
 
 
-def guided(score: Noise, noisy: Tensor, timesteps: Tensor, text: Tensor, negative: Tensor, guidance: float) -> Tensor:
+def guided(
+    score: NoisePredictor, noisy: Tensor, timesteps: Tensor, embedding: Tensor, negative: Tensor, guidance: float
+) -> Tensor:
     """The teacher's noise, led away from the negative prompt (classifier-free guidance). guidance 1 is without."""
     if guidance == 1:
-        return score(noisy, timesteps, text, adapted=False)
-    twice = score(noisy.repeat(2, 1, 1, 1), timesteps.repeat(2), torch.cat([negative, text]), adapted=False)
+        return score(noisy, timesteps, embedding, adapted=False)
+    twice = score(noisy.repeat(2, 1, 1, 1), timesteps.repeat(2), torch.cat([negative, embedding]), adapted=False)
     away, towards = twice.float().chunk(2)
     return away + guidance * (towards - away)
 
@@ -86,13 +88,13 @@ def loss_of_gradient(latent: Tensor, gradient: Tensor) -> Tensor:
 
 
 def generator_loss(
-    score: Noise,
+    score: NoisePredictor,
     latent: Tensor,
     *,
     noise: Tensor,
     timesteps: Tensor,
     alpha_bars: Tensor,
-    text: Tensor,
+    embedding: Tensor,
     negative: Tensor,
     guidance: float,
 ) -> Tensor:
@@ -104,16 +106,16 @@ def generator_loss(
     with torch.no_grad():
         share = alpha_bars[timesteps]
         noisy = add_noise(latent, noise, share)
-        teacher = remove_noise(noisy, guided(score, noisy, timesteps, text, negative, guidance), share)
-        critic = remove_noise(noisy, score(noisy, timesteps, text, adapted=True), share)
+        teacher = remove_noise(noisy, guided(score, noisy, timesteps, embedding, negative, guidance), share)
+        critic = remove_noise(noisy, score(noisy, timesteps, embedding, adapted=True), share)
         gradient = distillation_gradient(latent.float(), teacher, critic)
     return loss_of_gradient(latent.float(), gradient)
 
 
 def critic_loss(
-    score: Noise, latent: Tensor, *, noise: Tensor, timesteps: Tensor, alpha_bars: Tensor, text: Tensor
+    score: NoisePredictor, latent: Tensor, *, noise: Tensor, timesteps: Tensor, alpha_bars: Tensor, embedding: Tensor
 ) -> Tensor:
     """The critic learns to predict noise in what the generator makes, at any timestep. latent gets no gradient."""
     latent = latent.detach()
-    found = score(add_noise(latent, noise, alpha_bars[timesteps]), timesteps, text, adapted=True)
+    found = score(add_noise(latent, noise, alpha_bars[timesteps]), timesteps, embedding, adapted=True)
     return F.mse_loss(found.float(), noise.float())

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from image_core.images import to_pictures
+from image_core.images import to_images
 from osediff_video.temporal.flow import motion
 
 
@@ -39,8 +39,8 @@ def truth_motion(truth: Tensor) -> tuple[Tensor, Tensor]:
     """
     flows, trusts = [], []
     for clip in truth:
-        pictures = to_pictures(clip, np.uint8)
-        for previous, current in itertools.pairwise(pictures):
+        images = to_images(clip, np.uint8)
+        for previous, current in itertools.pairwise(images):
             found = motion(previous, current)
             flows.append(torch.from_numpy(found.flow).permute(2, 0, 1))
             trusts.append(torch.from_numpy(found.confidence)[None])
@@ -52,10 +52,10 @@ def truth_motion(truth: Tensor) -> tuple[Tensor, Tensor]:
 def change(clips: Tensor, flow: Tensor) -> Tensor:
     """Each frame minus the one before it, moved along the flow. (B, T - 1, 3, H, W)."""
     previous, current = clips[:, :-1].flatten(0, 1), clips[:, 1:].flatten(0, 1)
-    return (current - warp(previous, flow.flatten(0, 1))).unflatten(0, flow.shape[:2])
+    return (current - warp_tensor(previous, flow.flatten(0, 1))).unflatten(0, flow.shape[:2])
 
 
-def warp(image: Tensor, flow: Tensor) -> Tensor:
+def warp_tensor(image: Tensor, flow: Tensor) -> Tensor:
     """What `image` (N, C, H, W) shows at each pixel moved by `flow` (N, 2, H, W); bicubic, the border repeated."""
     height, width = image.shape[-2:]
     y, x = torch.meshgrid(*(torch.arange(side, device=flow.device) for side in (height, width)), indexing="ij")

@@ -7,20 +7,20 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from image_core.prompts.text import TextEncoder
+from image_core.prompts.embedding import TextEncoder
 
-Words = Callable[[Sequence[str]], Tensor]
+CaptionEncoder = Callable[[Sequence[str]], Tensor]
 """Captions (B) to embeddings (B, L, D)."""
 
 REMEMBERED = 1024  # captions; 0.3 MB each in the full model
 
 
-def no_words(width: int, device: torch.device) -> Words:
+def empty_captions(width: int, device: torch.device) -> CaptionEncoder:
     """The embedded model reads no captions: all are the same (B, 1, D) zeros."""
     return lambda captions: torch.zeros(len(captions), 1, width, device=device)
 
 
-def read_words(base: Path, device: torch.device) -> Words:
+def caption_encoder(base: Path, device: torch.device) -> CaptionEncoder:
     """The text encoder of the base, frozen. Raises CheckpointError."""
     encoder = TextEncoder(base, device)
 

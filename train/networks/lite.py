@@ -46,18 +46,18 @@ def build_unet(config: LiteShape) -> UNet2DConditionModel:
     return unet
 
 
-def block_basis(pictures: Sequence[Tensor], channels: int, count: int = 40_000, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Whitened principal components of the 8 x 8 blocks of pictures, `count` blocks in all.
+def block_basis(images: Sequence[Tensor], channels: int, count: int = 40_000, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Whitened principal components of the 8 x 8 blocks of images, `count` blocks in all.
 
-    pictures: each (3, H, W) in [-1, 1]. Returns the basis (channels, 192), scaled to unit variance of the latent, and
+    images: each (3, H, W) in [-1, 1]. Returns the basis (channels, 192), scaled to unit variance of the latent, and
     the mean block (192,), both in the order of pixel_unshuffle.
     """
     draw = torch.Generator().manual_seed(seed)
-    share = max(1, count // len(pictures))
+    share = max(1, count // len(images))
     drawn = []
-    for picture in pictures:
-        height, width = (side // LATENT_PX * LATENT_PX for side in picture.shape[-2:])
-        blocks = F.pixel_unshuffle(picture[None, :, :height, :width], LATENT_PX)[0].flatten(1).T
+    for image in images:
+        height, width = (side // LATENT_PX * LATENT_PX for side in image.shape[-2:])
+        blocks = F.pixel_unshuffle(image[None, :, :height, :width], LATENT_PX)[0].flatten(1).T
         drawn.append(blocks[torch.randperm(len(blocks), generator=draw)[:share]])
     blocks = torch.cat(drawn).double()
     mean = blocks.mean(0)

@@ -18,7 +18,7 @@ from train.networks.adapters import set_adapters
 from train.networks.lite import BlockLatent, build_generator, build_unet, start_from_blocks
 from train.networks.prior import Prior
 from train.recipe import build
-from train.state import averaged, fill, read_checkpoint
+from train.state import averaged, load_partial, read_run
 
 BLOCK = 3 * LATENT_PX**2
 
@@ -34,11 +34,11 @@ class Restorer(nn.Module):
         self.generator, self.use_unet = generator, use_unet
         keep_float32(generator.unet.conv_out)
 
-    def forward(self, low: Tensor, text: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """low: (B, 3, H, W) in [-1, 1], enlarged. text: (B or 1, L, D). noise: (B, 4, H/8, W/8), standard normal, for
-        a draw from the posterior of the encoder; None is its mode.
+    def forward(self, low: Tensor, embedding: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """low: (B, 3, H, W) in [-1, 1], enlarged. embedding: (B or 1, L, D). noise: (B, 4, H/8, W/8), standard normal,
+        for a draw from the posterior of the encoder; None is its mode.
 
-        Returns the clean latent, and the picture like `low`. The embedded model's picture is not clamped, which would
+        Returns the clean latent, and the image like `low`. The embedded model's image is not clamped, which would
         stop gradients at white and black; that of the full model is, as published.
         """
         autoencoder = self.generator.autoencoder
@@ -48,7 +48,7 @@ class Restorer(nn.Module):
             assert isinstance(autoencoder, KLAutoencoder)
             latent = autoencoder.encode_draw(low, noise)
         if self.use_unet:
-            clean = self.generator.denoise(latent, text)
+            clean = self.generator.denoise(latent, embedding)
         else:
             clean = predict_clean(latent.float(), torch.zeros_like(latent.float()), self.generator.alpha_bar)
         if isinstance(autoencoder, LiteAutoencoder):
@@ -121,10 +121,10 @@ def build_lite(recipe: Recipe, latent: BlockLatent, prior: Prior | None) -> Rest
 
 
 def _start_from_run(restorer: Restorer, run: Path) -> None:
-    content = read_checkpoint(run)
+    content = read_run(run)
     if "generator" not in content["modules"]:
         raise RecipeError(f"{run}: a run of the stage {content['recipe']['stage']!r}, which trains no generator")
-    fill(restorer, averaged(content), str(run))
+    load_partial(restorer, averaged(content), str(run))
 
 
 def _start_from_bundle(restorer: Restorer, name: str) -> None:
@@ -133,16 +133,16 @@ def _start_from_bundle(restorer: Restorer, name: str) -> None:
         found = f"a {bundle.config.autoencoder!r} model at t = {bundle.config.timestep}"
         raise RecipeError(f"{name}: {found}; the recipe trains a 'lite' one at {restorer.generator.timestep}")
     source = load_generator(bundle).state_dict()
-    fill(restorer, {f"generator.{key}": tensor for key, tensor in source.items()}, name)
+    load_partial(restorer, {f"generator.{key}": tensor for key, tensor in source.items()}, name)
 
 
 def load_prior(path: Path) -> Prior:
     """The averaged prior of a run folder or checkpoint, frozen. Raises RecipeError."""
-    content = read_checkpoint(path)
+    content = read_run(path)
     if (stage := content["recipe"]["stage"]) != "prior":
         raise RecipeError(f"{path}: a run of the stage {stage!r}; start.prior needs one of the stage 'prior'")
     shape = build(LiteShape, content["recipe"]["lite"], f"{path}: lite")
     channels = shape.latent_channels
     prior = Prior(build_unet(shape), BlockLatent(torch.zeros(channels, BLOCK), torch.zeros(BLOCK)))
-    fill(prior, averaged(content), str(path))
+    load_partial(prior, averaged(content), str(path))
     return prior.requires_grad_(False)

@@ -1,4 +1,4 @@
-"""One picture file in and out: upright RGB of 8 or 16 bit, with alpha, colour profile and EXIF carried along."""
+"""One image file in and out: upright RGB of 8 or 16 bit, with alpha, colour profile and EXIF carried along."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from image_core.errors import ImageError, OutputError
-from osediff_video.types import UPRIGHT, Orientation, Picture
+from osediff_video.types import UPRIGHT, ImageArray, Orientation
 
 LOSSY_QUALITY = 95
 SIXTEEN_BIT = {".png", ".tif", ".tiff"}
@@ -29,22 +29,22 @@ EXIF_HEAD = len(b"Exif\0\0")
 
 
 @dataclass(frozen=True)
-class PictureFile:
+class ImageFile:
     """image: (H, W, 3) RGB. alpha: (H, W) of the same dtype, or None. icc, exif: as they stood in the file."""
 
-    image: Picture
+    image: ImageArray
     alpha: NDArray[np.uint8] | NDArray[np.uint16] | None = None
     icc: bytes | None = None
     exif: bytes | None = None
 
-    def enlarged(self, image: Picture) -> "PictureFile":
+    def enlarged(self, image: ImageArray) -> "ImageFile":
         """The same file around a larger `image`; alpha grows with it (bicubic)."""
         alpha = self.alpha
         if alpha is not None:
             alpha = cv2.resize(alpha, (image.shape[1], image.shape[0]), interpolation=cv2.INTER_CUBIC)
         return replace(self, image=image, alpha=alpha)
 
-    def fitted(self, suffix: str) -> tuple["PictureFile", list[str]]:
+    def fitted(self, suffix: str) -> tuple["ImageFile", list[str]]:
         """What a file with this ending can hold, and what is lost, in words."""
         suffix, result, lost = suffix.lower(), self, list[str]()
         if self.image.dtype == np.uint16 and suffix not in SIXTEEN_BIT:
@@ -65,8 +65,8 @@ def eight_bit(plane: NDArray[Any]) -> NDArray[np.uint8]:
     return np.rint(plane / 257).astype(np.uint8)
 
 
-def read_picture(path: Path) -> PictureFile:
-    """Read any picture PIL knows; 16-bit PNG and TIFF keep their depth. Raises ImageError."""
+def read_image(path: Path) -> ImageFile:
+    """Read any image PIL knows; 16-bit PNG and TIFF keep their depth. Raises ImageError."""
     try:
         with Image.open(path) as opened:
             opened.load()
@@ -76,10 +76,10 @@ def read_picture(path: Path) -> PictureFile:
     except FileNotFoundError as error:
         raise ImageError(f"{path}: no such file") from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ImageError(f"{path}: not a readable picture: {error}") from error
+        raise ImageError(f"{path}: not a readable image: {error}") from error
     exif = upright.getexif()
     exif.pop(ORIENTATION, None)
-    facts = PictureFile(np.empty((0, 0, 3), np.uint8), None, upright.info.get("icc_profile"), exif.tobytes() or None)
+    facts = ImageFile(np.empty((0, 0, 3), np.uint8), None, upright.info.get("icc_profile"), exif.tobytes() or None)
     if deep:
         return _read_deep(path, facts, ORIENTATIONS.get(turn, UPRIGHT))
     has_alpha = "A" in upright.getbands() or "transparency" in upright.info
@@ -95,10 +95,10 @@ def _is_deep(path: Path) -> bool:
     return pixels is not None and pixels.dtype == np.uint16
 
 
-def _read_deep(path: Path, facts: PictureFile, upright: Orientation) -> PictureFile:
+def _read_deep(path: Path, facts: ImageFile, upright: Orientation) -> ImageFile:
     pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
-        raise ImageError(f"{path}: not a readable 16-bit picture")
+        raise ImageError(f"{path}: not a readable 16-bit image")
     pixels = upright(pixels)
     if pixels.ndim == 2:
         return replace(facts, image=np.repeat(pixels[..., None], 3, axis=-1))
@@ -106,37 +106,35 @@ def _read_deep(path: Path, facts: PictureFile, upright: Orientation) -> PictureF
     return replace(facts, image=np.ascontiguousarray(pixels[..., 2::-1]), alpha=alpha)
 
 
-def write_picture(path: Path, picture: PictureFile) -> None:
+def write_image(path: Path, image: ImageFile) -> None:
     """Write by suffix, beside and renamed when whole. Raises OutputError, also for what `fitted` would have changed."""
     part = path.with_name(f".{path.name}.part{path.suffix}")
     try:
-        if picture.image.dtype == np.uint16:
-            _write_deep(part, picture)
+        if image.image.dtype == np.uint16:
+            _write_deep(part, image)
         else:
-            pixels = picture.image if picture.alpha is None else np.dstack([picture.image, picture.alpha])
-            Image.fromarray(pixels).save(part, quality=LOSSY_QUALITY, **_profiles(picture))
+            pixels = image.image if image.alpha is None else np.dstack([image.image, image.alpha])
+            Image.fromarray(pixels).save(part, quality=LOSSY_QUALITY, **_profiles(image))
         part.replace(path)
     except (OSError, ValueError, cv2.error) as error:
-        raise OutputError(f"{path}: cannot write this picture: {error}") from error
+        raise OutputError(f"{path}: cannot write this image: {error}") from error
     finally:
         part.unlink(missing_ok=True)
 
 
-def _write_deep(path: Path, picture: PictureFile) -> None:
+def _write_deep(path: Path, image: ImageFile) -> None:
     if path.suffix.lower() not in SIXTEEN_BIT:
-        raise ValueError(f"a 16-bit picture needs one of {' '.join(sorted(SIXTEEN_BIT))}")
-    planes = (
-        [picture.image[..., ::-1]] if picture.alpha is None else [picture.image[..., ::-1], picture.alpha[..., None]]
-    )
+        raise ValueError(f"a 16-bit image needs one of {' '.join(sorted(SIXTEEN_BIT))}")
+    planes = [image.image[..., ::-1]] if image.alpha is None else [image.image[..., ::-1], image.alpha[..., None]]
     pixels = np.concatenate(planes, axis=-1)
-    if path.suffix.lower() != ".png" and (picture.icc or picture.exif):
+    if path.suffix.lower() != ".png" and (image.icc or image.exif):
         raise ValueError("a TIFF of 16 bits cannot carry the colour profile and EXIF of the source here; write .png")
-    carried = {cv2.IMAGE_METADATA_EXIF: (picture.exif or b"")[EXIF_HEAD:], cv2.IMAGE_METADATA_ICCP: picture.icc or b""}
+    carried = {cv2.IMAGE_METADATA_EXIF: (image.exif or b"")[EXIF_HEAD:], cv2.IMAGE_METADATA_ICCP: image.icc or b""}
     carried = {kind: data for kind, data in carried.items() if data}
     data = [np.frombuffer(value, np.uint8) for value in carried.values()]
     path.write_bytes(cv2.imencodeWithMetadata(path.suffix, pixels, list(carried), data)[1].tobytes())
 
 
-def _profiles(picture: PictureFile) -> dict[str, Any]:
-    present = {"icc_profile": picture.icc, "exif": picture.exif}
+def _profiles(image: ImageFile) -> dict[str, Any]:
+    present = {"icc_profile": image.icc, "exif": image.exif}
     return {name: value for name, value in present.items() if value}

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from train.state import FORMAT, averaged, read_checkpoint
+from train.state import RUN_FORMAT, averaged, read_run
 
-THIN = f"thin {FORMAT}"
+THIN = f"thin {RUN_FORMAT}"
 Content = dict[str, Any]
 
 
@@ -24,11 +24,11 @@ def save_thin(content: Content, path: Path, finished: bool) -> None:
 
 def read_thin(path: Path) -> Content:
     """The content of a checkpoint, for `save_checkpoint`. Raises RecipeError for a file that is none, or damaged."""
-    content = read_checkpoint(path, THIN)
+    content = read_run(path, THIN)
     first = next(iter(content["modules"]))
     weights = {name: tensor.float() for name, tensor in content["modules"][first].items()}
     return content | {
-        "format": FORMAT,
+        "format": RUN_FORMAT,
         "modules": content["modules"] | {first: weights},
         "average": {name: weights[name] + _wide(*parts) for name, parts in content["average"].items()},
         "optimizers": {name: _with_first_moments(state) for name, state in content["optimizers"].items()},

@@ -1,4 +1,4 @@
-"""Maps of what is uncertain, as files: 16-bit grey PNG with the scale in its text, and a coloured picture beside it."""
+"""Maps of what is uncertain, as files: 16-bit grey PNG with the scale in its text, and a coloured image beside it."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -12,10 +12,10 @@ from PIL.PngImagePlugin import PngInfo
 from image_core.errors import OutputError
 from image_core.options import Draws
 from image_core.uncertainty import Spread, spread
-from osediff_video.picture import eight_bit
+from osediff_video.image_file import eight_bit
 from osediff_video.shots.treatment import Treatments
 from osediff_video.temporal.steps import Step
-from osediff_video.types import Picture
+from osediff_video.types import ImageArray
 
 UNITS_PER_LEVEL = 256
 """Of the 16-bit values: a standard deviation of one level of 255 is 256."""
@@ -24,8 +24,8 @@ LEAST_TOP, TOP_QUANTILE = 0.25, 0.995
 LEGEND_PX = 160
 
 
-def write_map(path: Path, picture: Picture, found: Spread, draws: Draws, identity: str) -> None:
-    """Write the map as `path` and the coloured picture beside it. picture: the result, (H, W, 3).
+def write_map(path: Path, image: ImageArray, found: Spread, draws: Draws, identity: str) -> None:
+    """Write the map as `path` and the coloured image beside it. image: the result, (H, W, 3).
 
     Raises OutputError.
     """
@@ -40,13 +40,13 @@ def write_map(path: Path, picture: Picture, found: Spread, draws: Draws, identit
         "Model": identity,
     }
     units = np.clip(np.rint(found.levels * UNITS_PER_LEVEL), 0, 65535).astype(np.uint16)
-    for target, image in ((path, units), (overlay_path(path), overlay(picture, found.levels, top))):
+    for target, pixels in ((path, units), (overlay_path(path), overlay(image, found.levels, top))):
         part = target.with_name(f".{target.name}.part")
         text = PngInfo()
         for key, value in facts.items():
             text.add_text(key, value)
         try:
-            Image.fromarray(image).save(part, "PNG", pnginfo=text)
+            Image.fromarray(pixels).save(part, "PNG", pnginfo=text)
             part.replace(target)
         except OSError as error:
             raise OutputError(f"{target}: cannot write the map: {error}") from error
@@ -65,11 +65,11 @@ def with_maps(
     for step in upscaled:
         if step.position >= first:
             assert step.draft is not None
-            upscaler, picture = treatments.at(step.frame).upscaler, step.draft.picture
+            upscaler, image = treatments.at(step.frame).upscaler, step.draft.image
             if found is None or not step.same:
-                text = step.text if upscaler.prompter is not None else None
-                found = spread(upscaler, step.frame.image, draws, picture.shape[:2], text)
-            write_map(folder / f"frame_{step.position + 1:08d}.png", picture, found, draws, upscaler.identity)
+                text = step.embedding if upscaler.prompter is not None else None
+                found = spread(upscaler, step.frame.image, draws, image.shape[:2], text)
+            write_map(folder / f"frame_{step.position + 1:08d}.png", image, found, draws, upscaler.identity)
         yield step
 
 
@@ -82,11 +82,11 @@ def top_level(levels: NDArray[np.float32]) -> float:
     return max(LEAST_TOP, float(2 ** np.ceil(np.log2(max(1e-6, float(np.quantile(levels, TOP_QUANTILE)))))))
 
 
-def overlay(picture: Picture, levels: NDArray[np.float32], top: float) -> NDArray[np.uint8]:
-    """(H, W, 3): the picture in grey, coloured the more the less it is certain, with a scale in its corner."""
+def overlay(image: ImageArray, levels: NDArray[np.float32], top: float) -> NDArray[np.uint8]:
+    """(H, W, 3): the image in grey, coloured the more the less it is certain, with a scale in its corner."""
     share = np.clip(levels / top, 0, 1)
     color = cv2.applyColorMap(np.rint(share * 255).astype(np.uint8), cv2.COLORMAP_TURBO)[..., ::-1]
-    grey = cv2.cvtColor(eight_bit(picture), cv2.COLOR_RGB2GRAY)[..., None] * np.float32(0.7)
+    grey = cv2.cvtColor(eight_bit(image), cv2.COLOR_RGB2GRAY)[..., None] * np.float32(0.7)
     weight = np.sqrt(share)[..., None]
     result = np.rint(grey * (1 - weight) + color * weight).astype(np.uint8)
     if min(result.shape[:2]) >= LEGEND_PX:

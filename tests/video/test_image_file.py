@@ -1,4 +1,4 @@
-"""Picture files: every kind in, upright, with depth, transparency, colour profile and EXIF."""
+"""Image files: every kind in, upright, with depth, transparency, colour profile and EXIF."""
 
 import cv2
 import numpy as np
@@ -6,8 +6,8 @@ import pytest
 from PIL import Image, ImageCms, ImageOps
 
 from image_core.errors import ImageError, OutputError
-from osediff_video.picture import ORIENTATION, PictureFile, eight_bit, read_picture, write_picture
-from tests.support.media_files import picture
+from osediff_video.image_file import ORIENTATION, ImageFile, eight_bit, read_image, write_image
+from tests.support.media_files import sample_image
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
@@ -15,15 +15,15 @@ PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 @pytest.mark.parametrize("mode", ["RGB", "L", "P", "1", "CMYK", "RGBA", "LA", "I;16"])
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".webp", ".jpg", ".bmp", ".avif"])
 def test_every_kind_is_read_as_pil_means_it(tmp_path, mode, suffix):
-    made = Image.fromarray(picture(3, 24, 36)).convert("L" if mode == "I;16" else mode)
+    made = Image.fromarray(sample_image(3, 24, 36)).convert("L" if mode == "I;16" else mode)
     if mode == "I;16":
-        made = Image.fromarray(picture(3, 24, 36)[..., 0].astype(np.uint16) * 257)
+        made = Image.fromarray(sample_image(3, 24, 36)[..., 0].astype(np.uint16) * 257)
     path = tmp_path / f"in{suffix}"
     try:
         made.save(path, lossless=True)
     except (OSError, ValueError):
         pytest.skip(f"PIL writes no {mode} as {suffix}")
-    found = read_picture(path)
+    found = read_image(path)
     with Image.open(path) as expected:
         if expected.mode.startswith("I;16"):
             assert np.array_equal(found.image[..., 0], np.asarray(expected))
@@ -35,7 +35,7 @@ def test_every_kind_is_read_as_pil_means_it(tmp_path, mode, suffix):
 @pytest.mark.parametrize("deep", [False, True])
 @pytest.mark.parametrize("turn", range(1, 9))
 def test_orientation_is_applied_and_taken_out(tmp_path, turn, deep):
-    plain = picture(3, 24, 36)
+    plain = sample_image(3, 24, 36)
     exif = Image.Exif()
     exif[ORIENTATION], exif[0x010E] = turn, "a title"
     path = tmp_path / "in.png"
@@ -52,10 +52,10 @@ def test_orientation_is_applied_and_taken_out(tmp_path, turn, deep):
     tagged = Image.fromarray(plain)
     tagged.getexif()[ORIENTATION] = turn
     upright = np.asarray(ImageOps.exif_transpose(tagged))
-    found = read_picture(path)
+    found = read_image(path)
     assert found.image.dtype == (np.uint16 if deep else np.uint8)
     assert np.array_equal(eight_bit(found.image) if deep else found.image, upright)
-    write_picture(tmp_path / "out.png", found)
+    write_image(tmp_path / "out.png", found)
     with Image.open(tmp_path / "out.png") as again:
         kept = dict(again.getexif())
     assert kept[0x010E] == "a title" and ORIENTATION not in kept
@@ -63,37 +63,37 @@ def test_orientation_is_applied_and_taken_out(tmp_path, turn, deep):
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif", ".avif"])
 def test_the_colour_profile_stays(tmp_path, suffix):
-    write_picture(tmp_path / f"out{suffix}", PictureFile(picture(0), icc=PROFILE))
+    write_image(tmp_path / f"out{suffix}", ImageFile(sample_image(0), icc=PROFILE))
     with Image.open(tmp_path / f"out{suffix}") as written:
         assert written.info["icc_profile"] == PROFILE
 
 
 def test_sixteen_bits_with_transparency_and_profile(tmp_path):
-    deep = PictureFile(picture(0, dtype=np.uint16), picture(1, dtype=np.uint16)[..., 0], PROFILE)
-    write_picture(tmp_path / "out.png", deep)
-    again = read_picture(tmp_path / "out.png")
+    deep = ImageFile(sample_image(0, dtype=np.uint16), sample_image(1, dtype=np.uint16)[..., 0], PROFILE)
+    write_image(tmp_path / "out.png", deep)
+    again = read_image(tmp_path / "out.png")
     assert np.array_equal(again.image, deep.image) and np.array_equal(again.alpha, deep.alpha) and again.icc == PROFILE
     with pytest.raises(OutputError, match=r"write \.png"):
-        write_picture(tmp_path / "out.tif", deep)
+        write_image(tmp_path / "out.tif", deep)
 
 
 def test_what_a_format_cannot_hold_is_said():
-    deep = PictureFile(picture(0, dtype=np.uint16), picture(1, dtype=np.uint16)[..., 0])
+    deep = ImageFile(sample_image(0, dtype=np.uint16), sample_image(1, dtype=np.uint16)[..., 0])
     result, lost = deep.fitted(".jpg")
     assert result.image.dtype == np.uint8 and result.alpha is None and len(lost) == 2
-    assert np.array_equal(result.image, picture(0))
+    assert np.array_equal(result.image, sample_image(0))
     assert deep.fitted(".png") == (deep, [])
 
 
-def test_transparency_grows_with_the_picture():
+def test_transparency_grows_with_the_image():
     alpha = np.zeros((48, 64), np.uint8)
     alpha[:, 32:] = 255
-    grown = PictureFile(picture(0), alpha).enlarged(picture(0, 96, 128))
+    grown = ImageFile(sample_image(0), alpha).enlarged(sample_image(0, 96, 128))
     assert grown.alpha.shape == (96, 128) and grown.alpha[0, 0] == 0 and grown.alpha[0, -1] == 255
 
 
-def test_an_unreadable_picture_names_itself(tmp_path):
+def test_an_unreadable_image_names_itself(tmp_path):
     (tmp_path / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
     for name in ("bad.png", "missing.png"):
         with pytest.raises(ImageError, match=name):
-            read_picture(tmp_path / name)
+            read_image(tmp_path / name)

@@ -11,22 +11,29 @@ from typing import cast
 import cv2
 
 from image_core.options import Draws
-from image_core.upscale import Draft, Upscaler
+from image_core.upscaler import Draft, Upscaler
 from osediff_video.job import Manifest
-from osediff_video.maps import with_maps
 from osediff_video.media.stdin import PIPE
-from osediff_video.options import FilmOptions
-from osediff_video.plan import FilmPlan
+from osediff_video.options import VideoOptions
+from osediff_video.plan import VideoPlan
 from osediff_video.prefetch import StageHangsError, ahead
 from osediff_video.shots.cuts import SETTLED, mark_cuts, mark_listed_cuts, read_cut_list
-from osediff_video.shots.prompts import ShotTexts, read_shots, say_shots, with_first_texts, with_texts, write_shots
+from osediff_video.shots.prompts import (
+    ShotEmbeddings,
+    read_shots,
+    say_shots,
+    with_embeddings,
+    with_first_texts,
+    write_shots,
+)
 from osediff_video.shots.shot_list import read_shot_list
 from osediff_video.shots.treatment import BlendByShot, Treatments
 from osediff_video.temporal.blend import WARMUP_FRAMES, Blend, steadied
 from osediff_video.temporal.flow import Estimator, dis_flow
+from osediff_video.temporal.steady_colors import STATS_FRAMES, steady_colors
 from osediff_video.temporal.steps import Step, steps
-from osediff_video.temporal.tones import TONE_FRAMES, steady_tones
 from osediff_video.types import Frame, Plane
+from osediff_video.uncertainty_maps import with_maps
 
 QUEUE_BYTES, MOST_QUEUED = 256 << 20, 8
 DECODER_PATIENCE_S = 120.0
@@ -36,7 +43,7 @@ Numbered = tuple[int, Frame]
 
 @dataclass(frozen=True)
 class Steadiness:
-    """How a film is kept steady. blend: None leaves frames alone. cuts: their times, or None to find them.
+    """How a video is kept steady. blend: None leaves frames alone. cuts: their times, or None to find them.
 
     treatments: which model, with which settings, makes which frame.
     """
@@ -49,10 +56,10 @@ class Steadiness:
     @property
     def lead_frames(self) -> int:
         """Frames to read before the first that is wanted, so that it comes out as if all had been read."""
-        return WARMUP_FRAMES + TONE_FRAMES + SETTLED if self.blend else 0
+        return WARMUP_FRAMES + STATS_FRAMES + SETTLED if self.blend else 0
 
 
-def prepare(options: FilmOptions, upscaler: Upscaler) -> Steadiness:
+def prepare(options: VideoOptions, upscaler: Upscaler) -> Steadiness:
     """Read what the options name. Raises MediaError for cuts or shots, CheckpointError for weights or texts."""
     cuts: list[Fraction] | None = None
     if options.cuts != "auto":
@@ -69,37 +76,37 @@ def prepare(options: FilmOptions, upscaler: Upscaler) -> Steadiness:
     return Steadiness(blend, load_raft(Path(options.flow), upscaler.device), cuts, treatments)
 
 
-def find_texts(
-    plan: FilmPlan, upscaler: Upscaler, steadiness: Steadiness, manifest: Manifest, folder: Path | None
-) -> ShotTexts | None:
-    """Where the model's prompts say what a shot shows: read the film once, before the work, and say it.
+def find_embeddings(
+    plan: VideoPlan, upscaler: Upscaler, steadiness: Steadiness, manifest: Manifest, folder: Path | None
+) -> ShotEmbeddings | None:
+    """Where the model's prompts say what a shot shows: read the video once, before the work, and say it.
 
     folder: of the job, which keeps what was found. None is returned where all frames have the same prompt, and for a
-    film that can be read only once.
+    video that can be read only once.
     """
     prompter = upscaler.prompter
     if prompter is None or plan.path == PIPE:
         return None
     shots = read_shots(folder, manifest) if folder else None
     if shots is None:
-        upscaler.report("reading the film once to find the sharpest frame of each shot, which its prompt is made from")
+        upscaler.report("reading the video once to find the sharpest frame of each shot, which its prompt is made from")
         frames = ahead(plan.source.frames(), MOST_QUEUED, lambda: watch(plan))
-        shots = say_shots(marked(frames, plan, steadiness.cuts), prompter, plan.height, plan.width)
-        upscaler.report(f"shots: {len(shots)}; the first shows {shots[0].words}")
+        shots = say_shots(with_cuts(frames, plan, steadiness.cuts), prompter, plan.height, plan.width)
+        upscaler.report(f"shots: {len(shots)}; the first shows {shots[0].prompt}")
         if folder:
             write_shots(folder, manifest, shots)
-    return ShotTexts(shots, prompter)
+    return ShotEmbeddings(shots, prompter)
 
 
-def watch(plan: FilmPlan) -> None:
+def watch(plan: VideoPlan) -> None:
     """Raises StageHangsError when nothing has come out of the decoder for long."""
     silence = time.monotonic() - plan.source.last_sign
     if silence > DECODER_PATIENCE_S:
         raise StageHangsError(f"{plan.info.path}: the decoder has been silent for {silence:.0f} s and was given up")
 
 
-def restored(
-    plan: FilmPlan, upscaler: Upscaler, steadiness: Steadiness, texts: ShotTexts | None, skip: int
+def upscaled(
+    plan: VideoPlan, upscaler: Upscaler, steadiness: Steadiness, embeddings: ShotEmbeddings | None, skip: int
 ) -> Generator[Numbered, None, None]:
     """Frames after the first `skip`, upscaled and steadied, with the number of the segment each belongs to."""
     blend, length = steadiness.blend, plan.segment_frames
@@ -108,14 +115,14 @@ def restored(
     def watched() -> None:
         watch(plan)
 
-    picture_bytes = plan.height * plan.width * 3 * (2 if plan.info.bit_depth > 8 else 1)
-    depth = max(1, min(MOST_QUEUED, QUEUE_BYTES // picture_bytes))
+    image_bytes = plan.height * plan.width * 3 * (2 if plan.info.bit_depth > 8 else 1)
+    depth = max(1, min(MOST_QUEUED, QUEUE_BYTES // image_bytes))
     treatments = steadiness.treatments
     begin = 0 if treatments.by_number else skip - lead
     decoded = ahead(plan.source.frames(begin), MOST_QUEUED, watched)
     related = related_steps(decoded, plan, steadiness, begin, skip - lead)
-    if texts is not None:
-        related = with_texts(related, texts)
+    if embeddings is not None:
+        related = with_embeddings(related, embeddings)
     elif upscaler.prompter is not None:
         related = with_first_texts(related, upscaler.prompter, plan.height, plan.width)
     wanted = (step for step in ahead(related, MOST_QUEUED, watched) if step.position >= skip - min(skip, WARMUP_FRAMES))
@@ -132,7 +139,7 @@ def restored(
 
 
 def related_steps(
-    frames: Iterable[Frame], plan: FilmPlan, steadiness: Steadiness, begin: int, first: int
+    frames: Iterable[Frame], plan: VideoPlan, steadiness: Steadiness, begin: int, first: int
 ) -> Iterator[Step]:
     """Everything that can be known of a frame before the model sees it: shots, treatment, motion, tones.
 
@@ -140,18 +147,18 @@ def related_steps(
     """
     blend, treatments = steadiness.blend, steadiness.treatments
     if blend or treatments.by_number:
-        frames = marked(frames, plan, steadiness.cuts)
+        frames = with_cuts(frames, plan, steadiness.cuts)
     known = itertools.islice(treatments.marked(frames, plan.info.time_base), first - begin, None)
     related = steps(known, first, steadiness.estimate if blend else None)
-    return steady_tones(related) if blend and treatments.fix_by_statistics else related
+    return steady_colors(related) if blend and treatments.fix_by_statistics else related
 
 
-def marked(frames: Iterable[Frame], plan: FilmPlan, cuts: list[Fraction] | None) -> Iterator[Frame]:
+def with_cuts(frames: Iterable[Frame], plan: VideoPlan, cuts: list[Fraction] | None) -> Iterator[Frame]:
     """The same frames, those that begin a shot marked. cuts: their times, or None to find them."""
     return mark_cuts(frames) if cuts is None else mark_listed_cuts(frames, cuts, plan.info.time_base)
 
 
-def upscale_steps(related: Iterable[Step], plan: FilmPlan, treatments: Treatments, revisable: bool) -> Iterator[Step]:
+def upscale_steps(related: Iterable[Step], plan: VideoPlan, treatments: Treatments, revisable: bool) -> Iterator[Step]:
     """Put the model's draft into every step, in order; a frame that equals the one before is not computed again."""
     last: Draft | None = None
     for batch in batches(related, treatments, plan.segment_frames):
@@ -159,9 +166,9 @@ def upscale_steps(related: Iterable[Step], plan: FilmPlan, treatments: Treatment
         is_fresh = [not step.same or (last is None and number == 0) for number, step in enumerate(batch)]
         fresh = [step for step, fresh in zip(batch, is_fresh, strict=True) if fresh]
         images, tones = [step.frame.image for step in fresh], [step.tone for step in fresh if step.tone]
-        # a prompt of the shot's own stands in the place of what its pictures show
-        texts = [step.text for step in fresh if step.text is not None and upscaler.prompter is not None]
-        drafts = iter(upscaler.drafts(images, (plan.height, plan.width), tones, revisable, texts))
+        # a prompt of the shot's own stands in the place of what its images show
+        embeddings = [step.embedding for step in fresh if step.embedding is not None and upscaler.prompter is not None]
+        drafts = iter(upscaler.drafts(images, (plan.height, plan.width), tones, revisable, embeddings))
         for step, computed in zip(batch, is_fresh, strict=True):
             last = next(drafts) if computed else last
             yield replace(step, draft=last)
@@ -175,7 +182,7 @@ def batches(related: Iterable[Step], treatments: Treatments, segment_frames: int
     held: list[Step] = []
     for step in related:
         place = step.position % segment_frames
-        load = treatments.at(step.frame).upscaler.load
+        load = treatments.at(step.frame).upscaler.workload
         full = len(held) >= (load.batch if load else 1) or (held and held[0].frame.table != step.frame.table)
         if held and (full or place in (0, segment_frames - WARMUP_FRAMES)):
             yield held
@@ -188,7 +195,7 @@ def batches(related: Iterable[Step], treatments: Treatments, segment_frames: int
 def finished(step: Step, upscaler: Upscaler) -> Frame:
     """The frame as it will be encoded; transparency grows with it."""
     assert step.draft is not None
-    image, alpha = step.draft.picture, step.frame.alpha
+    image, alpha = step.draft.image, step.frame.alpha
     if step.output is not None:
         # the blend has brought tones of other frames
         image = upscaler.with_tones_of(step.frame.image, step.output) if upscaler.options.keep_tones else step.output

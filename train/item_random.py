@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 
-class Draws:
+class ItemRandom:
     """items: numbers of the items of this batch. Each has its own generator for each purpose."""
 
     def __init__(self, seed: int, items: Sequence[int], device: torch.device) -> None:

@@ -91,14 +91,14 @@ class Prompts:
         Raises CheckpointError for a prompt that is not stored when the bundle holds no text encoder.
         """
         stored = self.bundle.config.prompts
-        text = stored[0] if prompt is None else prompt
-        if text in stored:
-            embedding = read_safetensors(self.bundle.path / "prompts.safetensors")[str(stored.index(text))]
+        requested = stored[0] if prompt is None else prompt
+        if requested in stored:
+            embedding = read_safetensors(self.bundle.path / "prompts.safetensors")[str(stored.index(requested))]
         else:
-            embedding = self.cached(text)
+            embedding = self.cached(requested)
         return embedding.to(self.device, self.dtype)
 
-    def cached(self, text: str) -> Tensor:
+    def cached(self, prompt: str) -> Tensor:
         files = self.bundle.config.files
         if "text_encoder/config.json" not in files:
             raise CheckpointError(
@@ -107,18 +107,18 @@ class Prompts:
                 + "; leave the prompt out, or choose a model that reads text (osediff models list)"
             )
         encoder = {name: digest for name, digest in files.items() if name.startswith(("text_encoder/", "tokenizer/"))}
-        key = hashlib.sha256(json.dumps([encoder, text], sort_keys=True).encode()).hexdigest()
+        key = hashlib.sha256(json.dumps([encoder, prompt], sort_keys=True).encode()).hexdigest()
         path = cache_folder() / f"{key}.safetensors"
-        found = read_cached(path) or self.made(text, path)
+        found = read_cached(path) or self.encode(prompt, path)
         embedding, cut = found
         if cut:
-            self.report(f"the prompt is too long for the model: its last {cut} tokens were cut ({text[:60]}...)")
+            self.report(f"the prompt is too long for the model: its last {cut} tokens were cut ({prompt[:60]}...)")
         return embedding
 
-    def made(self, text: str, path: Path) -> tuple[Tensor, int]:
+    def encode(self, prompt: str, path: Path) -> tuple[Tensor, int]:
         self.encoder = self.encoder or TextEncoder(self.bundle.path)
         # always in float32 on the CPU: what is cached must not depend on where it was made
-        embedding, cut = self.encoder.encode([text]).clone(), self.encoder.tokens_cut(text)
+        embedding, cut = self.encoder.encode([prompt]).clone(), self.encoder.tokens_cut(prompt)
         write_cached(path, embedding, cut)
         return embedding, cut
 

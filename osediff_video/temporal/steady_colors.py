@@ -7,21 +7,21 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from image_core.color import Tone
+from image_core.color import ColorStats
 from osediff_video.temporal.steps import Step
 
-TONE_FRAMES = 8
-SAME_TONE = 1 / 255
+STATS_FRAMES = 8
+SAME_STATS = 1 / 255
 """A difference in mean or deviation that is rather flicker than light, in parts of white."""
 
 
-def steady_tones(related: Iterable[Step]) -> Iterator[Step]:
+def steady_colors(related: Iterable[Step]) -> Iterator[Step]:
     """Give every step its tone: what its colours lack to the mean of its predecessors within the shot.
 
     A mean over the last eight frames, each weighing less the more it differs, exp(-(d / tau)^2 / 2): noise and the
     pulse of a codec are smoothed, a fade or a flash is not delayed. It depends on those frames alone.
     """
-    recent: deque[np.ndarray] = deque(maxlen=TONE_FRAMES)
+    recent: deque[np.ndarray] = deque(maxlen=STATS_FRAMES)
     for step in related:
         if step.frame.cut:
             recent.clear()
@@ -29,10 +29,10 @@ def steady_tones(related: Iterable[Step]) -> Iterator[Step]:
         if not step.same or not recent:
             recent.append(current)
         known = np.stack(recent)
-        weight = np.exp(-((np.abs(known - current).max((1, 2)) / SAME_TONE) ** 2) / 2)
+        weight = np.exp(-((np.abs(known - current).max((1, 2)) / SAME_STATS) ** 2) / 2)
         mean, deviation = np.tensordot(weight / weight.sum(), known, 1)
         gain = np.where(current[1] > 0, deviation / np.maximum(current[1], 1e-6), 1)
-        yield replace(step, tone=Tone(tuple(mean - current[0]), tuple(gain)))
+        yield replace(step, tone=ColorStats(tuple(mean - current[0]), tuple(gain)))
 
 
 def statistics(step: Step) -> np.ndarray:
