@@ -44,7 +44,7 @@ from tests.support.media_files import read, sample_image, write_video
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    monkeypatch.setattr(text, "cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr(embeddings, "cache_folder", lambda: tmp_path / "cache")
     return tmp_path / "cache"
 
 
@@ -109,7 +109,7 @@ def test_embeddings_are_made_once_on_a_machine(tiny_bundle, tmp_path, cache, mon
     (file,) = cache.glob("*.safetensors")
     file.write_bytes(file.read_bytes()[:40])
     assert torch.equal(Prompts(tiny_bundle)("a harp"), first)  # damaged: made again
-    monkeypatch.setattr(text, "KEPT_PROMPTS", 2)
+    monkeypatch.setattr(embeddings, "KEPT_PROMPTS", 2)
     for words in ("one", "two", "three"):
         Prompts(tiny_bundle)(words)
     assert len(list(cache.iterdir())) == 2
@@ -117,7 +117,7 @@ def test_embeddings_are_made_once_on_a_machine(tiny_bundle, tmp_path, cache, mon
 
 def test_a_cache_that_cannot_be_written_is_done_without(tiny_bundle, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
-    monkeypatch.setattr(text, "cache_folder", lambda: tmp_path / "file" / "cache")
+    monkeypatch.setattr(embeddings, "cache_folder", lambda: tmp_path / "file" / "cache")
     assert Prompts(tiny_bundle)("a harp").shape == (1, 77, 32)
 
 

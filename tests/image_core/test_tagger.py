@@ -30,7 +30,7 @@ def named(request, oracle, tiny_ram):
 
 
 @pytest.fixture(scope="module")
-def sample_images(oracle):
+def images(oracle):
     golden = np.load(oracle / "ram_inputs.npz")
     return [to_tensor([golden[f"input_u8_{index}"]]) for index in range(4)]
 

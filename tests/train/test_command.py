@@ -12,7 +12,7 @@ from tests.support.train_recipes import in_two_processes, tiny, write_images
 
 
 @pytest.fixture(scope="module")
-def sample_images(tmp_path_factory):
+def images(tmp_path_factory):
     return write_images(tmp_path_factory.mktemp("images"))
 
 

@@ -28,7 +28,7 @@ from train.state import read_run, trainable
 
 
 @pytest.fixture(scope="module")
-def sample_images(tmp_path_factory):
+def images(tmp_path_factory):
     return write_images(tmp_path_factory.mktemp("images"))
 
 

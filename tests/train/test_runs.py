@@ -19,17 +19,17 @@ THRICE = """
 import sys
 from pathlib import Path
 from cli.main import cli
-from train.state import read_checkpoint
+from train.state import read_run
 words = sys.argv[1:]
 cli([*words, "--check"], standalone_mode=False)
 cli([*words, "--minutes", "1e-9"], standalone_mode=False)
-assert read_checkpoint(Path(words[-1]) / "first")["step"] == 1
+assert read_run(Path(words[-1]) / "first")["step"] == 1
 cli(words, standalone_mode=False)
 """
 
 
 @pytest.fixture(scope="module")
-def sample_images(tmp_path_factory):
+def images(tmp_path_factory):
     return write_images(tmp_path_factory.mktemp("images"))
 
 

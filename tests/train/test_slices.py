@@ -27,7 +27,7 @@ STARTS = (("generator", "first"), ("prior", "prior"))
 
 
 @pytest.fixture(scope="module")
-def sample_images(tmp_path_factory):
+def images(tmp_path_factory):
     return write_images(tmp_path_factory.mktemp("images"), count=7)
 
 

@@ -27,7 +27,7 @@ ALL_TURNS = ("loss.balance=true", "loss.adversarial=0.1", "loss.feature_matching
 
 
 @pytest.fixture(scope="module")
-def sample_images(tmp_path_factory):
+def images(tmp_path_factory):
     return write_images(tmp_path_factory.mktemp("images"))
 
 
