@@ -103,7 +103,7 @@ def test_strength_goes_from_the_round_trip_to_the_model(generator):
         trip, clean = model.latent_of(padded), model.clean_latent(padded, model.embedding)
         half = model.clean_latent(padded, model.embedding, torch.full((1, 1, 12, 16), 0.5))
         assert torch.allclose(half, (trip + clean) / 2, atol=1e-4)
-        expected = to_images(model.sample_image(trip, padded), np.uint8)[0]
+        expected = to_images(model.decoded(trip, padded), np.uint8)[0]
     assert np.array_equal(upscaler(generator, strength=0.0)(image)[0], expected)
     away = [
         np.abs(upscaler(generator, strength=s)(image)[0].astype(int) - whole).mean()
