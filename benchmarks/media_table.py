@@ -13,12 +13,13 @@ import time
 from pathlib import Path
 
 from image_core.errors import OseDiffError
-from osediff_video.encoding import CONTAINERS, Encoding
+from osediff_video.encoding import Encoding
 from osediff_video.media.probe import probe
 from osediff_video.options import VideoOptions
 from osediff_video.plain_resize import PlainResize
 from osediff_video.plan import VideoPlan
-from osediff_video.upscale import upscale_video
+from osediff_video.run import upscale_video
+from osediff_video.suffixes import CONTAINERS
 
 
 def row(source: Path, target: Path, scale: float) -> dict[str, object]:

@@ -26,30 +26,34 @@ def compare(first: Path, second: Path, output: Path | None, layout: Layout, over
     """Show FIRST and SECOND, two videos or two images, in one. Frames are paired in order; sound is SECOND's."""
     how = encoding(values)
 
-    from osediff_video.sources.folder import SUFFIXES
+    from osediff_video.suffixes import is_image
 
-    is_image = second.suffix.lower() in SUFFIXES and second.is_file()
-    target = output or second.with_name(f"{first.stem}_vs_{second.stem}{'.png' if is_image else '.mp4'}")
+    images = is_image(second) and second.is_file()
+    target = output or second.with_name(f"{first.stem}_vs_{second.stem}{'.png' if images else '.mp4'}")
 
-    from osediff_video.media.target import check_target
+    from osediff_video.target import check_image_target, check_target
 
-    if is_image:
-        from cli.image import check_image_target
+    if images:
         from osediff_video.image_file import ImageFile, read_image, write_image
         from osediff_video.sources.comparison import compose
 
-        check_image_target(second, target, overwrite)
-        write_image(target, ImageFile(compose(read_image(first).image, read_image(second).image, layout)))
+        for source in (first, second):
+            check_image_target(source, target, overwrite)
+        write_image(
+            target, ImageFile(compose(read_image(first).image, read_image(second).image, layout)), overwrite=overwrite
+        )
         click.echo(target)
         return
 
     from cli.progress import Teller
     from osediff_video.plain_resize import PlainResize
     from osediff_video.plan import plan_opened
+    from osediff_video.run import carry_out
     from osediff_video.sources.comparison import open_comparison
-    from osediff_video.upscale import carry_out
 
-    check_target(second, target, overwrite)
+    check_target([first, second], target, overwrite)
     teller = Teller(second)
-    plan = plan_opened(open_comparison(first, second, layout), second, target, 1.0, how)
+    plan = plan_opened(
+        open_comparison(first, second, layout), second, target, 1.0, how, sources=(first, second), overwrite=overwrite
+    )
     teller.done(carry_out(plan, PlainResize(), progress=teller.progress))

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.image import SUFFIXES
 from cli.model_options import say
+from osediff_video.suffixes import is_image
 
 if TYPE_CHECKING:
     from osediff_video.metrics.image import Scorers
@@ -73,7 +73,7 @@ def score(result: Path, reference: Path, scorers: "Scorers", flow: str, *, with_
     """Whatever the two are. Raises ImageError or MediaError."""
     from osediff_video.metrics.table import Table, add_frechet, score_folders, score_pair
 
-    if result.suffix.lower() in SUFFIXES and result.is_file():
+    if is_image(result) and result.is_file():
         row = score_pair(result, reference, scorers)
         table = Table({result.name: row}, dict(row))
     elif result.is_dir() and reference.is_dir():

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.model_options import build_upscaler, drawing_options, model_options, say
-from image_core.errors import ImageError, OseDiffError, OutputError
+from image_core.errors import OseDiffError, OutputError
 from image_core.options import Draws
+from osediff_video.suffixes import IMAGES, is_image
 
 if TYPE_CHECKING:
     from image_core.images import ImageArray
     from image_core.upscaler import Upscaler
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".avif")
 
 
 @click.command()
@@ -43,7 +42,7 @@ def image(
     """Make every SOURCE, an image, a folder of images or a quoted pattern, sharper and larger."""
     paths = expand(sources)
     several = len(paths) > 1 or any(Path(source).is_dir() for source in sources)
-    if several and output is not None and output.suffix.lower() in SUFFIXES:
+    if several and output is not None and is_image(output):
         raise click.UsageError(f"several images need a folder as output, got {output}")
     targets = [image_target(path, output, model["scale"], several) for path in paths]
     maps = [map_for(target, uncertainty, several) for target in targets]
@@ -62,7 +61,7 @@ def image(
             result, lost = file.enlarged(upscaler([file.image])[0]).fitted(target.suffix)
             for note in lost:
                 say(f"note: {path}: {note}")
-            write_image(target, result)
+            write_image(target, result, overwrite=overwrite)
             say(f"{path} -> {target}")
             if map_path is not None:
                 tell_uncertainty(upscaler, file.image, result.image, map_path, Draws(draws, seed))
@@ -87,6 +86,8 @@ def check_outputs(
     sources: list[Path], targets: list[Path], maps: list[Path | None], overwrite: bool, several: bool
 ) -> None:
     """Fail before the model is loaded. several: their folders are made. Raises UsageError, ImageError, OutputError."""
+    from osediff_video.target import check_image_target
+
     planned = list(zip(sources, targets, strict=True))
     for source, path in zip(sources, maps, strict=True):
         if path is None:
@@ -126,32 +127,22 @@ def expand(sources: tuple[str, ...]) -> list[Path]:
     for source in sources:
         path = Path(source)
         if path.is_dir():
-            matches = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
+            matches = sorted(p for p in path.iterdir() if is_image(p))
         elif path.exists() or not glob.has_magic(source):
             matches = [path]
         else:
             matches = sorted(Path(match) for match in glob.glob(source, recursive=True))  # noqa: PTH207 - may be absolute
         if not matches:
-            raise click.UsageError(f"{source}: no images here (expected {' '.join(SUFFIXES)})")
+            raise click.UsageError(f"{source}: no images here (expected {' '.join(IMAGES)})")
         found += matches
     return found
 
 
 def image_target(source: Path, output: Path | None, scale: float, several: bool) -> Path:
     """Lossy and lossless images alike are written as PNG unless the output's name says otherwise."""
-    name = f"{source.stem}_x{scale:g}.png"
+    from osediff_video.target import default_image_target
+
+    default = default_image_target(source, scale)
     if output is None:
-        return source.parent / name
-    return output / name if several or output.is_dir() else output
-
-
-def check_image_target(source: Path, target: Path, overwrite: bool) -> None:
-    """Fail before the model is loaded. Raises ImageError for a missing source, OutputError."""
-    if not source.exists():
-        raise ImageError(f"{source}: no such file")
-    if target.suffix.lower() not in SUFFIXES:
-        raise OutputError(f"{target}: cannot write this kind of image; expected {' '.join(SUFFIXES)}")
-    if target.exists() and target.samefile(source):
-        raise OutputError(f"{target}: is the source itself; choose another --output")
-    if target.exists() and not overwrite:
-        raise OutputError(f"{target}: exists already; --overwrite replaces it")
+        return default
+    return output / default.name if several or output.is_dir() else output

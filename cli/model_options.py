@@ -118,16 +118,9 @@ def build_upscaler(
     except ValueError as error:
         raise click.UsageError(str(error)) from error
 
-    from image_core.models.catalogue import find_model
-    from image_core.models.load import choose_device, choose_dtype, load_upscaler
+    from osediff_video.api import load_upscaler
 
-    bundle = find_model(model)
-    place = choose_device(device)
-    dtype = choose_dtype(precision, place, bundle.config.alpha_bar)
-    upscaler = load_upscaler(bundle, options, device=place, dtype=dtype, report=say)
-    summary = bundle.config.card.get("summary", "")
-    say(f"model: {bundle.config.name} on {place} in {str(dtype).removeprefix('torch.')}. {summary}")
-    return upscaler
+    return load_upscaler(model, options, device=device, precision=precision, report=say)
 
 
 def say(sentence: str) -> None:

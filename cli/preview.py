@@ -35,12 +35,12 @@ def preview(
 
     from cli.progress import Teller, clock
     from osediff_video.media.probe import probe
-    from osediff_video.media.target import check_target
     from osediff_video.options import VideoOptions
     from osediff_video.plain_resize import PlainResize
     from osediff_video.plan import plan_opened
+    from osediff_video.run import carry_out, upscale_video
     from osediff_video.sources.comparison import open_comparison
-    from osediff_video.upscale import carry_out, upscale_video
+    from osediff_video.target import check_target
 
     check_target(source, target, overwrite)
     info = probe(source)
@@ -55,7 +55,15 @@ def preview(
         sample = Path(folder) / "sample.mkv"
         result = upscale_video(source, sample, upscaler, how, part, progress=teller.progress)
         teller.end()
-        plan = plan_opened(open_comparison(source, sample, "side", part), sample, target, 1.0, how)
+        plan = plan_opened(
+            open_comparison(source, sample, "side", part),
+            sample,
+            target,
+            1.0,
+            how,
+            sources=(source,),
+            overwrite=overwrite,
+        )
         carry_out(plan, PlainResize(), restart=True)
     say(f"{target}: {result.frames} frames from {clock(float(start))}, the input on the left")
     each_s = result.elapsed_s / result.frames

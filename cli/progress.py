@@ -12,7 +12,7 @@ from cli.model_options import say
 
 if TYPE_CHECKING:
     from osediff_video.plan import VideoPlan
-    from osediff_video.upscale import Progress, Result
+    from osediff_video.run import Progress, Result
 
 
 class Teller:

@@ -5,17 +5,9 @@ from pathlib import Path
 
 import click
 
-from osediff_video.encoding import CONTAINERS
 from osediff_video.media.stdin import PIPE
-
-WRITABLE = set(CONTAINERS)
-"""Endings that a result keeps; any other video becomes .mkv, which holds everything."""
-
-VIDEOS = WRITABLE | {
-    ".avi", ".flv", ".mpg", ".mpeg", ".m2ts", ".mts", ".vob", ".wmv", ".asf", ".3gp", ".ogv", ".y4m", ".nut", ".mxf",
-    ".webp", ".apng", ".avif",
-}  # fmt: skip
-"""What counts as a video when a folder is searched."""
+from osediff_video.suffixes import CONTAINERS, is_image, is_video
+from osediff_video.target import default_target, result_name
 
 
 def jobs(named: tuple[Path, ...], output: Path | None, scale: str) -> list[tuple[Path, Path]]:
@@ -27,7 +19,7 @@ def jobs(named: tuple[Path, ...], output: Path | None, scale: str) -> list[tuple
     sources = [path for name in named for path in expanded(name)]
     trees = [path for path in sources if path.is_dir() and not holds_images(path)]
     several = len(sources) > 1 or bool(trees)
-    if several and output is not None and output.suffix.lower() in WRITABLE and not output.is_dir():
+    if several and output is not None and output.suffix.lower() in CONTAINERS and not output.is_dir():
         raise click.UsageError(f"several sources need a folder as output, got {output}")
     found = []
     for source in sources:
@@ -57,21 +49,14 @@ def expanded(name: Path) -> Iterator[Path]:
 
 
 def holds_images(folder: Path) -> bool:
-    from osediff_video.sources.folder import SUFFIXES
-
-    return any(path.suffix.lower() in SUFFIXES for path in folder.iterdir()) or not any(folder.iterdir())
+    return any(is_image(path) for path in folder.iterdir()) or not any(folder.iterdir())
 
 
 def videos_below(folder: Path, root: Path) -> Iterator[Path]:
     for path in sorted(folder.rglob("*")):
         inside_result = root.resolve() in path.resolve().parents or any(p.suffix == ".osediff" for p in path.parents)
-        if path.is_file() and path.suffix.lower() in VIDEOS and not inside_result:
+        if path.is_file() and is_video(path) and not inside_result:
             yield path
-
-
-def result_name(source: Path, scale: str) -> str:
-    suffix = "" if source.is_dir() else source.suffix.lower() if source.suffix.lower() in WRITABLE else ".mkv"
-    return f"{source.resolve().name if source.is_dir() else source.stem}_{scale}{suffix}"
 
 
 def video_target(source: Path, output: Path | None, scale: str, several: bool) -> Path:
@@ -81,7 +66,7 @@ def video_target(source: Path, output: Path | None, scale: str, several: bool) -
             raise click.UsageError("reading from a pipe needs --output")
         return output
     if output is None:
-        return source.resolve().parent / result_name(source, scale)
+        return default_target(source, scale)
     if output == PIPE:
         return output
     if several or (output.is_dir() and not source.is_dir()):

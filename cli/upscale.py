@@ -42,8 +42,8 @@ def upscale(
 
     from cli.progress import JsonTeller, Teller
     from image_core.errors import OseDiffError
-    from osediff_video.media.target import check_target
-    from osediff_video.upscale import upscale_video
+    from osediff_video.run import upscale_video
+    from osediff_video.target import check_target
 
     mirrored = any(source not in sources for source, _ in found)
     for source, target in found:
@@ -57,7 +57,15 @@ def upscale(
         try:
             progress, planned = teller.progress, teller.planned
             result = upscale_video(
-                source, target, upscaler, how, options, restart=restart, progress=progress, planned=planned
+                source,
+                target,
+                upscaler,
+                how,
+                options,
+                restart=restart,
+                overwrite=overwrite,
+                progress=progress,
+                planned=planned,
             )
         except OseDiffError as error:
             if len(found) == 1 and not as_json:

@@ -1,1 +1,76 @@
-"""How better images become a video: media in and out, and the chain between."""
+"""Upscale videos and images with one diffusion step per frame; everything else in the file stays as it was.
+
+>>> from osediff_video import upscale
+>>> upscale("in.mp4")  # -> in_x4.mp4
+
+The names below are the public API. They are imported when they are first used: importing the package loads no torch.
+"""
+
+from importlib import import_module, metadata
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from image_core.errors import (
+        CheckpointError,
+        ImageError,
+        MediaError,
+        ModelNotFoundError,
+        OseDiffError,
+        OutOfMemoryError,
+        OutputError,
+    )
+    from image_core.options import UpscaleOptions
+    from image_core.upscaler import Upscaler
+    from osediff_video.api import load_upscaler, upscale, upscale_frames, upscale_image
+    from osediff_video.encoding import Encoding
+    from osediff_video.options import VideoOptions
+    from osediff_video.run import Progress, Result
+
+    __version__: str
+
+__all__ = [
+    "CheckpointError",
+    "Encoding",
+    "ImageError",
+    "MediaError",
+    "ModelNotFoundError",
+    "OseDiffError",
+    "OutOfMemoryError",
+    "OutputError",
+    "Progress",
+    "Result",
+    "UpscaleOptions",
+    "Upscaler",
+    "VideoOptions",
+    "__version__",
+    "load_upscaler",
+    "upscale",
+    "upscale_frames",
+    "upscale_image",
+]
+
+_ROOMS = {
+    "Encoding": "osediff_video.encoding",
+    "Progress": "osediff_video.run",
+    "Result": "osediff_video.run",
+    "UpscaleOptions": "image_core.options",
+    "Upscaler": "image_core.upscaler",
+    "VideoOptions": "osediff_video.options",
+    "load_upscaler": "osediff_video.api",
+    "upscale": "osediff_video.api",
+    "upscale_frames": "osediff_video.api",
+    "upscale_image": "osediff_video.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from the room that holds it. Raises AttributeError."""
+    if name == "__version__":
+        return metadata.version("osediff-video")
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_ROOMS.get(name, "image_core.errors")), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,12 +1,7 @@
-"""How a video is encoded and which files can be written. Standard library only, so that `--help` is instant."""
+"""How a video is encoded. Standard library only, so that `--help` is instant."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-
-CONTAINERS = {
-    ".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm", ".ts": "mpegts", ".gif": "gif",
-}  # fmt: skip
-"""Suffix -> FFmpeg's name of the format."""
 
 DEFAULT_CRF = {"libx264": 16, "libx265": 18, "libsvtav1": 20, "libvpx-vp9": 20}
 """Visually lossless, by codec."""

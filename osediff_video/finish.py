@@ -1,6 +1,5 @@
 """Finished segments become the result, which appears by one rename."""
 
-import shutil
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from osediff_video.media.cut import Cut
 from osediff_video.media.export import export_folder, export_gif
 from osediff_video.media.segment import Segment
 from osediff_video.plan import VideoPlan
+from osediff_video.target import put_in_place
 
 
 def cut_of(plan: VideoPlan, segments: list[Segment]) -> Cut:
@@ -47,9 +47,7 @@ def write_result(plan: VideoPlan, folder: Path, segments: list[Segment], cut: Cu
         )
         notes = assemble(assembly, part, plan.suffix)
     try:
-        if part.is_dir() and target.exists():
-            shutil.rmtree(target)  # only reached when the user asked to overwrite it
-        part.replace(target)
-    except OSError as error:
-        raise OutputError(f"{target}: cannot be put in place ({error}); the work is kept in {folder}") from error
+        put_in_place(part, target, plan.overwrite)
+    except OutputError as error:
+        raise OutputError(f"{error}; the work is kept in {folder}") from error
     return notes

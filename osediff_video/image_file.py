@@ -1,5 +1,6 @@
 """One image file in and out: upright RGB of 8 or 16 bit, with alpha, colour profile and EXIF carried along."""
 
+import secrets
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from image_core.errors import ImageError, OutputError
+from osediff_video.target import put_in_place
 from osediff_video.types import UPRIGHT, ImageArray, Orientation
 
 LOSSY_QUALITY = 95
@@ -106,16 +108,19 @@ def _read_deep(path: Path, facts: ImageFile, upright: Orientation) -> ImageFile:
     return replace(facts, image=np.ascontiguousarray(pixels[..., 2::-1]), alpha=alpha)
 
 
-def write_image(path: Path, image: ImageFile) -> None:
-    """Write by suffix, beside and renamed when whole. Raises OutputError, also for what `fitted` would have changed."""
-    part = path.with_name(f".{path.name}.part{path.suffix}")
+def write_image(path: Path, image: ImageFile, *, overwrite: bool = False) -> None:
+    """Write an image by the ending of `path`, which appears whole or not at all.
+
+    What it may replace is what `put_in_place` says. Raises OutputError, also for what `fitted` would have changed.
+    """
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part{path.suffix}")
     try:
         if image.image.dtype == np.uint16:
             _write_deep(part, image)
         else:
             pixels = image.image if image.alpha is None else np.dstack([image.image, image.alpha])
             Image.fromarray(pixels).save(part, quality=LOSSY_QUALITY, **_profiles(image))
-        part.replace(path)
+        put_in_place(part, path, overwrite)
     except (OSError, ValueError, cv2.error) as error:
         raise OutputError(f"{path}: cannot write this image: {error}") from error
     finally:

@@ -1,19 +1,22 @@
 """What will be done with one video, decided and checked before the long work."""
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from image_core.errors import OutputError
 from image_core.images import scaled_size
 from image_core.options import MAX_SCALE, MIN_SCALE
-from osediff_video.encoding import CONTAINERS, Encoding
+from osediff_video.encoding import Encoding
 from osediff_video.media.encoder import EncoderPlan, plan_encoder, try_encoder
 from osediff_video.media.stdin import PIPE
 from osediff_video.media.stream_plan import StreamPlan, plan_streams, try_streams
 from osediff_video.options import VideoOptions, parse_size
 from osediff_video.sources.animation import AnimationSource
 from osediff_video.sources.open import open_source
+from osediff_video.suffixes import CONTAINERS
+from osediff_video.target import check_target
 from osediff_video.types import Source, VideoInfo
 
 DEFAULTS = VideoOptions()
@@ -38,6 +41,8 @@ class VideoPlan:
     streams: tuple[StreamPlan, ...]
     notes: tuple[str, ...]
     options: VideoOptions
+    sources: tuple[Path, ...]
+    overwrite: bool = False
 
     @property
     def info(self) -> VideoInfo:
@@ -62,10 +67,13 @@ class VideoPlan:
         return max(24, min(240, round(4 * self.info.frame_rate)))
 
 
-def plan_video(source: Path, target: Path, scale: float, encoding: Encoding, options: VideoOptions) -> VideoPlan:
+def plan_video(
+    source: Path, target: Path, scale: float, encoding: Encoding, options: VideoOptions, *, overwrite: bool = False
+) -> VideoPlan:
     """Probe, choose and try everything. Raises MediaError or OutputError for what would fail later."""
+    check_target(source, target, overwrite)
     opened, notes = open_source(source, options)
-    return plan_opened(opened, source, target, scale, encoding, options, notes)
+    return plan_opened(opened, source, target, scale, encoding, options, notes, overwrite=overwrite)
 
 
 def plan_opened(
@@ -76,8 +84,16 @@ def plan_opened(
     encoding: Encoding,
     options: VideoOptions = DEFAULTS,
     notes: list[str] | None = None,
+    *,
+    sources: Sequence[Path] = (),
+    overwrite: bool = False,
 ) -> VideoPlan:
-    """As `plan_video` for frames from `opened` and all other streams from the video `source`."""
+    """Plan the same for frames from `opened`, with all other streams from the video `source`.
+
+    sources: everything that must not be touched, if that is not `source` alone. Raises MediaError or OutputError.
+    """
+    sources = tuple(sources) or (source,)
+    check_target(sources, target, overwrite)
     info, notes = opened.info, notes or []
     height, width = output_size(info, scale, options)
     suffix = target.suffix.lower()
@@ -98,7 +114,9 @@ def plan_opened(
     if options.strict and (lost := [str(stream) for stream in streams if stream.lossy]):
         raise OutputError(f"{target}: with --strict nothing may be lost, but {'; '.join(lost)}")
     check_room(info, height, width, target)
-    return VideoPlan(opened, source, target, height, width, encoder, tuple(streams), tuple(notes), options)
+    return VideoPlan(
+        opened, source, target, height, width, encoder, tuple(streams), tuple(notes), options, sources, overwrite
+    )
 
 
 def cut_timecode(stream: StreamPlan, options: VideoOptions) -> StreamPlan:
@@ -122,7 +140,9 @@ def plan_pipe(
         encoder = replace(encoder, time_base=1 / encoder.rate)
         notes.append("y4m knows a frame rate but no times: a video of varying rate plays at its average")
     notes += encoder.notes
-    return VideoPlan(source, source.info.path, PIPE, height, width, encoder, (), tuple(notes), options)
+    return VideoPlan(
+        source, source.info.path, PIPE, height, width, encoder, (), tuple(notes), options, (source.info.path,)
+    )
 
 
 def output_size(info: VideoInfo, scale: float, options: VideoOptions) -> tuple[int, int]:

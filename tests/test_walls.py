@@ -64,4 +64,4 @@ def test_train_reaches_into_video_only_for_media_flow_and_metrics():
     for path in sources("train"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("osediff_video"):
-                assert (node.module or "").split(".")[1:2] in (["media"], ["temporal"], ["metrics"])
+                assert (node.module or "").split(".")[1:2] in (["media"], ["temporal"], ["metrics"], ["suffixes"])

@@ -29,10 +29,10 @@ from osediff_video.encoding import Encoding
 from osediff_video.media.probe import probe
 from osediff_video.media.reader import VideoSource
 from osediff_video.options import Temporal, VideoOptions
+from osediff_video.run import upscale_video
 from osediff_video.temporal.blend import PixelBlend, steadied
 from osediff_video.temporal.flow import dis_flow, motion
 from osediff_video.temporal.steps import steps
-from osediff_video.upscale import upscale_video
 
 SAMPLE = Path(__file__).parent.parent.parent / "samples" / "clip.mp4"
 

@@ -18,7 +18,7 @@ from pathlib import Path
 def child(source: Path, target: Path) -> None:
     from osediff_video.encoding import Encoding
     from osediff_video.plain_resize import PlainResize
-    from osediff_video.upscale import upscale_video
+    from osediff_video.run import upscale_video
 
     result = upscale_video(source, target, PlainResize(2), Encoding(preset="ultrafast"))
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

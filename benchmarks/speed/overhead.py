@@ -19,7 +19,7 @@ import cv2
 from osediff_video.encoding import Encoding
 from osediff_video.options import VideoOptions
 from osediff_video.plain_resize import PlainResize
-from osediff_video.upscale import upscale_video
+from osediff_video.run import upscale_video
 
 SAMPLE = Path(__file__).parent.parent.parent / "samples" / "clip.mp4"
 

@@ -14,12 +14,12 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from image_core.errors import MediaError, OutputError
-from osediff_video.encoding import CONTAINERS
 from osediff_video.media.container import open_container, reason
 from osediff_video.media.cut import WHOLE, Cut
 from osediff_video.media.segment import Segment
 from osediff_video.media.stream_plan import StreamPlan
 from osediff_video.media.streams import OtherStreams
+from osediff_video.suffixes import CONTAINERS
 
 LARGEST_TIMESCALE = 2**31 - 1
 

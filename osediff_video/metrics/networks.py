@@ -13,7 +13,7 @@ import torch
 from image_core.errors import CheckpointError, ImageError, ModelNotFoundError
 from image_core.images import to_tensor
 from image_core.perceptual import LEAST_SIDE_PX, load_lpips
-from osediff_video.sources.folder import SUFFIXES
+from osediff_video.suffixes import is_image
 from osediff_video.types import ImageArray
 
 
@@ -99,7 +99,7 @@ def parameters_as_mat(path: Path | None) -> Iterator[Path | None]:
 def frechet_distance(result: Path, reference: Path) -> float:
     """FID of pyiqa between all images of two folders. Raises as `pyiqa_score`, or ImageError for less than two."""
     for folder in (result, reference):
-        if not folder.is_dir() or sum(path.suffix.lower() in SUFFIXES for path in folder.iterdir()) < 2:
+        if not folder.is_dir() or sum(is_image(path) for path in folder.iterdir()) < 2:
             raise ImageError(f"{folder}: FID compares two folders of at least two images each")
     metric = pyiqa_metric("fid", {})
     with redirect_stdout(sys.stderr):

@@ -11,14 +11,13 @@ from image_core.errors import CheckpointError, ImageError, ModelNotFoundError
 from osediff_video.image_file import eight_bit, read_image
 from osediff_video.metrics.image import DEFINITIONS, Scorers, image_scores, mean_scores
 from osediff_video.metrics.networks import frechet_distance, lpips_distance, pyiqa_score
-from osediff_video.sources.folder import SUFFIXES
+from osediff_video.suffixes import is_image
 
 PAPER = ("psnr_y", "ssim_y", "lpips", "dists", "fid", "niqe", "musiq", "maniqa-pipal", "clipiqa")
 """Columns of the paper's table, in its order. The first two are computed here, the others by lpips or pyiqa."""
 
 PYIQA = PAPER[3:]
 
-READABLE = SUFFIXES | {".avif"}
 
 FID_DEFINITION = "fid of pyiqa: all images of one folder against all of the other, resized as in clean-fid"
 
@@ -93,9 +92,7 @@ def score_pair(result: Path, reference: Path, scorers: Scorers) -> dict[str, flo
 
 def score_folders(result: Path, reference: Path, scorers: Scorers) -> Table:
     """Every image that has a partner of its name, whatever the ending. Raises ImageError when none has."""
-    ours, theirs = (
-        {p.stem: p for p in sorted(f.iterdir()) if p.suffix.lower() in READABLE} for f in (result, reference)
-    )
+    ours, theirs = ({p.stem: p for p in sorted(f.iterdir()) if is_image(p)} for f in (result, reference))
     paired = [name for name in ours if name in theirs]
     if not paired:
         raise ImageError(f"{result}: holds no image with the name of one in {reference}")

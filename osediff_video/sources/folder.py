@@ -11,9 +11,9 @@ import numpy as np
 
 from image_core.errors import MediaError
 from osediff_video.image_file import read_image
+from osediff_video.suffixes import IMAGES, is_image
 from osediff_video.types import ColorTags, Faults, Frame, VideoInfo
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"}
 SRGB = ColorTags(matrix=0, primaries=1, transfer=13, full_range=True)
 
 
@@ -24,9 +24,9 @@ def natural_order(path: Path) -> list[tuple[bool, int, str]]:
 
 def list_frames(folder: Path) -> list[Path]:
     """The image files of a folder in natural order. Raises MediaError when there are none."""
-    found = sorted((p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file()), key=natural_order)
+    found = sorted((p for p in folder.iterdir() if is_image(p) and p.is_file()), key=natural_order)
     if not found:
-        raise MediaError(f"{folder}: holds no frames; expected images ({' '.join(sorted(SUFFIXES))})")
+        raise MediaError(f"{folder}: holds no frames; expected images ({' '.join(IMAGES)})")
     return found
 
 

@@ -28,6 +28,7 @@ from osediff_video.encoding import Encoding
 from osediff_video.job import Manifest
 from osediff_video.options import VideoOptions
 from osediff_video.plan import plan_video
+from osediff_video.run import upscale_video
 from osediff_video.shots.prompts import (
     ShotEmbeddings,
     ShotPrompt,
@@ -38,7 +39,6 @@ from osediff_video.shots.prompts import (
 )
 from osediff_video.temporal.steps import steps
 from osediff_video.types import Frame
-from osediff_video.upscale import upscale_video
 from tests.support.media_files import read, sample_image, write_video
 
 

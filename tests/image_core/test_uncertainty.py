@@ -18,8 +18,8 @@ from image_core.options import Draws, UpscaleOptions
 from image_core.uncertainty import noise_level, spread
 from image_core.upscaler import Upscaler
 from osediff_video.options import VideoOptions
+from osediff_video.run import upscale_video
 from osediff_video.uncertainty_maps import UNITS_PER_LEVEL, overlay, overlay_path, top_level
-from osediff_video.upscale import upscale_video
 from tests.support.media_files import FAST, sample_image, write_video
 
 STD, GAIN = 0.05, 0.3

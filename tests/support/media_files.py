@@ -11,8 +11,8 @@ from osediff_video.media.probe import probe
 from osediff_video.media.reader import VideoSource
 from osediff_video.options import VideoOptions
 from osediff_video.plain_resize import PlainResize
+from osediff_video.run import Result, upscale_video
 from osediff_video.types import ColorTags, Frame, VideoInfo
-from osediff_video.upscale import Result, upscale_video
 
 WIDTH, HEIGHT = 64, 48
 FAST = Encoding(preset="veryfast")

@@ -122,7 +122,7 @@ def stopped_copy(source, target, frames, **options):
     """Copy and stop after so many frames, as Ctrl-C would."""
     from osediff_video.options import VideoOptions
     from osediff_video.plain_resize import PlainResize
-    from osediff_video.upscale import upscale_video
+    from osediff_video.run import upscale_video
 
     def progress(state):
         if state.frames >= frames:

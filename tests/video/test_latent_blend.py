@@ -12,12 +12,12 @@ from image_core.models.load import load_upscaler
 from image_core.options import UpscaleOptions
 from osediff_video.encoding import Encoding
 from osediff_video.options import VideoOptions
+from osediff_video.run import upscale_video
 from osediff_video.temporal.blend import LatentBlend, PixelBlend, steadied
 from osediff_video.temporal.flow import dis_flow
 from osediff_video.temporal.steady_colors import STATS_FRAMES, steady_colors
 from osediff_video.temporal.steps import steps
 from osediff_video.types import Frame
-from osediff_video.upscale import upscale_video
 from tests.support.media_files import read
 from tests.video.test_temporal import frames, lossless_video, pan, spread
 

@@ -9,7 +9,7 @@ import pytest
 from image_core.errors import MediaError, OutputError
 from osediff_video.encoding import Encoding
 from osediff_video.media.probe import probe
-from osediff_video.media.target import check_target
+from osediff_video.target import check_target
 from tests.support.media_files import copy, read, write_video
 
 

@@ -14,9 +14,9 @@ from image_core.errors import CheckpointError
 from osediff_video.encoding import Encoding
 from osediff_video.options import VideoOptions
 from osediff_video.plain_resize import PlainResize
+from osediff_video.run import upscale_video
 from osediff_video.temporal.flow import motion
 from osediff_video.temporal.raft import load_raft, torchvision_names
-from osediff_video.upscale import upscale_video
 from tests.support.media_files import read, write_video
 
 

@@ -14,10 +14,10 @@ from osediff_video.chain import batches, prepare, upscaled
 from osediff_video.image_file import ImageFile, write_image
 from osediff_video.options import VideoOptions
 from osediff_video.plan import plan_video
+from osediff_video.run import settings
 from osediff_video.shots.shot_list import read_shot_list
 from osediff_video.temporal.steps import Step
 from osediff_video.types import Frame
-from osediff_video.upscale import settings
 from tests.support.media_files import FAST, sample_image
 from tests.support.tiny_lite import upscaler
 

@@ -77,7 +77,7 @@ def test_to_mp4_and_back(rich, tmp_path):
     ],
 )
 def test_what_becomes_of_each_stream_is_decided_before_work(rich, suffix, actions):
-    from osediff_video.encoding import CONTAINERS
+    from osediff_video.suffixes import CONTAINERS
 
     plans = plan_streams(rich, CONTAINERS[suffix])
     assert [plan.action for plan in plans] == actions
@@ -127,7 +127,7 @@ def test_sound_that_a_container_refuses_is_converted_and_stays_in_sync(tmp_path)
 
 @pytest.mark.parametrize(("suffix", "action"), [(".mov", "rewrite"), (".mp4", "rewrite"), (".mkv", "rewrite")])
 def test_time_code_stays(tmp_path, suffix, action):
-    from osediff_video.encoding import CONTAINERS
+    from osediff_video.suffixes import CONTAINERS
 
     source = write_video(tmp_path / "in.mov", [512 * n for n in range(10)], timecode="01:02:03:04")
     assert [p.action for p in plan_streams(source, CONTAINERS[suffix])] == ["upscale", action]

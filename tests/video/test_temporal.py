@@ -13,12 +13,12 @@ from image_core.upscaler import Draft
 from osediff_video.encoding import Encoding
 from osediff_video.options import VideoOptions
 from osediff_video.plain_resize import PlainResize
+from osediff_video.run import upscale_video
 from osediff_video.shots.cuts import SETTLED, mark_cuts, mark_listed_cuts, read_cut_list
 from osediff_video.temporal.blend import WARMUP_FRAMES, PixelBlend, next_state, steadied
 from osediff_video.temporal.flow import dis_flow, enlarged, motion, warp
 from osediff_video.temporal.steps import steps
 from osediff_video.types import Frame
-from osediff_video.upscale import upscale_video
 from tests.support.media_files import copy, read, write_video
 
 HALF = PixelBlend.of(0.7, generative=False)

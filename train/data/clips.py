@@ -22,7 +22,6 @@ from osediff_video.media.color import ColorConverter
 from osediff_video.media.container import open_container, readable_packets, reason, video_stream
 from osediff_video.media.probe import UPRIGHT, VideoInfo, probe
 
-SUFFIXES = {".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".ts", ".mpg", ".mpeg", ".y4m"}
 INDEXED = ("mov,mp4", "matroska")  # FFmpeg's names: containers where decord finds the frame it is asked for
 SHORT_FRAMES = 2000
 HAS_DECORD = importlib.util.find_spec("decord") is not None

@@ -1,5 +1,6 @@
 """Where training material lies: folders and lists of images, folders of videos, captions beside them."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -7,10 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from osediff_video.suffixes import IMAGES, VIDEOS
 from train.config import DataConfig, RecipeError
-from train.data.clips import SUFFIXES as VIDEO_SUFFIXES
-
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 
 
 class Sources(NamedTuple):
@@ -38,15 +37,15 @@ def find_sources(config: DataConfig) -> tuple[Sources, Sources]:
 
 def list_images(folder: Path) -> list[Path]:
     """Every image file below `folder`, sorted by path. Raises RecipeError when there is none."""
-    return list_files(folder, SUFFIXES, "images", "data.folder")
+    return list_files(folder, IMAGES, "images", "data.folder")
 
 
 def list_videos(folder: Path) -> list[Path]:
     """Every video below `folder`, sorted by path. Raises RecipeError when there is none."""
-    return list_files(folder, VIDEO_SUFFIXES, "videos", "data.clips")
+    return list_files(folder, VIDEOS, "videos", "data.clips")
 
 
-def list_files(folder: Path, suffixes: set[str], kind: str, key: str) -> list[Path]:
+def list_files(folder: Path, suffixes: Collection[str], kind: str, key: str) -> list[Path]:
     found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in suffixes) if folder.is_dir() else []
     if not found:
         problem = "" if folder.is_dir() else ", not even a folder"

@@ -72,6 +72,7 @@ def upscale_video(
     options: VideoOptions = DEFAULTS,
     *,
     restart: bool = False,
+    overwrite: bool = False,
     progress: Callable[[Progress], None] = lambda _: None,
     planned: Callable[[VideoPlan], None] = lambda _: None,
 ) -> Result:
@@ -81,7 +82,7 @@ def upscale_video(
     the same call goes on from the last finished segment and gives the same result. planned: told what will be done
     before it is. Raises MediaError, OutputError or OutOfMemoryError.
     """
-    plan = plan_video(source, target, upscaler.options.scale, encoding, options)
+    plan = plan_video(source, target, upscaler.options.scale, encoding, options, overwrite=overwrite)
     planned(plan)
     return carry_out(plan, upscaler, restart=restart, progress=progress)
 

@@ -1,0 +1,235 @@
+"""The public functions: upscale a video, an image, or frames that a program holds. Commands and programs enter here."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from fractions import Fraction
+from os import PathLike
+from pathlib import Path
+from typing import TypeVar, overload
+
+from image_core.images import ImageArray
+from image_core.models import load
+from image_core.models.catalogue import find_model
+from image_core.options import Precision, UpscaleOptions
+from image_core.upscaler import Upscaler
+from osediff_video.chain import prepare, upscaled
+from osediff_video.encoding import Encoding
+from osediff_video.image_file import read_image, write_image
+from osediff_video.options import VideoOptions
+from osediff_video.plan import VideoPlan, output_size, plan_pipe
+from osediff_video.run import Progress, Result, upscale_video
+from osediff_video.sources.arrays import ArraySource
+from osediff_video.target import check_image_target, check_target, default_image_target, default_target
+
+AnyPath = str | PathLike[str]
+T = TypeVar("T")
+
+
+def upscale(
+    source: AnyPath,
+    target: AnyPath | None = None,
+    *,
+    model: str | Upscaler = "auto",
+    scale: float = 4.0,
+    overwrite: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+    options: UpscaleOptions | None = None,
+    video: VideoOptions | None = None,
+    encoding: Encoding | None = None,
+    device: str = "auto",
+    precision: Precision = "auto",
+    restart: bool = False,
+    planned: Callable[[VideoPlan], None] | None = None,
+    report: Callable[[str], None] | None = None,
+) -> Result:
+    """Upscale a video or a folder of frames and keep every frame, timestamp and stream.
+
+    source: a video, a folder of frames, or "-" for standard input. target: a video, a folder for frames, or "-";
+    None is beside the source, such as in_x4.mp4. Interrupted at any moment, the same call resumes.
+    model: a name, the folder of a bundle, or an `Upscaler` that is loaded already and brings its own options.
+    scale: output size / input size, 1 to 8, in place of the scale in `options`.
+    overwrite: replace an existing target; the source is never touched. restart: discard unfinished work.
+    options: how each image is upscaled. video: how the video is read and kept steady. encoding: how it is encoded.
+    device: "auto", "cpu", "cuda", "cuda:1" or "mps". precision: "auto", "fp32", "fp16" or "bf16".
+    progress: called after every frame. planned: called with the plan before the work. report: called with sentences
+    about the model and what memory forces.
+
+    Raises TypeError or ValueError for a wrong argument, and an `OseDiffError` for everything that the command refuses.
+    """
+    video, encoding = _instance(video, VideoOptions, "video"), _instance(encoding, Encoding, "encoding")
+    settings = _settings(model, scale, options)
+    origin = as_path(source, "source")
+    label = video.size or f"x{settings.scale:g}"
+    place = default_target(origin, label) if target is None else as_path(target, "target")
+    check_target(origin, place, overwrite)  # before the model is loaded
+    return upscale_video(
+        origin,
+        place,
+        _upscaler(model, settings, device, precision, report),
+        encoding,
+        video,
+        restart=restart,
+        overwrite=overwrite,
+        progress=progress or (lambda _: None),
+        planned=planned or (lambda _: None),
+    )
+
+
+@overload
+def upscale_image(source: ImageArray, *, model: str | Upscaler = ..., scale: float = ...) -> ImageArray: ...
+@overload
+def upscale_image(
+    source: AnyPath,
+    target: AnyPath | None = None,
+    *,
+    model: str | Upscaler = ...,
+    scale: float = ...,
+    overwrite: bool = ...,
+    options: UpscaleOptions | None = ...,
+    device: str = ...,
+    precision: Precision = ...,
+    report: Callable[[str], None] | None = ...,
+) -> Path: ...
+def upscale_image(
+    source: ImageArray | AnyPath,
+    target: AnyPath | None = None,
+    *,
+    model: str | Upscaler = "auto",
+    scale: float = 4.0,
+    overwrite: bool = False,
+    options: UpscaleOptions | None = None,
+    device: str = "auto",
+    precision: Precision = "auto",
+    report: Callable[[str], None] | None = None,
+) -> ImageArray | Path:
+    """Upscale one image: an array gives an array, a file gives a file.
+
+    source: (H, W, 3) RGB of uint8 or uint16, or the path of an image. target: of a file; None is NAME_x4.png beside
+    it. Transparency, colour profile, EXIF and 16 bits are kept where the target can hold them; `report` is called with
+    what is lost. The other arguments are those of `upscale`.
+
+    Returns an array of the same type, (H * scale, W * scale, 3), or the path of the file that was written.
+    Raises TypeError or ValueError for a wrong argument, and an `OseDiffError` for everything that the command refuses.
+    """
+    settings = _settings(model, scale, options)
+    if not isinstance(source, str | PathLike):
+        if target is not None:
+            raise TypeError("target: an array is returned, not written; leave target out, or give a path as source")
+        image = ArraySource([source]).first
+        return _upscaler(model, settings, device, precision, report)([image])[0]
+    origin = as_path(source, "source")
+    place = default_image_target(origin, settings.scale) if target is None else as_path(target, "target")
+    check_image_target(origin, place, overwrite)
+    file = read_image(origin)
+    upscaler = _upscaler(model, settings, device, precision, report)
+    result, lost = file.enlarged(upscaler([file.image])[0]).fitted(place.suffix)
+    for note in lost if report else ():
+        report(f"{origin}: {note}")  # type: ignore[misc]
+    write_image(place, result, overwrite=overwrite)
+    return place
+
+
+def upscale_frames(
+    frames: Iterable[ImageArray],
+    *,
+    model: str | Upscaler = "auto",
+    scale: float = 4.0,
+    fps: Fraction | float = 25,
+    options: UpscaleOptions | None = None,
+    video: VideoOptions | None = None,
+    device: str = "auto",
+    precision: Precision = "auto",
+    report: Callable[[str], None] | None = None,
+) -> Iterator[ImageArray]:
+    """Upscale frames as they come, kept steady in time like a video; memory does not depend on their number.
+
+    frames: (H, W, 3) RGB of uint8 or uint16, all of one size and type. fps: their rate, for settings in seconds.
+    The other arguments are those of `upscale`.
+
+    Yields one array for each frame, in order, (H * scale, W * scale, 3), of the same type.
+    Raises TypeError or ValueError for a wrong argument, MediaError for a frame that is not like the first.
+    """
+    video = _instance(video, VideoOptions, "video")
+    settings = _settings(model, scale, options)
+    source = ArraySource(frames, Fraction(fps))
+    upscaler = _upscaler(model, settings, device, precision, report)
+    height, width = output_size(source.info, upscaler.options.scale, video)
+    # planned as a pipe, which comes once too; what it would encode is not used
+    plan = plan_pipe(source, height, width, Encoding(), replace(video, pipe_format="y4m"), [])
+    steadiness = prepare(video, upscaler)
+
+    def results() -> Iterator[ImageArray]:
+        with closing(upscaled(plan, upscaler, steadiness, None, 0)) as numbered:
+            for _, frame in numbered:
+                yield frame.image
+
+    return results()
+
+
+def load_upscaler(
+    model: str = "auto",
+    options: UpscaleOptions | None = None,
+    *,
+    device: str = "auto",
+    precision: Precision = "auto",
+    report: Callable[[str], None] | None = None,
+) -> Upscaler:
+    """Load a model once, for many calls.
+
+    `upscaler([image, ...])` upscales arrays, `upscale(..., model=upscaler)` videos. model: a name or the folder of a
+    bundle. options: its settings, scale included. report: called with sentences: which model runs, and what memory
+    forces. Raises ModelNotFoundError or CheckpointError.
+    """
+    options = _instance(options, UpscaleOptions, "options")
+    report = report or (lambda _: None)
+    bundle, place = find_model(str(model)), load.choose_device(device)
+    dtype = load.choose_dtype(precision, place, bundle.config.alpha_bar)
+    upscaler = load.load_upscaler(bundle, options, device=place, dtype=dtype, report=report)
+    summary = bundle.config.card.get("summary", "")
+    report(f"model: {bundle.config.name} on {place} in {str(dtype).removeprefix('torch.')}. {summary}".strip())
+    return upscaler
+
+
+def as_path(value: object, name: str) -> Path:
+    """Return a str or path as a Path. Raises TypeError."""
+    if isinstance(value, str) and value:
+        return Path(value)
+    if isinstance(value, PathLike):
+        return Path(value)
+    raise TypeError(f"{name}: expected a str or a path, got {value!r} of type {type(value).__name__}")
+
+
+def _settings(model: str | Upscaler, scale: float, options: UpscaleOptions | None) -> UpscaleOptions:
+    """Return the settings that hold. Raises TypeError, ValueError."""
+    if not isinstance(model, str | PathLike | Upscaler):
+        raise TypeError(f"model: expected a name, a folder or an Upscaler, got a {type(model).__name__}")
+    if isinstance(scale, bool) or not isinstance(scale, int | float):
+        raise TypeError(f"scale: expected a number, got a {type(scale).__name__}")
+    if isinstance(model, Upscaler):
+        if options is not None:
+            raise ValueError("options: an Upscaler brings its own; give them to load_upscaler, or use model by name")
+        return model.options
+    options = _instance(options, UpscaleOptions, "options")
+    return options if scale == UpscaleOptions.scale else replace(options, scale=float(scale))
+
+
+def _upscaler(
+    model: str | Upscaler,
+    settings: UpscaleOptions,
+    device: str,
+    precision: Precision,
+    report: Callable[[str], None] | None,
+) -> Upscaler:
+    if isinstance(model, Upscaler):
+        return model
+    return load_upscaler(model, settings, device=device, precision=precision, report=report)
+
+
+def _instance(value: T | None, kind: type[T], name: str) -> T:
+    """Return `value`, or the default of its kind for None. Raises TypeError."""
+    if value is None:
+        return kind()
+    if not isinstance(value, kind):
+        raise TypeError(f"{name}: expected {kind.__name__}, got a {type(value).__name__}")
+    return value

@@ -1,0 +1,27 @@
+"""Which file endings are images and videos, said once. Standard library only, so that `--help` is instant."""
+
+from pathlib import Path
+
+IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".avif")
+"""Images that can be read, and written by `osediff image`."""
+
+CONTAINERS = {
+    ".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm", ".ts": "mpegts", ".gif": "gif",
+}  # fmt: skip
+"""Endings of videos that can be written -> FFmpeg's name of the format."""
+
+VIDEOS = (
+    *CONTAINERS, ".avi", ".flv", ".mpg", ".mpeg", ".m2ts", ".mts", ".vob", ".wmv", ".asf", ".3gp", ".ogv", ".y4m",
+    ".nut", ".mxf", ".apng",
+)  # fmt: skip
+"""What counts as a video when a folder is searched; FFmpeg reads more when a file is named."""
+
+
+def is_image(path: Path) -> bool:
+    """Return whether the ending of `path` is that of an image."""
+    return path.suffix.lower() in IMAGES
+
+
+def is_video(path: Path) -> bool:
+    """Return whether the ending of `path` is that of a video."""
+    return path.suffix.lower() in VIDEOS

@@ -1,0 +1,190 @@
+"""Who owns the target: what may be written where, and how a result takes its place.
+
+Every way to a result goes through here: `check_target` before work, `put_in_place` at the end. Never touched: a source,
+what holds a source, a link, a file that is not ours in a folder, and, unless the user asked to overwrite, anything that
+is there already, also when it appeared while the work was done.
+"""
+
+import os
+import re
+import secrets
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from image_core.errors import ImageError, MediaError, OutputError
+from osediff_video.media.stdin import PIPE
+from osediff_video.suffixes import CONTAINERS, IMAGES
+
+OUR_FRAME = re.compile(r"frame_\d{8}\.png")
+"""Names of the files in a folder of frames that this program wrote."""
+
+
+def check_target(sources: Path | Sequence[Path], target: Path, overwrite: bool) -> None:
+    """Refuse a target of a video that cannot or must not be written.
+
+    sources: everything the result is made from. Raises MediaError for a missing source, OutputError for the target.
+    """
+    if target == PIPE:
+        return
+    sources = [sources] if isinstance(sources, Path) else list(sources)
+    for source in sources:
+        if source != PIPE and not source.exists():
+            raise MediaError(f"{source}: no such file")
+    keep_sources(sources, target)
+    if not target.suffix and not any(source.is_dir() for source in sources):
+        raise OutputError(f"{target}: has no file extension; expected one of {' '.join(CONTAINERS)}")
+    if target.suffix and target.suffix.lower() not in CONTAINERS:
+        raise OutputError(f"{target}: cannot write {target.suffix}; expected one of {' '.join(CONTAINERS)}")
+    if target.is_dir() != (not target.suffix) and target.exists():
+        raise OutputError(f"{target}: is already a {'folder' if target.is_dir() else 'file'}; choose another output")
+    check_replaceable(target, overwrite)
+    check_parent(target)
+
+
+def check_image_target(source: Path, target: Path, overwrite: bool) -> None:
+    """Refuse a target of one image that cannot or must not be written.
+
+    Raises ImageError for a missing source, OutputError for the target.
+    """
+    if not source.exists():
+        raise ImageError(f"{source}: no such file")
+    if target.is_dir():
+        raise OutputError(f"{target}: is already a folder; choose another output")
+    if target.suffix.lower() not in IMAGES:
+        what = f"cannot write {target.suffix}" if target.suffix else "has no file extension"
+        raise OutputError(f"{target}: {what}; expected one of {' '.join(IMAGES)}")
+    keep_sources([source], target)
+    check_replaceable(target, overwrite)
+
+
+def keep_sources(sources: Sequence[Path], target: Path) -> None:
+    """Refuse a target that is a source, holds one, or lies in a folder that is one. Raises OutputError."""
+    place = target.resolve()
+    for source in (source for source in sources if source != PIPE):
+        origin = source.resolve()
+        if place == origin or (target.exists() and source.exists() and target.samefile(source)):
+            raise OutputError(f"{target}: is the source itself, which is never touched; choose another output")
+        if place in origin.parents:
+            raise OutputError(f"{target}: holds the source {source}, which is never touched; choose another output")
+        if source.is_dir() and origin in place.parents:
+            raise OutputError(f"{target}: lies in the source {source}, which is never touched; choose another output")
+
+
+def check_replaceable(target: Path, overwrite: bool) -> None:
+    """Refuse what stands at `target` if it must not be replaced. Raises OutputError."""
+    if target.is_symlink():
+        raise OutputError(f"{target}: is a link, which is never written through; name the file itself")
+    if not target.exists():
+        return
+    if not overwrite:
+        raise OutputError(f"{target}: already exists; add --overwrite to replace it")
+    if target.is_dir() and (foreign := next((p for p in sorted(target.iterdir()) if not is_ours(p)), None)):
+        raise OutputError(
+            f"{target}: holds {foreign.name}, which this program did not write; --overwrite replaces only folders of "
+            "frame_NNNNNNNN.png; choose another output"
+        )
+
+
+def is_ours(path: Path) -> bool:
+    """Return whether a file in a folder of frames has a name that this program gives, and is a plain file."""
+    return bool(OUR_FRAME.fullmatch(path.name)) and path.is_file() and not path.is_symlink()
+
+
+def check_parent(target: Path) -> None:
+    """Refuse a target whose folder is missing or cannot be written. Raises OutputError."""
+    folder = target.absolute().parent
+    if not folder.is_dir():
+        what = "exists and is not a folder" if folder.exists() else "no such folder; create it first"
+        raise OutputError(f"{folder}: {what}")
+    if not os.access(folder, os.W_OK):
+        raise OutputError(f"{folder}: not writable; choose another output")
+
+
+def put_in_place(part: Path, target: Path, overwrite: bool) -> None:
+    """Rename the finished `part`, a file or a folder of frames on the same disk, to `target`, without a gap.
+
+    Without `overwrite` nothing that appeared at `target` meanwhile is replaced. Raises OutputError; `part` then stays.
+    """
+    check_replaceable(target, overwrite)
+    try:
+        if part.is_dir():
+            _place_folder(part, target)
+        elif overwrite:
+            part.replace(target)
+        else:
+            _place_new_file(part, target)
+    except FileExistsError as error:
+        raise OutputError(
+            f"{target}: appeared while the result was made and is not replaced; choose another output, or --overwrite"
+        ) from error
+    except OSError as error:
+        raise OutputError(f"{target}: cannot be put in place ({error})") from error
+
+
+def _place_new_file(part: Path, target: Path) -> None:
+    """Give `part` the name `target` unless that exists. Raises FileExistsError, OSError."""
+    try:
+        os.link(part, target)  # unlike a rename it fails where something stands
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links: claim the name first
+        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        part.replace(target)
+    else:
+        part.unlink()
+
+
+def _place_folder(part: Path, target: Path) -> None:
+    """Give the folder `part` the name `target`; a folder of our frames there is moved aside first and then removed.
+
+    Raises FileExistsError, OSError.
+    """
+    aside: Path | None = None
+    if target.exists():  # checked to hold nothing but our frames
+        aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.old")
+        target.rename(aside)
+    try:
+        target.mkdir()  # claims the name; a rename replaces only this, while it is empty
+        try:
+            if os.name == "nt":
+                target.rmdir()
+            part.rename(target)
+        except OSError as error:
+            with suppress(OSError):
+                target.rmdir()
+            if target.exists():
+                raise FileExistsError(str(target)) from error
+            raise
+    except OSError:
+        if aside is not None and not target.exists():
+            aside.rename(target)
+        raise
+    if aside is not None:
+        for path in aside.iterdir():
+            if is_ours(path):
+                path.unlink()
+        with suppress(OSError):  # what somebody put there meanwhile stays
+            aside.rmdir()
+
+
+def default_target(source: Path, scale: str) -> Path:
+    """Return where the result of a video or folder of frames goes unasked: beside it, named by `scale` ("x4", "1080p").
+
+    A container that can be written is kept; any other becomes .mkv, which holds everything.
+    """
+    resolved = source.resolve()
+    return resolved.parent / result_name(source, scale)
+
+
+def result_name(source: Path, scale: str) -> str:
+    """Return the file name of the result of a video or folder of frames."""
+    if source.is_dir():
+        return f"{source.resolve().name}_{scale}"
+    suffix = source.suffix.lower() if source.suffix.lower() in CONTAINERS else ".mkv"
+    return f"{source.stem}_{scale}{suffix}"
+
+
+def default_image_target(source: Path, scale: float) -> Path:
+    """Return where the result of one image goes unasked: a PNG beside it."""
+    return source.parent / f"{source.stem}_x{scale:g}.png"
