@@ -152,7 +152,7 @@ def test_the_command_writes_map_and_overlay(tmp_path):
     assert np.abs(values - spread(lite, sample_image(0, 24, 32), Draws(3)).levels).max() <= 0.51 / UNITS_PER_LEVEL
     with Image.open(overlay_path(tmp_path / "map.png")) as opened:
         assert opened.mode == "RGB" and opened.size == (128, 96)
-    assert "exists already" in run(*words, "-o", tmp_path / "b.png", code=1)
+    assert "already exists" in run(*words, "-o", tmp_path / "b.png", code=1)
     assert "16-bit PNG" in run("image", tmp_path / "in.png", "--uncertainty", tmp_path / "m.jpg", "--overwrite", code=1)
 
 

@@ -23,8 +23,8 @@ from pathlib import Path
 from image_core.errors import OseDiffError
 from osediff_video.encoding import Encoding
 from osediff_video.options import VideoOptions
-from osediff_video.plain import PlainResize
-from osediff_video.upscale import upscale_video
+from osediff_video.plain_resize import PlainResize
+from osediff_video.run import upscale_video
 for line in sys.stdin:
     source, target = map(Path, line.rstrip("\\n").split("\\t"))
     try:

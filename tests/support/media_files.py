@@ -102,11 +102,18 @@ def packets(path: Path, kind: str, number: int = 0) -> list[tuple[Fraction, byte
 
 
 def copy(
-    source: Path, target: Path, encoding: Encoding = FAST, scale: float = 1.0, restart: bool = False, **options: object
+    source: Path,
+    target: Path,
+    encoding: Encoding = FAST,
+    scale: float = 1.0,
+    restart: bool = False,
+    overwrite: bool = False,
+    **options: object,
 ) -> Result:
     """The whole chain from file to file, with a plain resize for the model: at scale 1 no pixel changes on purpose."""
     options = {"temporal": "off", **options}
-    return upscale_video(source, target, PlainResize(scale), encoding, VideoOptions(**options), restart=restart)
+    video, flags = VideoOptions(**options), {"restart": restart, "overwrite": overwrite}
+    return upscale_video(source, target, PlainResize(scale), encoding, video, **flags)
 
 
 def read(path: Path) -> list[Frame]:

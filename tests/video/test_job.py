@@ -25,9 +25,9 @@ ROOT = Path(__file__).parent.parent.parent
 NURSERY = """
 import os, signal, sys, time, traceback
 from pathlib import Path
-from osediff_video.plain import PlainResize
+from osediff_video.plain_resize import PlainResize
 from osediff_video.encoding import Encoding
-from osediff_video.upscale import upscale_video
+from osediff_video.run import upscale_video
 
 class Slow(PlainResize):
     def drafts(self, images, *rest):
@@ -209,8 +209,8 @@ import resource, sys
 from pathlib import Path
 from image_core.errors import OutputError
 from osediff_video.encoding import Encoding
-from osediff_video.plain import PlainResize
-from osediff_video.upscale import upscale_video
+from osediff_video.plain_resize import PlainResize
+from osediff_video.run import upscale_video
 resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
 try:
     upscale_video(Path(sys.argv[1]), Path(sys.argv[2]), PlainResize(), Encoding("ffv1"))
