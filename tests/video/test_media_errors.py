@@ -110,7 +110,7 @@ def test_an_error_leaves_the_old_target(video, tmp_path):
     target.write_bytes(b"old")
     with pytest.raises(OutputError, match="no video encoder"):
         copy(video, target, Encoding("no-such-codec"), overwrite=True)
-    assert target.read_bytes() == b"old" and sorted(tmp_path.iterdir()) == [video, target]
+    assert target.read_bytes() == b"old" and set(tmp_path.iterdir()) <= {video, target}
 
 
 def test_a_source_of_all_frames_but_none_decodable(video, tmp_path):
