@@ -65,3 +65,33 @@ def test_train_reaches_into_video_only_for_media_flow_and_metrics():
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("osediff_video"):
                 assert (node.module or "").split(".")[1:2] in (["media"], ["temporal"], ["metrics"], ["suffixes"])
+
+
+STORY = {"api", "chain", "finish", "run"}
+"""Rooms on top of osediff_video that tell how a video is made; nothing below them may know them."""
+
+
+def imported_modules(path):
+    return {node.module for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)}
+
+
+def test_below_the_folder_of_models_nothing_imports_it():
+    for path in sources("image_core"):
+        if path.parent.name != "models":
+            upwards = {module for module in imported_modules(path) if (module or "").startswith("image_core.models")}
+            assert not upwards, f"{path.relative_to(ROOT)} imports {upwards}"
+
+
+def test_folders_of_osediff_video_do_not_know_the_story_on_top():
+    for path in sources("osediff_video"):
+        if path.parent.name != "osediff_video":
+            upwards = {module for module in imported_modules(path) if module in {f"osediff_video.{n}" for n in STORY}}
+            assert not upwards, f"{path.relative_to(ROOT)} imports {upwards}"
+
+
+def test_nothing_imports_benchmarks_or_tests():
+    for package in PACKAGES:
+        for path in sources(package):
+            assert not imports(ast.parse(path.read_text())) & {"benchmarks", "tests"}, path
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        assert "benchmarks" not in imports(ast.parse(path.read_text())), path
