@@ -10,6 +10,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from image_core.errors import OutputError
+from image_core.files import replacing
 from image_core.options import Draws
 from image_core.uncertainty import Spread, spread
 from osediff_video.image_file import eight_bit
@@ -41,17 +42,14 @@ def write_map(path: Path, image: ImageArray, found: Spread, draws: Draws, identi
     }
     units = np.clip(np.rint(found.levels * UNITS_PER_LEVEL), 0, 65535).astype(np.uint16)
     for target, pixels in ((path, units), (overlay_path(path), overlay(image, found.levels, top))):
-        part = target.with_name(f".{target.name}.part")
         text = PngInfo()
         for key, value in facts.items():
             text.add_text(key, value)
         try:
-            Image.fromarray(pixels).save(part, "PNG", pnginfo=text)
-            part.replace(target)
+            with replacing(target) as part:
+                Image.fromarray(pixels).save(part, "PNG", pnginfo=text)
         except OSError as error:
             raise OutputError(f"{target}: cannot write the map: {error}") from error
-        finally:
-            part.unlink(missing_ok=True)
 
 
 def with_maps(

@@ -34,6 +34,7 @@ import torch
 from safetensors.torch import save_file
 
 from image_core.errors import OseDiffError
+from image_core.files import replacing, write_whole
 from train.config import RecipeError
 from train.data.files import Sources, find_sources
 from train.light_checkpoint import read_thin, save_thin
@@ -145,12 +146,10 @@ def size_in_tar(entry: Entry) -> int:
 
 
 def write_tar(out: Path, entries: Sequence[Entry]) -> None:
-    part = out.with_name(f"{out.name}.part")
-    with tarfile.open(part, "w") as tar:
+    with replacing(out) as part, tarfile.open(part, "w") as tar:
         for entry in entries:
             with entry[1].open("rb") as file:
                 tar.addfile(header(entry), file)
-    part.replace(out)
 
 
 def open_tar(path: Path, folder: Path) -> dict[str, Any]:
@@ -195,7 +194,7 @@ def unpack(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         if content["step"] > step_of(out):
             save_checkpoint(content, out, content["recipe"]["loop"]["keep"])
             bring_logs(folder / "logs" / thin.stem, out)
-    (arguments.runs / STORY).write_text(json.dumps({"next": story["next"]}))
+    write_whole(arguments.runs / STORY, json.dumps({"next": story["next"]}))
     steps = {name: step_of(arguments.runs / name) for name in story["recipes"]}
     return {"runs": str(arguments.runs), "steps": steps}
 

@@ -1,7 +1,6 @@
 """Save and resume a run exactly: everything that a step changes, in files that appear whole or not at all."""
 
 import dataclasses
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
 
 from image_core.errors import OutputError
+from image_core.files import replacing
 from train.config import LoopConfig, Recipe, RecipeError, StartConfig
 from train.recipe import build
 
@@ -136,15 +136,10 @@ def save_checkpoint(content: dict[str, Any], folder: Path, keep: int) -> Path:
     """Write `step-NNNNNNNN.pt` and forget all but the newest `keep`. Raises OutputError, and leaves what was there."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step-{content['step']:08d}.pt"
-    part = path.with_suffix(".pt.part")
     try:
-        with part.open("wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())  # the name must not reach the disk before the content
-        part.replace(path)
+        with replacing(path) as part:  # a name without the whole content must never reach the disk
+            torch.save(content, part)
     except (OSError, RuntimeError) as error:  # torch's writer turns a failed write into a RuntimeError
-        part.unlink(missing_ok=True)
         kept = find_checkpoint(folder)
         rest = f"the checkpoint {kept.name} is untouched" if kept else "there is no earlier checkpoint"
         raise OutputError(f"{path}: cannot be written ({error}); {rest}; free some space and run again") from error

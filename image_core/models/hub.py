@@ -19,6 +19,7 @@ from huggingface_hub.file_download import HfFileMetadata, http_get
 from huggingface_hub.utils import build_hf_headers
 
 from image_core.errors import DownloadError
+from image_core.files import replacing
 
 Notify = Callable[[str], None]
 
@@ -157,13 +158,12 @@ def progress_words(path: str, part: Path, size: int | None, source: str) -> str:
 def adopt(cached: Path, file: Path) -> None:
     """The same content under another name; linked where the disk allows, so that it takes no room twice."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f"{file.name}.part")
-    part.unlink(missing_ok=True)
-    try:
-        os.link(cached.resolve(), part)
-    except OSError:
-        shutil.copyfile(cached, part)
-    part.replace(file)
+    with replacing(file) as part:
+        part.unlink()
+        try:
+            os.link(cached.resolve(), part)
+        except OSError:
+            shutil.copyfile(cached, part)
 
 
 def content_digest(facts: HfFileMetadata) -> str | None:

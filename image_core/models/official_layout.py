@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from image_core.errors import OutputError
+from image_core.files import replacing
 from image_core.lora import RANK, SCALE, LoraWeights, group_targets, vae_targets
 from image_core.models.official import fold, match_targets, read_pickle, split_unet
 
@@ -56,9 +57,8 @@ def write_official(weights: OfficialWeights, path: Path, provenance: Mapping[str
         "state_dict_vae": unfold(weights.vae, list(weights.vae.pairs), "default_encoder"),
         "provenance": dict(provenance),
     }
-    part = path.with_name(f".{path.name}.part")
-    torch.save(content, part)
-    part.rename(path)
+    with replacing(path) as part:
+        torch.save(content, part)
 
 
 def unfold(weights: LoraWeights, names: Sequence[str], adapter: str) -> dict[str, Tensor]:

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from image_core.bundle import Bundle
 from image_core.errors import CheckpointError
+from image_core.files import replacing
 from image_core.tensors import read_safetensors
 
 KEPT_PROMPTS = 1000
@@ -144,9 +144,8 @@ def write_cached(path: Path, embedding: Tensor, cut: int) -> None:
     """Whole or not at all; a cache that cannot be written is done without."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".", dir=path.parent) as folder:
-            save_file({"embedding": embedding.contiguous()}, Path(folder) / "new", {"cut": str(cut)})
-            (Path(folder) / "new").replace(path)
+        with replacing(path) as part:
+            save_file({"embedding": embedding.contiguous()}, part, {"cut": str(cut)})
         files = sorted(path.parent.glob("*.safetensors"), key=lambda file: file.stat().st_mtime)
         for file in files[:-KEPT_PROMPTS]:
             file.unlink(missing_ok=True)
