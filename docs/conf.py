@@ -1,4 +1,4 @@
-"""Sphinx settings: `sphinx-build -W docs BUILD`. Nothing is loaded from another machine."""
+"""Settings of Sphinx: `sphinx-build -W -n docs BUILD`. Nothing is loaded from another machine."""
 
 project = "osediff-video"
 author = "the authors of osediff-video"
@@ -8,4 +8,3 @@ exclude_patterns = ["models/runs", "models/cards"]
 html_theme = "furo"
 html_title = "osediff-video"
 myst_heading_anchors = 3
-suppress_warnings = ["myst.xref_missing"]  # links to files of the repository outside these pages

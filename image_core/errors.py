@@ -12,32 +12,35 @@ OseDiffError
 
 
 class OseDiffError(Exception):
-    """Root of the tree. The message says what came, where, what was expected and what to do."""
+    """Root of every error about a bad file, model, device or target. Catch it to handle them all.
+
+    The message is one line: what came, where, what was expected and what to do.
+    """
 
 
 class CheckpointError(OseDiffError):
-    pass
+    """Report weights or a bundle that are damaged, incomplete, or of another kind than the model needs."""
 
 
 class ModelNotFoundError(OseDiffError):
-    pass
+    """Report a model, device or optional library that is not available on this machine."""
 
 
 class DownloadError(OseDiffError):
-    pass
+    """Report a file that no source delivers, or that does not fit on the disk."""
 
 
 class ImageError(OseDiffError):
-    pass
+    """Report an image that cannot be read or written."""
 
 
 class MediaError(OseDiffError):
-    pass
+    """Report a video, a folder of frames or a list of shots or cuts that cannot be read or written."""
 
 
 class OutputError(OseDiffError):
-    pass
+    """Report a target that exists already, cannot be written, or is the source itself."""
 
 
 class OutOfMemoryError(OseDiffError):
-    pass
+    """Report that not even the smallest tile of one image fits in memory."""

@@ -18,18 +18,22 @@ MAX_GUIDANCE, MAX_LORA_SCALE, MAX_DRAWS = 20.0, 2.0, 256
 
 @dataclass(frozen=True)
 class UpscaleOptions:
-    """How images are made larger and better.
+    """Settings for upscaling one image. Raises ValueError for a value out of range.
 
-    scale: output size / input size, 1 to 8. prompt: text for models that read one; None is the model's own default.
-    prompt_mode: "tags" puts what the image shows before the prompt, "fixed" is the prompt alone, "none" the empty
-    one; "auto" is tags where the model has a tagger.
-    negative_prompt, guidance: what the image is moved away from, and how far: 1 is not at all and one pass of the
-    model; more takes two passes. None is the empty prompt.
-    strength: how far from the enlarged input, 0, to what the model makes of it, 1. adaptive: less of it where the input
-    is sharp and clean (see image_core/degradation.py). lora_scale: of the model's adapters, 1 is as trained.
-    color_fix: "auto" is what the model's bundle recommends. keep_tones: means over 16 x 16 pixels of the output stay
-    exactly the enlarged input's. batch: images per model call; None chooses.
+    scale: output size / input size, 1 to 8.
+    prompt: text for models that read one; None is the model's own default.
+    color_fix: how colours are held to the input's: "adain", "wavelet", "none", or "auto", which the model recommends.
+    negative_prompt: what the image should not show, used with guidance above 1; None is the empty prompt.
+    guidance: how far the result moves away from the negative prompt, 1 to 20; above 1 the model runs twice.
+    strength: blend between the enlarged input (0) and the model's result (1).
+    adaptive: restore less where the input is already sharp and clean.
+    lora_scale: scale of unmerged LoRA adapters, 0 to 2; 1 is as trained.
+    keep_tones: keep the means over 16 x 16 pixels exactly those of the enlarged input.
+    batch: images per model call; None is what fits in memory.
     tile_px: edge of a tile in output pixels, a multiple of 8; None is no tiles while the image fits in memory.
+    tile_overlap_px: pixels that neighbouring tiles share, a multiple of 8.
+    prompt_mode: "tags" is a description of the image followed by the prompt, "fixed" the prompt alone, "none" the
+        empty prompt; "auto" is "tags" where the model has a tagger.
     """
 
     scale: float = 4.0

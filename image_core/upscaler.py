@@ -53,13 +53,19 @@ class Draft:
 
 
 class Upscaler:
-    """Makes images larger and better with one generator. Knows nothing of files or time.
+    """A loaded model with its settings; upscales batches of images. Knows nothing of files or time.
 
-    generator, embedding: on one device, in one dtype; embedding (1, L, D). bytes_per_pixel: peak memory of the model
-    for each output pixel. color_fix: what "auto" stands for. identity: tells one model and precision from another.
-    generative: it invents texture. prompter: chooses an embedding for each image, instead of `embedding`. prompts:
-    embeds prompts, for other options. negative: like embedding, what guidance leads away from. report: called with a
-    sentence when memory forces a smaller workload.
+    generator: the network, on one device and in one dtype.
+    embedding: default prompt embedding, (1, L, D), on the same device and in the same dtype.
+    options: settings of every call.
+    bytes_per_pixel: peak memory of the model for each output pixel.
+    color_fix: what "auto" stands for.
+    identity: text that distinguishes one model and precision from another.
+    generative: whether the model invents texture.
+    prompter: function that chooses an embedding for each image, in place of `embedding`.
+    prompts: function that embeds prompts, for other options.
+    negative: embedding that guidance moves away from, like `embedding`.
+    report: called with a sentence when memory forces a smaller workload.
     """
 
     def __init__(
@@ -115,9 +121,12 @@ class Upscaler:
         return Workload(options.batch or 1, tile_px)
 
     def __call__(self, images: Sequence[ImageArray], size: Size | None = None) -> list[ImageArray]:
-        """images: (H, W, 3) RGB of one size and dtype. Returns as many, exactly scale times larger, same dtype.
+        """Upscale images; each is taken alone, so nothing keeps them steady in time.
 
-        size: height and width of the results, instead of the scale.
+        images: (H, W, 3) RGB of uint8 or uint16, all of one size and type.
+        size: height and width of the results, in place of the scale.
+
+        Returns one array for each image, `options.scale` times as large, of the same type.
         Raises OutOfMemoryError when not even the smallest tile fits.
         """
         return [draft.image for draft in self.drafts(images, size)]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from image_core.errors import (
         CheckpointError,
+        DownloadError,
         ImageError,
         MediaError,
         ModelNotFoundError,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CheckpointError",
+    "DownloadError",
     "Encoding",
     "ImageError",
     "MediaError",
@@ -73,4 +75,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
+    """List the names of the module, public ones that are not imported yet included."""
     return sorted({*globals(), *__all__})

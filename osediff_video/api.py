@@ -45,16 +45,22 @@ def upscale(
 ) -> Result:
     """Upscale a video or a folder of frames and keep every frame, timestamp and stream.
 
-    source: a video, a folder of frames, or "-" for standard input. target: a video, a folder for frames, or "-";
-    None is beside the source, such as in_x4.mp4. Interrupted at any moment, the same call resumes.
+    source: a video, a folder of frames, or "-" for standard input; never changed.
+    target: a video, a folder for frames, or "-" for standard output; None is beside the source, such as in_x4.mp4.
     model: a name, the folder of a bundle, or an `Upscaler` that is loaded already and brings its own options.
     scale: output size / input size, 1 to 8, in place of the scale in `options`.
-    overwrite: replace an existing target; the source is never touched. restart: discard unfinished work.
-    options: how each image is upscaled. video: how the video is read and kept steady. encoding: how it is encoded.
-    device: "auto", "cpu", "cuda", "cuda:1" or "mps". precision: "auto", "fp32", "fp16" or "bf16".
-    progress: called after every frame. planned: called with the plan before the work. report: called with sentences
-    about the model and what memory forces.
+    overwrite: replace an existing target.
+    progress: called after every frame.
+    options: settings for each image.
+    video: settings for reading the video and keeping it steady.
+    encoding: settings of the encoder.
+    device: "auto", "cpu", "cuda", "cuda:1" or "mps".
+    precision: "auto", "fp32", "fp16" or "bf16".
+    restart: discard the unfinished work of an earlier call.
+    planned: called with the plan (size, encoder, streams, notes) before the work begins.
+    report: called with sentences about the model and about what memory forces.
 
+    Returns what was written and how it compares with the source. Interrupted at any moment, the same call resumes.
     Raises TypeError or ValueError for a wrong argument, and an `OseDiffError` for everything that the command refuses.
     """
     video, encoding = _instance(video, VideoOptions, "video"), _instance(encoding, Encoding, "encoding")
@@ -105,11 +111,18 @@ def upscale_image(
 ) -> ImageArray | Path:
     """Upscale one image: an array gives an array, a file gives a file.
 
-    source: (H, W, 3) RGB of uint8 or uint16, or the path of an image. target: of a file; None is NAME_x4.png beside
-    it. Transparency, colour profile, EXIF and 16 bits are kept where the target can hold them; `report` is called with
-    what is lost. The other arguments are those of `upscale`.
+    source: (H, W, 3) RGB of uint8 or uint16, or the path of an image.
+    target: path of the result, for a source that is a file; None is NAME_x4.png beside it.
+    model: as in `upscale`.
+    scale: as in `upscale`.
+    overwrite: replace an existing target.
+    options: settings for the image.
+    device: as in `upscale`.
+    precision: as in `upscale`.
+    report: called with sentences about the model, about what memory forces, and about what the target cannot hold.
 
     Returns an array of the same type, (H * scale, W * scale, 3), or the path of the file that was written.
+    Transparency, colour profile, EXIF and 16 bits are kept where the target can hold them.
     Raises TypeError or ValueError for a wrong argument, and an `OseDiffError` for everything that the command refuses.
     """
     settings = _settings(model, scale, options)
@@ -144,8 +157,15 @@ def upscale_frames(
 ) -> Iterator[ImageArray]:
     """Upscale frames as they come, kept steady in time like a video; memory does not depend on their number.
 
-    frames: (H, W, 3) RGB of uint8 or uint16, all of one size and type. fps: their rate, for settings in seconds.
-    The other arguments are those of `upscale`.
+    frames: (H, W, 3) RGB of uint8 or uint16, all of one size and type.
+    model: as in `upscale`.
+    scale: as in `upscale`.
+    fps: rate of the frames, for settings in seconds.
+    options: settings for each image.
+    video: settings for keeping the frames steady.
+    device: as in `upscale`.
+    precision: as in `upscale`.
+    report: as in `upscale`.
 
     Yields one array for each frame, in order, (H * scale, W * scale, 3), of the same type.
     Raises TypeError or ValueError for a wrong argument, MediaError for a frame that is not like the first.
@@ -177,9 +197,15 @@ def load_upscaler(
 ) -> Upscaler:
     """Load a model once, for many calls.
 
-    `upscaler([image, ...])` upscales arrays, `upscale(..., model=upscaler)` videos. model: a name or the folder of a
-    bundle. options: its settings, scale included. report: called with sentences: which model runs, and what memory
-    forces. Raises ModelNotFoundError or CheckpointError.
+    model: a name or the folder of a bundle; "auto" is the best one that is installed.
+    options: settings for each image, the scale among them.
+    device: as in `upscale`.
+    precision: as in `upscale`.
+    report: called with sentences: which model runs, and what memory forces.
+
+    Returns an upscaler: `upscaler([image, ...])` upscales arrays, `upscale(source, model=upscaler)` a video.
+    Raises ModelNotFoundError for a model or device that is not here, CheckpointError for damaged weights, TypeError or
+    ValueError for a wrong argument.
     """
     options = _instance(options, UpscaleOptions, "options")
     report = report or (lambda _: None)

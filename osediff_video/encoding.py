@@ -21,10 +21,14 @@ ALPHA_CODEC = {".mov": "prores_ks", ".mkv": "ffv1", ".webm": "libvpx-vp9"}
 
 @dataclass(frozen=True)
 class Encoding:
-    """codec: encoder by FFmpeg's or its common name. crf, preset, pix_fmt: None chooses.
+    """Settings for encoding the result.
 
-    codec None is x264, x265 for HDR, VP9 in WebM, and one with alpha where the source has it and the container can.
-    options: more for the encoder, by its own names.
+    codec: encoder by its common name (x264, x265, av1, vp9, prores, ffv1) or FFmpeg's; None is x264, x265 for HDR, VP9
+        in WebM, and one with alpha where the source has transparency and the container can hold it.
+    crf: quality, lower is better; None is visually lossless.
+    preset: encoder preset, such as "slow"; None is the encoder's own.
+    pix_fmt: pixel format; None is as deep as the source.
+    options: extra encoder options, by the encoder's own names.
     """
 
     codec: str | None = None

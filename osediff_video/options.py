@@ -29,19 +29,26 @@ SHORT_SIDE = {
 
 @dataclass(frozen=True)
 class VideoOptions:
-    """What is read of a video and what shape its result has.
+    """Settings for reading a video and keeping it steady. Raises ValueError for a value out of range.
 
-    size: "1080p", "4k", a short side in pixels, or WIDTHxHEIGHT; None is the scale of the images' options.
-    start_s, end_s: the part of the video to keep, in seconds of its clock; None is its beginning and end.
-    deinterlace: "auto" is when the video says and looks so. keep_rotation: leave images as coded and write the display
-    matrix, instead of turning them upright. fps: the clock of a folder of frames. pipe_format: of standard output.
-    temporal: "pixel" blends each output with the last one along the motion, "latent" does so in the model's latent,
-    "off" leaves frames as the model made them. temporal_strength: the weight of the last image in that blend, where
-    motion is certain. shots: a file that says how single shots are treated otherwise (see shot_list.py).
-    flow: what finds the motion, "dis" or a file with the weights of RAFT. cuts: where nothing is carried over: "auto"
-    finds the cuts, "off" knows none, else a file that lists their times. uncertainty: a folder for maps of how far each
-    frame can be trusted, before it is blended. draws, seed: how many results such a map compares, and which.
-    strict: whatever cannot be kept is an error. allow_damaged: a video that ends early is no failure.
+    size: "1080p", "4k", a short side in pixels, or WIDTHxHEIGHT; None is the scale of `UpscaleOptions`.
+    start_s: beginning of the part to keep, in seconds of the video's clock; None is its beginning.
+    end_s: end of the part to keep, in seconds of the video's clock; None is its end.
+    deinterlace: "on", "off", or "auto": when both the flags and the images are interlaced.
+    keep_rotation: keep images as coded and write the rotation tag, instead of turning them upright.
+    temporal: "pixel" blends each output with the previous one along the motion, "latent" does so inside the model,
+        "off" leaves frames as the model made them.
+    temporal_strength: weight of the previous output in the temporal blend, between 0 and 1.
+    shots: TOML file with settings for individual shots.
+    uncertainty: folder for an uncertainty map of each frame.
+    draws: number of results that an uncertainty map compares, 2 to 256.
+    seed: random seed for the draws.
+    flow: estimator of the motion: "dis", or a file with weights of RAFT.
+    cuts: where shots begin: "auto" detects them, "off" is one single shot, else a file with one time per line.
+    fps: frame rate of a folder of frames.
+    pipe_format: format of standard output: "matroska", "nut" or "y4m".
+    strict: fail up front if anything would be lost.
+    allow_damaged: accept a video that ends early (read by the commands, for their exit code).
     """
 
     size: str | None = None

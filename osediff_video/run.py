@@ -26,7 +26,13 @@ from osediff_video.types import Faults, Frame
 
 @dataclass(frozen=True)
 class Progress:
-    """frames: finished so far, of `total` (an estimate, None when the container does not say); resumed: before us."""
+    """State of a running job, passed to `progress` after every frame.
+
+    frames: frames finished so far, with those of earlier runs.
+    total: estimated number of frames; None when the container does not say.
+    elapsed_s: seconds since this run began.
+    resumed: frames finished by earlier runs.
+    """
 
     frames: int
     total: int | None
@@ -35,10 +41,12 @@ class Progress:
 
     @property
     def fps(self) -> float:
+        """Return the frames per second of this run."""
         return (self.frames - self.resumed) / self.elapsed_s if self.elapsed_s else 0.0
 
     @property
     def eta_s(self) -> float | None:
+        """Return the estimated seconds to the end, or None when the total is unknown."""
         if self.total is None or not self.fps:
             return None
         return max(0, self.total - self.frames) / self.fps
@@ -46,9 +54,15 @@ class Progress:
 
 @dataclass(frozen=True)
 class Result:
-    """What came out. frames: in the result; resumed: of them, from earlier runs. notes: what differs from the source.
+    """Outcome of a finished job.
 
-    verification is None for a folder of frames or a GIF. complete: the source was read to its end.
+    target: path of the result.
+    frames: frames in the result.
+    resumed: frames of it that earlier runs had finished.
+    elapsed_s: seconds that this run took.
+    notes: sentences about what differs from the source.
+    faults: damage in the source that was survived.
+    verification: comparison of the written timestamps with the source's; None for a folder of frames or a GIF.
     """
 
     target: Path
@@ -61,6 +75,7 @@ class Result:
 
     @property
     def complete(self) -> bool:
+        """Return whether the source was read to its end."""
         return self.faults.cut_short is None
 
 

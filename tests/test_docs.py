@@ -1,70 +1,186 @@
-"""The pages say what is there: commands, public names, snippets."""
+"""The pages say what is there: commands with their options and values, public names, paths, links and snippets."""
 
 import importlib.util
+import itertools
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import click
 import pytest
 
 import osediff_video
-from cli.main import cli
+from cli.main import COMMANDS, cli
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
+NAMES = ("osediff", "osediff-video")
+PACKAGES = r"(?:image_core|osediff_video|train|cli|tests|benchmarks|docs|samples|examples)"
+FOREIGN_OPTIONS = {"--index-url", "--num_processes", "--set", "--peer", "--model"}
+"""Options that pages name of other programs: pip, accelerate, benchmarks."""
+
+each_page = pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 
 
-def blocks(path, language):
-    return re.findall(rf"^```{language}\n(.*?)^```", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+def blocks(text, language):
+    """Code blocks of one language, dedented: those inside lists are indented."""
+    found = re.findall(rf"^( *)```{language}\n(.*?)^\1```", text, re.MULTILINE | re.DOTALL)
+    return [textwrap.dedent(block) for _, block in found]
 
 
-def test_the_reference_of_commands_is_fresh():
-    spec = importlib.util.spec_from_file_location("make_cli", ROOT / "docs" / "make_cli.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    assert (ROOT / "docs" / "cli.md").read_text(encoding="utf-8") == module.reference(), "run: python docs/make_cli.py"
+def read(path):
+    return path.read_text(encoding="utf-8")
 
 
-def test_the_public_names_are_those_of_the_page():
-    page = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
-    assert re.findall(r"^### `(\w+)`$", page, re.MULTILINE) == osediff_video.__all__
+def prose(path):
+    """The page without its code blocks."""
+    return re.sub(r"^( *)```.*?^\1```", "", read(path), flags=re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
-def test_every_command_of_a_page_parses(path):
-    for block in blocks(path, "sh"):
+def commands_of(text):
+    """The words of every command of ours in the shell blocks of a page, without the program's name."""
+    for block in blocks(text, "sh"):
         for line in block.replace("\\\n", " ").splitlines():
-            words = shlex.split(line, comments=True)
-            if words and words[0] in ("osediff", "osediff-video"):
-                parse(words[1:])
+            for part in line.split("&&"):
+                words = [each for word in shlex.split(part, comments=True) for each in expanded(word)]
+                start = next((n for n, word in enumerate(words) if Path(word).name in NAMES), None)
+                if start is None and "-m cli" in part:
+                    start = words.index("cli")
+                if start is not None:
+                    yield words[start + 1 :]
+
+
+def expanded(word):
+    """The words that a shell makes of a{b,c}d."""
+    parts = [part.split(",") for part in re.split(r"[{}]", word)]
+    return ["".join(choice) for choice in itertools.product(*parts)] if "{" in word else [word]
 
 
 def parse(words):
+    """Let click convert and check the words as it would before running the command."""
     command, context = cli, click.Context(cli)
     while isinstance(command, click.Group):
         name, *words = words
         command = command.get_command(context, name)
         assert command is not None, name
-    command.make_parser(click.Context(command)).parse_args(list(words))
+    command.make_context(command.name, list(words))
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
-def test_links_between_pages_lead_somewhere(path):
-    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8")):
-        assert "://" in target or (path.parent / target).exists(), f"{path.name}: {target}"
+def test_indented_blocks_and_every_form_of_a_command_are_seen():
+    page = (
+        "- a list\n\n  ```sh\n  osediff image {a,b}.png  # note\n  ```\n\n"
+        "```sh\npip install . && .venv/bin/osediff probe x.mp4\n```\n"
+    )
+    assert list(commands_of(page)) == [["image", "a.png", "b.png"], ["probe", "x.mp4"]]
+    for wrong in (["upscale", "a.mp4", "--crf", "low"], ["image", "a.png", "--scale", "9"], ["upscale", "--fast", "a"]):
+        with pytest.raises(click.UsageError):
+            parse(wrong)
+
+
+def test_the_reference_of_commands_is_fresh():
+    assert read(DOCS / "cli.md") == generator("make_cli").reference(), "run: python docs/make_cli.py"
+
+
+def test_the_reference_of_python_is_fresh_and_complete():
+    made = generator("make_python")
+    _, mark, written = read(DOCS / "python.md").partition(made.MARK)
+    assert mark and written.strip() == made.reference().strip(), "run: python docs/make_python.py"
+    assert sorted(re.findall(r"^### `(\w+)`$", written, re.MULTILINE)) == osediff_video.__all__
+
+
+def generator(name):
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_public_thing_has_a_sentence_of_its_own():
+    things = [getattr(osediff_video, name) for name in osediff_video.__all__ if name != "__version__"]
+    sentences = [(thing.__doc__ or "").strip().splitlines()[0] for thing in things if thing.__doc__]
+    assert len(sentences) == len(set(sentences)) == len(things)
+
+
+def test_every_command_stands_in_the_readme():
+    shown = {words[0] for words in commands_of(read(ROOT / "README.md"))}
+    named = set(re.findall(r"`osediff(?:-video)? (\w+)", read(ROOT / "README.md")))
+    assert set(COMMANDS) <= shown | named
+
+
+@each_page
+def test_every_command_of_a_page_is_understood_with_its_values(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train").symlink_to(ROOT / "train")
+    for words in commands_of(read(path)):
+        for word in words:  # files that a command expects to be there
+            if re.fullmatch(r"\w[\w.-]*\.\w+", word):
+                (tmp_path / word).touch()
+        parse(words)
+
+
+@each_page
+def test_options_in_the_text_exist(path):
+    known = {option for words in every_command(cli, []) for option in words}
+    named = {option for code in re.findall(r"`([^`]+)`", prose(path)) for option in re.findall(r"--[a-z][\w-]*", code)}
+    assert named <= known | FOREIGN_OPTIONS | {"--help"}
+
+
+def every_command(command, found):
+    if isinstance(command, click.Group):
+        for name in command.list_commands(click.Context(command)):
+            every_command(command.get_command(click.Context(command), name), found)
+    found.append({option for parameter in command.params for option in parameter.opts})
+    return found
+
+
+@each_page
+def test_paths_and_modules_in_the_text_exist(path):
+    if path.name == "history.md" or path.name == "CONTRIBUTING.md":
+        return  # tells of the past; gives names of files to come
+    for code in re.findall(r"`([^`\n]+)`", prose(path)):
+        if re.fullmatch(rf"{PACKAGES}/[\w./-]*", code):
+            assert (ROOT / code).exists() or (ROOT / f"{code}.py").exists(), f"{path.name}: {code}"
+        for module in re.findall(rf"python -m ({PACKAGES}[\w.]*)", code):
+            assert importlib.util.find_spec(module), f"{path.name}: {module}"
+
+
+@each_page
+def test_links_lead_somewhere(path):
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(path)):
+        if "://" in target:
+            continue
+        name, _, anchor = target.partition("#")
+        place = path.parent / name if name else path
+        assert place.exists(), f"{path.name}: {target}"
+        assert not anchor or anchor in anchors(place), f"{path.name}: {target}"
+
+
+def anchors(path):
+    """The anchors of a page's headings, as GitHub and MyST make them."""
+    titles = re.findall(r"^#+ (.+)$", prose(path), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_every_page_is_in_the_index():
+    listed = set(re.search(r"```\{toctree\}.*?\n\n(.*?)```", read(DOCS / "index.md"), re.DOTALL)[1].split())
+    pages = {str(path.relative_to(DOCS).with_suffix("")) for path in DOCS.rglob("*.md")}
+    assert listed == pages - {"index"}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
-def test_python_snippets_run(path, tmp_path):
+@each_page
+def test_python_snippets_run_and_print_what_their_comments_say(path, tmp_path):
     shutil.copytree(ROOT / "samples", tmp_path / "samples")
-    for block in blocks(path, "python"):
+    for block in blocks(read(path), "python"):
         environment = {"PYTHONPATH": str(ROOT), "PATH": "", "HOME": str(tmp_path)}
         outcome = subprocess.run(
-            [sys.executable, "-c", block], cwd=tmp_path, env=environment, capture_output=True, check=False
+            [sys.executable, "-c", block], cwd=tmp_path, env=environment, capture_output=True, check=False, text=True
         )
-        assert outcome.returncode == 0, outcome.stderr.decode()
+        assert outcome.returncode == 0, outcome.stderr
+        for expected in re.findall(r"^ *print\(.*\)  # (.+)$", block, re.MULTILINE):
+            assert expected in outcome.stdout.splitlines()
