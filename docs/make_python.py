@@ -42,6 +42,7 @@ def described(name: str) -> list[str]:
     thing = getattr(osediff_video, name)
     if inspect.isfunction(thing):
         return [*signature(name, thing), *documented(thing)]
+    assert isinstance(thing, type)
     if is_dataclass(thing):
         defaults = {field.name: default_of(thing, field.name) for field in fields(thing)}
         return [*documented(thing, defaults), *members(thing)]

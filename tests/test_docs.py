@@ -15,6 +15,11 @@ import pytest
 
 import osediff_video
 from cli.main import COMMANDS, cli
+from osediff_video.metrics.image import DEFINITIONS
+from osediff_video.metrics.table import PAPER
+from osediff_video.metrics.video import VIDEO_DEFINITIONS
+from osediff_video.shots.shot_list import read_shot_list
+from train.recipe import load_recipe
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -91,6 +96,30 @@ def test_the_reference_of_python_is_fresh_and_complete():
     _, mark, written = read(DOCS / "python.md").partition(made.MARK)
     assert mark and written.strip() == made.reference().strip(), "run: python docs/make_python.py"
     assert sorted(re.findall(r"^### `(\w+)`$", written, re.MULTILINE)) == osediff_video.__all__
+
+
+def test_the_tables_of_measured_numbers_are_fresh():
+    made = generator("make_tables")
+    for path in PAGES:
+        assert made.refreshed(read(path)) == read(path), "run: python docs/make_tables.py"
+
+
+def test_every_metric_is_defined_on_the_page_and_nothing_else_is():
+    tables = "\n".join(line for line in read(DOCS / "evaluation.md").splitlines() if line.startswith("| `"))
+    defined = {name for line in tables.splitlines() for name in re.findall(r"`([\w-]+)`", line.split("|")[1])}
+    assert defined == {*DEFINITIONS, *VIDEO_DEFINITIONS, *PAPER}
+
+
+@each_page
+def test_lists_of_shots_are_understood(path, tmp_path):
+    for number, block in enumerate(blocks(read(path), "toml")):
+        (tmp_path / f"{number}.toml").write_text(block)
+        assert read_shot_list(tmp_path / f"{number}.toml")
+
+
+def test_the_recorded_recipes_still_read():
+    files = sorted((DOCS / "models" / "runs").glob("*.toml"))
+    assert files and all(load_recipe(file) for file in files)
 
 
 def generator(name):
@@ -170,6 +199,12 @@ def test_every_page_is_in_the_index():
     listed = set(re.search(r"```\{toctree\}.*?\n\n(.*?)```", read(DOCS / "index.md"), re.DOTALL)[1].split())
     pages = {str(path.relative_to(DOCS).with_suffix("")) for path in DOCS.rglob("*.md")}
     assert listed == pages - {"index"}
+
+
+def test_every_picture_is_shown_somewhere():
+    shown = {(page.parent / target).resolve() for page in PAGES for target in re.findall(r"\]\((\S+)\)", read(page))}
+    pictures = [path for kind in ("*.png", "*.jpg") for path in DOCS.rglob(kind)]
+    assert pictures and not [str(path) for path in pictures if path.resolve() not in shown]
 
 
 @pytest.mark.slow

