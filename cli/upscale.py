@@ -97,7 +97,7 @@ def check_extras(options: VideoOptions, found: list[tuple[Path, Path]], overwrit
         raise click.UsageError("--uncertainty takes one video at a time: the maps of several would have the same names")
 
     from image_core.errors import OutputError
-    from osediff_video.job import job_folder
+    from osediff_video.job.folder import job_folder
 
     folder, resumed = Path(options.uncertainty), job_folder(found[0][1]).is_dir()
     if not folder.parent.is_dir():

@@ -12,7 +12,7 @@ import cv2
 
 from image_core.options import Draws
 from image_core.upscaler import Draft, Upscaler
-from osediff_video.job import Manifest
+from osediff_video.job.folder import Job
 from osediff_video.media.stdin import PIPE
 from osediff_video.options import VideoOptions
 from osediff_video.plan import VideoPlan
@@ -28,9 +28,10 @@ from osediff_video.shots.prompts import (
 )
 from osediff_video.shots.shot_list import read_shot_list
 from osediff_video.shots.treatment import BlendByShot, Treatments
+from osediff_video.sources.bookmarks import Bookmarks
 from osediff_video.temporal.blend import WARMUP_FRAMES, Blend, steadied
 from osediff_video.temporal.flow import Estimator, dis_flow
-from osediff_video.temporal.steady_colors import STATS_FRAMES, steady_colors
+from osediff_video.temporal.steady_colors import STATS_SPAN, steady_colors
 from osediff_video.temporal.steps import Step, steps
 from osediff_video.types import Frame, Plane
 from osediff_video.uncertainty_maps import with_maps
@@ -56,7 +57,7 @@ class Steadiness:
     @property
     def lead_frames(self) -> int:
         """Frames to read before the first that is wanted, so that it comes out as if all had been read."""
-        return WARMUP_FRAMES + STATS_FRAMES + SETTLED if self.blend else 0
+        return WARMUP_FRAMES + STATS_SPAN + SETTLED if self.blend else 0
 
 
 def prepare(options: VideoOptions, upscaler: Upscaler) -> Steadiness:
@@ -77,24 +78,25 @@ def prepare(options: VideoOptions, upscaler: Upscaler) -> Steadiness:
 
 
 def find_embeddings(
-    plan: VideoPlan, upscaler: Upscaler, steadiness: Steadiness, manifest: Manifest, folder: Path | None
+    plan: VideoPlan, upscaler: Upscaler, steadiness: Steadiness, job: Job | None
 ) -> ShotEmbeddings | None:
     """Where the model's prompts say what a shot shows: read the video once, before the work, and say it.
 
-    folder: of the job, which keeps what was found. None is returned where all frames have the same prompt, and for a
-    video that can be read only once.
+    job: keeps what was found. None is returned where all frames have the same prompt, and for a video that can be read
+    only once.
     """
     prompter = upscaler.prompter
     if prompter is None or plan.path == PIPE:
         return None
-    shots = read_shots(folder, manifest) if folder else None
+    shots = read_shots(job.folder) if job else None
     if shots is None:
         upscaler.report("reading the video once to find the sharpest frame of each shot, which its prompt is made from")
         frames = ahead(plan.source.frames(), MOST_QUEUED, lambda: watch(plan))
         shots = say_shots(with_cuts(frames, plan, steadiness.cuts), prompter, plan.height, plan.width)
         upscaler.report(f"shots: {len(shots)}; the first shows {shots[0].prompt}")
-        if folder:
-            write_shots(folder, manifest, shots)
+        if job:
+            job.begin()
+            write_shots(job.folder, shots)
     return ShotEmbeddings(shots, prompter)
 
 
@@ -106,9 +108,17 @@ def watch(plan: VideoPlan) -> None:
 
 
 def upscaled(
-    plan: VideoPlan, upscaler: Upscaler, steadiness: Steadiness, embeddings: ShotEmbeddings | None, skip: int
+    plan: VideoPlan,
+    upscaler: Upscaler,
+    steadiness: Steadiness,
+    embeddings: ShotEmbeddings | None,
+    skip: int,
+    bookmarks: Bookmarks | None = None,
 ) -> Generator[Numbered, None, None]:
-    """Frames after the first `skip`, upscaled and steadied, with the number of the segment each belongs to."""
+    """Frames after the first `skip`, upscaled and steadied, with the number of the segment each belongs to.
+
+    bookmarks: where reading begins for `skip`; filled with those of the segments that follow.
+    """
     blend, length = steadiness.blend, plan.segment_frames
     lead = min(skip, steadiness.lead_frames)
 
@@ -118,8 +128,10 @@ def upscaled(
     image_bytes = plan.height * plan.width * 3 * (2 if plan.info.bit_depth > 8 else 1)
     depth = max(1, min(MOST_QUEUED, QUEUE_BYTES // image_bytes))
     treatments = steadiness.treatments
-    begin = 0 if treatments.by_number else skip - lead
-    decoded = ahead(plan.source.frames(begin), MOST_QUEUED, watched)
+    bookmarks = bookmarks or Bookmarks(length, steadiness.lead_frames)
+    bookmark = None if treatments.by_number else bookmarks.at(skip)
+    begin = 0 if treatments.by_number else bookmark.position if bookmark else skip - lead
+    decoded = ahead(bookmarks.placed(plan.source, begin, bookmark), MOST_QUEUED, watched)
     related = related_steps(decoded, plan, steadiness, begin, skip - lead)
     if embeddings is not None:
         related = with_embeddings(related, embeddings)
@@ -163,6 +175,8 @@ def upscale_steps(related: Iterable[Step], plan: VideoPlan, treatments: Treatmen
     last: Draft | None = None
     for batch in batches(related, treatments, plan.segment_frames):
         upscaler = treatments.at(batch[0].frame).upscaler
+        if batch[0].position % plan.segment_frames in (0, plan.segment_frames - WARMUP_FRAMES):
+            last = None  # where a resumed job may begin, every job computes anew, or batches would differ
         is_fresh = [not step.same or (last is None and number == 0) for number, step in enumerate(batch)]
         fresh = [step for step, fresh in zip(batch, is_fresh, strict=True) if fresh]
         images, tones = [step.frame.image for step in fresh], [step.tone for step in fresh if step.tone]

@@ -1,13 +1,14 @@
-"""Finished segments become the result, which appears by one rename."""
+"""Finished segments become the result, which is checked and then appears by one rename."""
 
 from fractions import Fraction
 from pathlib import Path
 
 from image_core.errors import OutputError
-from osediff_video.media.assemble import Assembly, assemble
+from osediff_video.media.assemble import Assembled, Assembly, assemble
 from osediff_video.media.cut import Cut
 from osediff_video.media.export import export_folder, export_gif
 from osediff_video.media.segment import Segment
+from osediff_video.media.verify import Verification, verify
 from osediff_video.plan import VideoPlan
 from osediff_video.target import put_in_place
 
@@ -21,33 +22,48 @@ def cut_of(plan: VideoPlan, segments: list[Segment]) -> Cut:
     return Cut(first, options.end_s)
 
 
-def write_result(plan: VideoPlan, folder: Path, segments: list[Segment], cut: Cut) -> list[str]:
-    """Make the target from the segments in `folder`; what the user should know of it.
+def assemble_result(plan: VideoPlan, folder: Path, segments: list[Segment], cut: Cut) -> tuple[Path, Assembled | None]:
+    """Put the segments in `folder` together there; None for a folder of frames or a GIF, which are decoded from them.
 
     Raises OutputError or MediaError; the segments stay.
     """
-    target = plan.target
-    notes: list[str] = []
-    part = folder / f"result{target.suffix}"
+    part = folder / f"result{plan.suffix}"
     if plan.suffix == ".gif":
         export_gif(folder, segments, plan.encoder, part)
-    elif not plan.suffix:
+        return part, None
+    if not plan.suffix:
         export_folder(folder, segments, plan.encoder, part)
-    else:
-        assembly = Assembly(
-            segments=segments,
-            folder=folder,
-            time_base=plan.info.time_base,
-            rate=plan.info.frame_rate,
-            source=plan.path if plan.streams else None,
-            streams=list(plan.streams),
-            alpha=plan.encoder.alpha,
-            cut=cut,
-            display_matrix=plan.info.display_matrix if plan.options.keep_rotation else None,
+        return part, None
+    assembly = Assembly(
+        segments=segments,
+        folder=folder,
+        time_base=plan.info.time_base,
+        rate=plan.info.frame_rate,
+        source=plan.path if plan.streams else None,
+        streams=list(plan.streams),
+        alpha=plan.encoder.alpha,
+        cut=cut,
+        display_matrix=plan.info.display_matrix if plan.options.keep_rotation else None,
+    )
+    return part, assemble(assembly, part, plan.suffix)
+
+
+def verify_result(plan: VideoPlan, part: Path, payload: str, segments: list[Segment], cut: Cut) -> Verification:
+    """Compare the video `part` with what was made. Raises OutputError where its images are others."""
+    shift = cut.shift(plan.info.time_base)
+    times = sorted(pts - shift for segment in segments for pts in segment.order)
+    check = verify(plan.path, plan.info.time_base, part, times, plan.streams, cut, payload)
+    if not check.same_images:
+        raise OutputError(
+            f"{part}: holds other images than were encoded; the disk or the memory of this machine may be faulty. All "
+            "finished segments are kept: run the same command again"
         )
-        notes = assemble(assembly, part, plan.suffix)
+    return check
+
+
+def place(plan: VideoPlan, part: Path) -> None:
+    """Give the finished `part` the name of the target. Raises OutputError; the work stays."""
     try:
-        put_in_place(part, target, plan.overwrite)
+        put_in_place(part, plan.target, plan.overwrite)
     except OutputError as error:
-        raise OutputError(f"{error}; the work is kept in {folder}") from error
-    return notes
+        raise OutputError(f"{error}; the work is kept in {part.parent}") from error

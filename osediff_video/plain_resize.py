@@ -19,7 +19,7 @@ class PlainResize(Upscaler):
     def __init__(self, scale: float = 1.0) -> None:
         self.options, self.identity, self.workload = UpscaleOptions(scale), "plain resize", Workload(1, None)
         self.generative, self.color_fix, self.device = False, "none", torch.device("cpu")
-        self.prompter = None
+        self.prompter, self.report = None, lambda _: None
 
     def drafts(
         self,

@@ -1,27 +1,30 @@
 """A video as a job: restored stretch by stretch, put together, checked; goes on where it was interrupted."""
 
-import json
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from image_core.files import sha256
+from image_core.errors import OutputError
 from image_core.upscaler import Upscaler
-from osediff_video.chain import Numbered, find_embeddings, prepare, upscaled
+from osediff_video.chain import Numbered, Steadiness, find_embeddings, prepare, upscaled
 from osediff_video.encoding import Encoding
-from osediff_video.finish import cut_of, write_result
-from osediff_video.job import Job, Manifest, identity
-from osediff_video.media.encoder import EncoderPlan
+from osediff_video.finish import assemble_result, cut_of, place, verify_result
+from osediff_video.job.folder import Job
+from osediff_video.job.manifest import manifest_of
 from osediff_video.media.segment import Segment, SegmentWriter
 from osediff_video.media.stdin import PIPE
 from osediff_video.media.stdout import write_pipe
-from osediff_video.media.verify import Verification, verify
+from osediff_video.media.verify import Verification
 from osediff_video.options import VideoOptions
 from osediff_video.plan import DEFAULTS, VideoPlan, plan_video
+from osediff_video.shots.prompts import ShotEmbeddings
+from osediff_video.sources.bookmarks import Bookmarks
 from osediff_video.types import Faults, Frame
+
+MOST_ATTEMPTS = 3
+"""How often segments are made before a disk that gives back something else is given up."""
 
 
 @dataclass(frozen=True)
@@ -111,33 +114,57 @@ def carry_out(
 ) -> Result:
     """Do what is planned. As `upscale_video`."""
     steadiness = prepare(plan.options, upscaler)
-    manifest = Manifest(identity(plan.path), settings(plan, upscaler))
-    if plan.is_piped:
-        embeddings = find_embeddings(plan, upscaler, steadiness, manifest, None)
-        return pipe_through(plan, upscaled(plan, upscaler, steadiness, embeddings, 0), progress)
     started = time.monotonic()
-    with Job(plan.target, manifest, restart=restart or plan.path == PIPE) as job:
+    if plan.is_piped:
+        embeddings = find_embeddings(plan, upscaler, steadiness, None)
+        return pipe_through(plan, upscaled(plan, upscaler, steadiness, embeddings, 0), progress)
+    manifest = manifest_of(plan, upscaler)
+    with Job(plan.target, plan.sources, manifest, restart=restart or plan.path == PIPE) as job, job.threads():
+        resumed = count(job.segments)
+
+        def report(frames: int) -> None:
+            done, total = count(job.segments) + frames, plan.info.frame_count_estimate
+            progress(Progress(done, total, time.monotonic() - started, resumed))
+
+        embeddings = find_embeddings(plan, upscaler, steadiness, job)
+        make_segments(plan, upscaler, steadiness, embeddings, job, report)
+        job.check_sources()  # before its other streams are read, and once more when they are
         segments = job.segments
-        resumed = count(segments)
-
-        def written(frames: int) -> None:
-            total = plan.info.frame_count_estimate
-            progress(Progress(resumed + frames, total, time.monotonic() - started, resumed))
-
-        embeddings = find_embeddings(plan, upscaler, steadiness, manifest, job.folder)
-        with closing(upscaled(plan, upscaler, steadiness, embeddings, resumed)) as results:
-            for segment in write_segments(results, job, plan.encoder, written):
-                segments.append(segment)
         cut = cut_of(plan, segments)
-        notes = write_result(plan, job.folder, segments, cut)
+        part, assembled = assemble_result(plan, job.folder, segments, cut)
+        check = verify_result(plan, part, assembled.payload, segments, cut) if assembled else None
+        job.check_sources()
+        place(plan, part)
         job.remove()
-    check = None
-    if plan.is_video:
-        shift = cut.shift(plan.info.time_base)
-        times = sorted(pts - shift for segment in segments for pts in segment.order)
-        check = verify(plan.path, plan.info.time_base, plan.target, times, plan.streams, cut)
+    notes = (*plan.notes, *(assembled.notes if assembled else ()))
     elapsed_s = time.monotonic() - started
-    return Result(plan.target, count(segments), resumed, elapsed_s, (*plan.notes, *notes), plan.source.faults, check)
+    return Result(plan.target, count(segments), resumed, elapsed_s, notes, plan.source.faults, check)
+
+
+def make_segments(
+    plan: VideoPlan,
+    upscaler: Upscaler,
+    steadiness: Steadiness,
+    embeddings: ShotEmbeddings | None,
+    job: Job,
+    report: Callable[[int], None],
+) -> None:
+    """Make the segments that the job lacks, again where the disk does not give back what was written.
+
+    report: called with the number of frames encoded after those of finished segments. Raises OutputError where that
+    is so time and again.
+    """
+    for _ in range(MOST_ATTEMPTS):
+        done = count(job.segments)
+        bookmark = job.segments[-1].bookmark if job.segments else None
+        bookmarks = Bookmarks(plan.segment_frames, steadiness.lead_frames, bookmark)
+        with closing(upscaled(plan, upscaler, steadiness, embeddings, done, bookmarks)) as results:
+            write_segments(results, job, plan, bookmarks, report)
+        damaged = job.drop_damaged()
+        if damaged is None:
+            return
+        upscaler.report(f"segment {damaged} is not as it was written to the disk: it is made again")
+    raise OutputError(f"{job.folder}: finished segments are damaged each time they are read; check the disk")
 
 
 def pipe_through(
@@ -146,13 +173,13 @@ def pipe_through(
     """Straight to standard output: nothing to resume, nothing to verify."""
     started = time.monotonic()
 
-    def told(frames: Iterable[Numbered]) -> Iterator[Frame]:
+    def reported(frames: Iterable[Numbered]) -> Iterator[Frame]:
         for done, (_, frame) in enumerate(frames, 1):
             yield replace(frame, pts=done - 1, duration=1) if plan.options.pipe_format == "y4m" else frame
             progress(Progress(done, plan.info.frame_count_estimate, time.monotonic() - started))
 
     with closing(results):
-        frames = write_pipe(told(results), plan.encoder, plan.options.pipe_format)
+        frames = write_pipe(reported(results), plan.encoder, plan.options.pipe_format)
     return Result(plan.target, frames, 0, time.monotonic() - started, plan.notes, plan.source.faults, None)
 
 
@@ -160,36 +187,30 @@ def count(segments: list[Segment]) -> int:
     return sum(len(segment.order) for segment in segments)
 
 
-def settings(plan: VideoPlan, upscaler: Upscaler) -> dict[str, Any]:
-    """Everything but the input that decides the result, in JSON's types."""
-    images, video, encoder = (asdict(part) for part in (upscaler.options, plan.options, plan.encoder))
-    # how much goes at once, and what is reported, changes no frame
-    without = {"batch", "strict", "allow_damaged", "notes"}
-    values = {**images, **video, **encoder, "model": upscaler.identity, "segment_frames": plan.segment_frames}
-    for name in ("cuts", "flow", "shots"):  # what a file says counts, not its name
-        if values[name] and Path(values[name]).is_file():
-            values[name] = sha256(Path(values[name]))
-    return json.loads(json.dumps({k: v for k, v in values.items() if k not in without}, default=str))
-
-
 def write_segments(
-    results: Iterable[Numbered], job: Job, plan: EncoderPlan, written: Callable[[int], None]
-) -> Iterator[Segment]:
-    """Encode frames into segments; each is yielded when it is safely on the disk. written: told the frames so far."""
+    results: Iterable[Numbered], job: Job, plan: VideoPlan, bookmarks: Bookmarks, report: Callable[[int], None]
+) -> None:
+    """Encode frames into segments, each of which joins the job when it is safely on the disk.
+
+    report: called with the number of frames encoded after those of finished segments.
+    """
     writer: SegmentWriter | None = None
+
+    def finish(writer: SegmentWriter) -> None:
+        job.begin()
+        job.segments.append(writer.finish(bookmarks.take((writer.index + 1) * plan.segment_frames)))
+
     try:
-        for done, (segment, frame) in enumerate(results, 1):
-            if writer is None:
-                job.begin()
-            elif writer.index != segment:
-                yield writer.finish()
+        for index, frame in results:
+            if writer is not None and writer.index != index:
+                finish(writer)
                 writer = None
-            writer = writer or SegmentWriter(job.folder, segment, plan)
+            writer = writer or SegmentWriter(job.folder, index, plan.encoder)
             writer.write(frame)
-            written(done)
+            report(writer.count)
         if writer is not None:
-            last, writer = writer, None
-            yield last.finish()
+            finish(writer)
+            writer = None
     finally:
         if writer is not None:
             writer.discard()

@@ -1,5 +1,6 @@
 """What travels between the stages: facts about a video, and its frames."""
 
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -134,6 +135,23 @@ class Faults:
         return "; ".join(parts)
 
 
+@dataclass(frozen=True)
+class Bookmark:
+    """A place in a source from which reading can go on: the frame number `position`, counted from 0.
+
+    pts: its time, in the time base of the VideoInfo. checksum: of its image, see `checksum_of`.
+    """
+
+    position: int
+    pts: int
+    checksum: int
+
+
+def checksum_of(image: ImageArray) -> int:
+    """Return the CRC-32 of an image's samples."""
+    return zlib.crc32(np.ascontiguousarray(image).data)
+
+
 class Source(Protocol):
     """Where frames come from: a video, a folder of frames, an animation, a pipe."""
 
@@ -142,6 +160,9 @@ class Source(Protocol):
     last_sign: float
     """When anything last came in, by the monotonic clock; a watchdog reads it. Infinite where nothing can hang."""
 
-    def frames(self, skip: int = 0) -> Iterator[Frame]:
-        """Every frame after the first `skip`, in order. Raises MediaError."""
+    def frames(self, skip: int = 0, bookmark: Bookmark | None = None) -> Iterator[Frame]:
+        """Yield every frame after the first `skip`, in order. Raises MediaError.
+
+        bookmark: of the frame number `skip`, so that what comes before it need not be read.
+        """
         ...

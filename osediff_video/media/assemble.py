@@ -16,6 +16,7 @@ from av.video.stream import VideoStream
 from image_core.errors import MediaError, OutputError
 from osediff_video.media.container import open_container, reason
 from osediff_video.media.cut import WHOLE, Cut
+from osediff_video.media.payload import PayloadDigest
 from osediff_video.media.segment import Segment
 from osediff_video.media.stream_plan import StreamPlan
 from osediff_video.media.streams import OtherStreams
@@ -43,11 +44,16 @@ class Assembly:
     display_matrix: tuple[int, ...] | None = None
 
 
-def assemble(assembly: Assembly, part: Path, suffix: str) -> list[str]:
-    """Write the file `part` in the format of `suffix`; what the user should know of it.
+@dataclass(frozen=True)
+class Assembled:
+    """What was put together. notes: what the user should know of it. payload: digest of the encoded images."""
 
-    Raises OutputError or MediaError; `part` is the caller's.
-    """
+    notes: list[str]
+    payload: str
+
+
+def assemble(assembly: Assembly, part: Path, suffix: str) -> Assembled:
+    """Write the file `part` in the format of `suffix`. Raises OutputError or MediaError; `part` is the caller's."""
     try:
         with ExitStack() as files:
             output = files.enter_context(open_output(part, CONTAINERS[suffix.lower()], assembly.time_base))
@@ -57,14 +63,16 @@ def assemble(assembly: Assembly, part: Path, suffix: str) -> list[str]:
                 others = files.enter_context(OtherStreams(assembly.source, assembly.streams, output, assembly.cut))
                 others.tag_video(video)
             output.start_encoding()
+            payload = PayloadDigest(first.streams.video[0])
             for packet in video_packets(assembly):
+                payload.update(packet)
                 if others is not None and packet.dts is not None:
                     others.mux_until(packet.dts * assembly.time_base)
                 packet.stream = video
                 output.mux_one(packet)
             if others is not None:
                 others.mux_until(None)
-        return others.notes if others is not None else []
+        return Assembled(others.notes if others is not None else [], payload.hexdigest())
     except (av.FFmpegError, ValueError, OSError) as error:
         raise OutputError(
             f"{part}: putting the video together failed ({reason(error)}); all finished frames are kept: make room or "
@@ -110,7 +118,7 @@ def video_packets(assembly: Assembly) -> Iterator[Packet]:
     ends = {a: b - a for a, b in itertools.pairwise(times)}
     ends[times[-1]] = segments[-1].last_duration
     for segment in segments:
-        path = assembly.folder / f"{segment.index:05d}.mkv"
+        path = segment.file(assembly.folder)
         with open_container(path) as container:
             found = 0
             for packet in container.demux(container.streams.video[0]):

@@ -25,7 +25,7 @@ from osediff_video.types import ImageArray, Plane
 def stored_frames(folder: Path, segments: list[Segment]) -> Iterator[tuple[VideoFrame, int]]:
     """Every frame of lossless segments with its exact pts."""
     for segment in segments:
-        with open_container(folder / f"{segment.index:05d}.mkv") as container:
+        with open_container(segment.file(folder)) as container:
             yield from zip(container.decode(video=0), sorted(segment.order), strict=True)
 
 

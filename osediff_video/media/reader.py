@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 from fractions import Fraction
 
 import av
@@ -16,7 +17,7 @@ from osediff_video.media.color import ColorConverter
 from osediff_video.media.container import UnreadableError, open_container, readable_packets, reason, video_stream
 from osediff_video.media.deinterlace import Timed, deinterlaced
 from osediff_video.media.probe import ALPHA_DECODER
-from osediff_video.types import Faults, Frame, VideoInfo
+from osediff_video.types import Bookmark, Faults, Frame, VideoInfo, checksum_of
 
 MOST_DAMAGED_IN_A_ROW = 100
 SEEK_MARGIN_S = 5
@@ -41,19 +42,36 @@ class VideoSource:
         self.start_s, self.end_s, self.deinterlace = start_s, end_s, deinterlace
         self.last_sign = time.monotonic()
 
-    def frames(self, skip: int = 0) -> Iterator[Frame]:
+    def frames(self, skip: int = 0, bookmark: Bookmark | None = None) -> Iterator[Frame]:
         """Decode from start to end, the decoder's delayed frames included; the first `skip` are not converted.
 
+        bookmark: of the frame number `skip`; it is looked for near its time, and from the start where that fails.
         Frames are uint8 for sources of 8 bit, uint16 for deeper ones, of the size in `info`. Raises MediaError when
         the video cannot be opened or no frame comes out at all; `faults` tells what else went wrong.
         """
+        if bookmark is None:
+            yield from self.decoded(self.start_s, skip)
+            return
+        frames = self.decoded(bookmark.pts * self.info.time_base, 0)
+        first = None
+        with suppress(MediaError):
+            first = next(frames, None)
+        if first is not None and is_marked(first, bookmark) and not self.faults:
+            yield first
+            yield from frames
+            return
+        frames.close()
+        yield from self.decoded(self.start_s, skip)
+
+    def decoded(self, start_s: Fraction | None, skip: int) -> Generator[Frame, None, None]:
+        """Yield the frames at and after `start_s` but for the first `skip`."""
         self.faults = Faults()
         info, count = self.info, 0
         self.last_sign = time.monotonic()
         usual = max(1, round(1 / (info.frame_rate * info.time_base)))
         convert = ColorConverter(info.color)
         held: tuple[VideoFrame, int] | None = None  # until its successor's time says how long it lasts
-        for frame, pts in self.timed_frames():
+        for frame, pts in self.timed_frames(start_s):
             if held is not None:
                 if pts is None:
                     pts = held[1] + (held[0].duration or usual)
@@ -80,32 +98,32 @@ class VideoSource:
         alpha = None if alpha is None else info.orientation(alpha)
         return Frame(info.orientation(image), pts, duration, alpha)
 
-    def timed_frames(self) -> Iterator[Timed]:
-        """Decoded frames of the wanted range."""
+    def timed_frames(self, start_s: Fraction | None) -> Iterator[Timed]:
+        """Decoded frames from `start_s` to the wanted end."""
         base, started = self.info.time_base, False
-        for frame, pts in self.from_start(seek=True):
+        for frame, pts in self.from_start(start_s, seek=True):
             time_s = None if pts is None else pts * base
-            if self.start_s is not None and not started:
-                if time_s is not None and time_s < self.start_s:
+            if start_s is not None and not started:
+                if time_s is not None and time_s < start_s:
                     continue
                 started = True
             if self.end_s is not None and time_s is not None and time_s >= self.end_s:
                 return
             yield frame, pts
 
-    def from_start(self, seek: bool) -> Iterator[Timed]:
+    def from_start(self, start_s: Fraction | None, seek: bool) -> Iterator[Timed]:
         """All frames, or with `seek` at least those from `start_s` on."""
-        jump = seek and self.start_s is not None and self.start_s > 2 * SEEK_MARGIN_S
+        jump = seek and start_s is not None and start_s > 2 * SEEK_MARGIN_S
         with open_container(self.info.path) as container:
             stream = video_stream(container, self.info.path)
             frames = self.decode(container, stream)
-            if jump and self.start_s is not None:
-                container.seek(int((self.start_s - SEEK_MARGIN_S) * 1_000_000))
+            if jump and start_s is not None:
+                container.seek(int((start_s - SEEK_MARGIN_S) * 1_000_000))
                 first = next(frames, None)
-                landed = first is not None and first[1] is not None and first[1] * self.info.time_base <= self.start_s
+                landed = first is not None and first[1] is not None and first[1] * self.info.time_base <= start_s
                 if not landed:  # an index that lies: read from the beginning instead
                     frames.close()
-                    yield from self.from_start(seek=False)
+                    yield from self.from_start(start_s, seek=False)
                     return
                 assert first is not None
                 yield first
@@ -188,3 +206,8 @@ class VideoSource:
         promised = Fraction(container.duration + (container.start_time or 0), 1_000_000)
         if reached < promised - max(Fraction(1, 2), promised / 20):
             self.faults.cut_short = f"at {float(reached):.2f} s of {float(promised):.2f} s the file stops"
+
+
+def is_marked(frame: Frame, bookmark: Bookmark) -> bool:
+    """Return whether a frame is the one that the bookmark describes."""
+    return frame.pts == bookmark.pts and checksum_of(frame.image) == bookmark.checksum

@@ -1,30 +1,35 @@
 """One stretch of the video, encoded into a file of its own: what survives when the job is interrupted."""
 
-import json
-import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import av
 
 from image_core.errors import OutputError
-from image_core.files import write_whole
+from image_core.files import flush_to_disk, sha256
 from osediff_video.media.container import reason
 from osediff_video.media.encoder import Encoder, EncoderPlan, add_video
-from osediff_video.types import Frame
+from osediff_video.sealed import read_sealed, write_sealed
+from osediff_video.types import Bookmark, Frame
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A finished stretch. order: presentation times of its packets in the order of the file, in the video's time base.
+    """A finished stretch of the result and what its file must be.
 
-    The file's own times are Matroska's, rounded to milliseconds; these are exact. last_duration: of the last frame.
+    index: from 0 on. order: presentation times of its packets in the order of the file, in the video's time base; the
+    file's own times are Matroska's, rounded to milliseconds. last_duration: of the last frame, in the same units.
+    bytes, sha256: of the file. bookmark: where the source is read from for the next segment, None is its beginning.
     """
 
     index: int
     order: tuple[int, ...]
     last_duration: int
+    bytes: int
+    sha256: str
+    bookmark: Bookmark | None = None
 
     @property
     def delay(self) -> int:
@@ -32,22 +37,41 @@ class Segment:
         rank = {pts: number for number, pts in enumerate(sorted(self.order))}
         return max(number - rank[pts] for number, pts in enumerate(self.order))
 
+    def file(self, folder: Path) -> Path:
+        """The encoded frames, in the job's folder."""
+        return folder / f"{self.index:05d}.mkv"
+
     def save(self, folder: Path) -> None:
-        write_whole(folder / f"{self.index:05d}.json", json.dumps(asdict(self)))
+        """Write the record, with which the segment counts as finished. Raises OSError."""
+        write_sealed(self.file(folder).with_suffix(".json"), asdict(self))
+
+    def is_intact(self, folder: Path) -> bool:
+        """Return whether the file still is what was written."""
+        file = self.file(folder)
+        try:
+            return file.stat().st_size == self.bytes and sha256(file) == self.sha256
+        except OSError:
+            return False
 
 
 def load_segments(folder: Path) -> list[Segment]:
-    """The finished segments from the first on, without a gap."""
-    found: list[Segment] = []
+    """Return the finished segments from the first on, up to one that is missing or not as it was written."""
+    segments: list[Segment] = []
     while True:
-        path = folder / f"{len(found):05d}.json"
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return found
-        if not path.with_suffix(".mkv").exists():
-            return found
-        found.append(Segment(**{**values, "order": tuple(values["order"])}))
+        values = read_sealed(folder / f"{len(segments):05d}.json")
+        segment = None if values is None else parse_segment(values)
+        if segment is None or segment.index != len(segments) or not segment.is_intact(folder):
+            return segments
+        segments.append(segment)
+
+
+def parse_segment(values: dict[str, Any]) -> Segment | None:
+    """Return the segment that a record describes; None for the record of another version."""
+    try:
+        bookmark = None if values["bookmark"] is None else Bookmark(**values["bookmark"])
+        return Segment(**{**values, "order": tuple(values["order"]), "bookmark": bookmark})
+    except (KeyError, TypeError):
+        return None
 
 
 class SegmentWriter:
@@ -81,18 +105,18 @@ class SegmentWriter:
             self.order.append(packet.pts)
             self.container.mux_one(packet)
 
-    def finish(self) -> Segment:
-        """Flush, make durable and record. Raises OutputError."""
+    def finish(self, bookmark: Bookmark | None = None) -> Segment:
+        """Flush, make durable and record, with where the source is read from for the next. Raises OutputError."""
         try:
             self.mux(self.encoder.flush())
             self.container.close()
-            with self.part.open("rb") as file:
-                os.fsync(file.fileno())
+            flush_to_disk(self.part)
             self.part.replace(self.path)
             if len(set(self.order)) != self.count:
-                made = len(set(self.order))
-                raise OutputError(f"{self.path}: {self.plan.codec} made {made} packets of {self.count} frames")
-            segment = Segment(self.index, tuple(self.order), self.last_duration)
+                packets = len(set(self.order))
+                raise OutputError(f"{self.path}: {self.plan.codec} made {packets} packets of {self.count} frames")
+            content = self.path.stat().st_size, sha256(self.path)
+            segment = Segment(self.index, tuple(self.order), self.last_duration, *content, bookmark)
             segment.save(self.folder)
         except (av.FFmpegError, OSError) as error:
             raise self.failed(error) from error

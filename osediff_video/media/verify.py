@@ -13,6 +13,7 @@ from av.container import InputContainer
 
 from osediff_video.media.container import open_container, readable_packets, ticks, video_stream
 from osediff_video.media.cut import WHOLE, Cut
+from osediff_video.media.payload import PayloadDigest
 from osediff_video.media.stream_plan import StreamPlan
 
 MATROSKA_TICK_S = Fraction(1, 1000)
@@ -25,7 +26,7 @@ MOST_PACKETS_TO_SOUND = 200
 class Verification:
     """largest_error_s: of any frame's time. shift_s: by which the container moved all streams alike (Matroska does so
     when sound starts before zero, MPEG-TS always). sound_error_s: change of the time of the same sound against the
-    first frame; None without sound that can be compared."""
+    first frame; None without sound that can be compared. same_images: the encoded images are those that were made."""
 
     frames_expected: int
     frames_found: int
@@ -33,11 +34,14 @@ class Verification:
     tolerance_s: Fraction
     shift_s: Fraction
     sound_error_s: Fraction | None = None
+    same_images: bool = True
 
     @property
     def ok(self) -> bool:
         times = self.frames_expected == self.frames_found and self.largest_error_s <= self.tolerance_s
-        return times and (self.sound_error_s is None or abs(self.sound_error_s) <= SOUND_TOLERANCE_S)
+        return (
+            times and self.same_images and (self.sound_error_s is None or abs(self.sound_error_s) <= SOUND_TOLERANCE_S)
+        )
 
     def __str__(self) -> str:
         shift = f", everything starts {float(self.shift_s) * 1000:.0f} ms later" if self.shift_s else ""
@@ -45,6 +49,7 @@ class Verification:
         return (
             f"{'verified' if self.ok else 'WRONG'}: {self.frames_found} of {self.frames_expected} frames, "
             f"largest timestamp error {float(self.largest_error_s) * 1000:.3f} ms{sound}{shift}"
+            f"{'' if self.same_images else ', the encoded images are not those that were made'}"
         )
 
 
@@ -55,18 +60,23 @@ def verify(
     expected_pts: Sequence[int],
     streams: Sequence[StreamPlan] = (),
     cut: Cut = WHOLE,
+    payload: str | None = None,
 ) -> Verification:
     """Compare the presentation times in `target` with `expected_pts`, of the frames written, in `time_base`.
 
-    streams: what became of those of `source`. Reads packets, decodes little. Raises MediaError when a file does not
+    streams: what became of those of `source`. payload: digest of the encoded images that must be there, see
+    `PayloadDigest`. Reads packets, decodes little. Raises MediaError when a file does not
     open.
     """
     with open_container(target) as container:
         stream = video_stream(container, target)
         base = ticks(stream)
-        found = sorted(
-            packet.pts * base for packet in container.demux(stream) if packet.size and packet.pts is not None
-        )
+        digest, found = PayloadDigest(stream), []
+        for packet in container.demux(stream):
+            if packet.size and packet.pts is not None:
+                found.append(packet.pts * base)
+                digest.update(packet)
+        found.sort()
         kind = container.format.name
     moves = "matroska" in kind or "mpegts" in kind
     tolerance = MATROSKA_TICK_S if "matroska" in kind else TRANSPORT_TICK_S if "mpegts" in kind else Fraction(0)
@@ -84,7 +94,8 @@ def verify(
             sound_error = (after - found[0]) - (before - expected[0])
             if abs(sound_error) <= tolerance:
                 sound_error = Fraction(0)  # both times are rounded by the container
-    return Verification(len(expected), len(found), error, tolerance, shift, sound_error)
+    same_images = payload is None or digest.hexdigest() == payload
+    return Verification(len(expected), len(found), error, tolerance, shift, sound_error, same_images)
 
 
 def sound_stream(container: InputContainer, index: int | None) -> AudioStream | None:

@@ -1,8 +1,6 @@
 """A video's prompts: what each shot shows, said once, of its sharpest frame."""
 
 import bisect
-import hashlib
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -11,10 +9,9 @@ import cv2
 import numpy as np
 from torch import Tensor
 
-from image_core.files import write_whole
 from image_core.images import enlarge, to_tensor
 from image_core.prompts.prompter import Prompter
-from osediff_video.job import Manifest
+from osediff_video.sealed import read_sealed, write_sealed
 from osediff_video.temporal.steps import Step
 from osediff_video.types import Frame, ImageArray
 
@@ -95,23 +92,12 @@ def with_first_texts(related: Iterable[Step], prompter: Prompter, height: int, w
         yield replace(step, embedding=embedding)
 
 
-def fingerprint(manifest: Manifest) -> str:
-    """What the prompts of a video depend on: the video and all settings."""
-    return hashlib.sha256(json.dumps(asdict(manifest), sort_keys=True).encode()).hexdigest()
+def write_shots(folder: Path, shots: list[ShotPrompt]) -> None:
+    """Keep the prompts in the folder of a job, so that it goes on without looking again. Raises OSError."""
+    write_sealed(folder / FILE, {"shots": [asdict(shot) for shot in shots]})
 
 
-def write_shots(folder: Path, manifest: Manifest, shots: list[ShotPrompt]) -> None:
-    """Keep them with the job, so that it goes on without looking again."""
-    values = {"of": fingerprint(manifest), "shots": [asdict(shot) for shot in shots]}
-    write_whole(folder / FILE, json.dumps(values, indent=1))
-
-
-def read_shots(folder: Path, manifest: Manifest) -> list[ShotPrompt] | None:
-    """What `write_shots` kept for the same video and settings; None when it did not, or it cannot be read."""
-    try:
-        values = json.loads((folder / FILE).read_text(encoding="utf-8"))
-        if values["of"] != fingerprint(manifest):
-            return None
-        return [ShotPrompt(int(s["first"]), int(s["sharpest"]), str(s["prompt"])) for s in values["shots"]] or None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+def read_shots(folder: Path) -> list[ShotPrompt] | None:
+    """Return what `write_shots` kept in the folder of a job; None when it did not, or it was changed."""
+    values = read_sealed(folder / FILE)
+    return None if values is None else [ShotPrompt(**shot) for shot in values["shots"]] or None

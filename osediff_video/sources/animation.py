@@ -10,7 +10,7 @@ from PIL import Image, ImageSequence, UnidentifiedImageError
 
 from image_core.errors import MediaError
 from osediff_video.sources.folder import SRGB
-from osediff_video.types import Faults, Frame, VideoInfo
+from osediff_video.types import Bookmark, Faults, Frame, VideoInfo
 
 UNREADABLE = (OSError, ValueError, EOFError, UnidentifiedImageError, Image.DecompressionBombError)
 MILLISECOND = Fraction(1, 1000)
@@ -63,7 +63,7 @@ class AnimationSource:
         shown = int(frame.info.get("duration", SHORTEST_MS))
         return shown if shown > 10 else SHORTEST_MS
 
-    def frames(self, skip: int = 0) -> Iterator[Frame]:
+    def frames(self, skip: int = 0, bookmark: Bookmark | None = None) -> Iterator[Frame]:  # noqa: ARG002 - no need here
         """Every frame after the first `skip`. Raises MediaError."""
         pts = 0
         try:

@@ -10,7 +10,7 @@ from image_core.errors import MediaError
 from image_core.images import ImageArray
 from osediff_video.media.stdin import PIPE
 from osediff_video.sources.folder import SRGB
-from osediff_video.types import Faults, Frame, VideoInfo
+from osediff_video.types import Bookmark, Faults, Frame, VideoInfo
 
 
 class ArraySource:
@@ -42,7 +42,7 @@ class ArraySource:
             container="arrays",
         )
 
-    def frames(self, skip: int = 0) -> Iterator[Frame]:
+    def frames(self, skip: int = 0, bookmark: Bookmark | None = None) -> Iterator[Frame]:  # noqa: ARG002 - no need here
         """Yield every frame after the first `skip`. Raises MediaError for an array of another size or type."""
         if skip == 0:
             yield Frame(self.first, 0, 1)

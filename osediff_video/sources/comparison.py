@@ -13,7 +13,7 @@ from image_core.errors import MediaError
 from osediff_video.image_file import eight_bit
 from osediff_video.options import Layout, VideoOptions
 from osediff_video.sources.open import open_source
-from osediff_video.types import Frame, ImageArray, Source, VideoInfo
+from osediff_video.types import Bookmark, Frame, ImageArray, Source, VideoInfo
 
 WIDEST_PX = 3840
 WIPE_S = 4.0
@@ -73,7 +73,7 @@ class Comparison:
             alpha=False,
         )
 
-    def frames(self, skip: int = 0) -> Iterator[Frame]:
+    def frames(self, skip: int = 0, bookmark: Bookmark | None = None) -> Iterator[Frame]:  # noqa: ARG002 - no need here
         for a, b in zip(self.first.frames(skip), self.second.frames(skip), strict=False):
             image = compose(a.image, b.image, self.layout, float(b.pts * self.info.time_base))
             yield Frame(image, b.pts, b.duration)

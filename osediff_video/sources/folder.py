@@ -12,7 +12,7 @@ import numpy as np
 from image_core.errors import MediaError
 from osediff_video.image_file import read_image
 from osediff_video.suffixes import IMAGES, is_image
-from osediff_video.types import ColorTags, Faults, Frame, VideoInfo
+from osediff_video.types import Bookmark, ColorTags, Faults, Frame, VideoInfo
 
 SRGB = ColorTags(matrix=0, primaries=1, transfer=13, full_range=True)
 
@@ -54,7 +54,7 @@ class FolderSource:
             alpha=first.alpha is not None,
         )
 
-    def frames(self, skip: int = 0) -> Iterator[Frame]:
+    def frames(self, skip: int = 0, bookmark: Bookmark | None = None) -> Iterator[Frame]:  # noqa: ARG002 - no need here
         """Every frame after the first `skip`. Raises MediaError for one of another size or depth."""
         info = self.info
         for pts, path in enumerate(self.paths[skip:], skip):

@@ -4,7 +4,6 @@ import json
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -25,7 +24,8 @@ from image_core.prompts.embedding import Prompts
 from image_core.prompts.prompter import load_prompter, published_prompt
 from osediff_video.chain import find_embeddings, prepare
 from osediff_video.encoding import Encoding
-from osediff_video.job import Manifest
+from osediff_video.job.folder import Job
+from osediff_video.job.manifest import manifest_of
 from osediff_video.options import VideoOptions
 from osediff_video.plan import plan_video
 from osediff_video.run import upscale_video
@@ -191,13 +191,13 @@ def test_the_sharpest_frame_of_each_shot_is_found():
 
 
 def test_shots_are_kept_with_the_job_they_belong_to(tmp_path):
-    shots, manifest = [ShotPrompt(0, 3, "a, ,"), ShotPrompt(9, 9, "b, ,")], Manifest({"sha256": "x"}, {"cuts": "auto"})
-    assert read_shots(tmp_path, manifest) is None
-    write_shots(tmp_path, manifest, shots)
-    assert read_shots(tmp_path, manifest) == shots
-    assert read_shots(tmp_path, replace(manifest, settings={"cuts": "off"})) is None
-    (tmp_path / "prompts.json").write_text("[]")
-    assert read_shots(tmp_path, manifest) is None
+    shots, file = [ShotPrompt(0, 3, "a, ,"), ShotPrompt(9, 9, "b, ,")], tmp_path / "prompts.json"
+    assert read_shots(tmp_path) is None
+    write_shots(tmp_path, shots)
+    assert read_shots(tmp_path) == shots
+    for changed in (file.read_text().replace("a, ,", "x, ,"), "[]", "{", '{"sha256": 1}'):
+        file.write_text(changed)
+        assert read_shots(tmp_path) is None
 
 
 class Counting:
@@ -254,16 +254,17 @@ def test_what_was_found_is_not_looked_for_again(tagging_bundle, tmp_path):
     plan = plan_video(
         two_shots(tmp_path / "in.mkv"), tmp_path / "out.mkv", 1, Encoding("ffv1"), VideoOptions(cuts="off")
     )
-    steadiness, manifest = prepare(plan.options, upscaler), Manifest({"bytes": 1}, {})
-    first = find_embeddings(plan, upscaler, steadiness, manifest, tmp_path)
-    assert len(counting.seen) == len(first.shots) == 1
-    assert (
-        find_embeddings(plan, upscaler, steadiness, manifest, tmp_path).shots == first.shots and len(counting.seen) == 1
-    )
-    find_embeddings(plan, upscaler, steadiness, replace(manifest, settings={"cuts": "auto"}), tmp_path)
-    assert len(counting.seen) == 2
+    steadiness = prepare(plan.options, upscaler)
+    with Job(plan.target, plan.sources, manifest_of(plan, upscaler)) as job:
+        first = find_embeddings(plan, upscaler, steadiness, job)
+        assert len(counting.seen) == len(first.shots) == 1
+    with Job(plan.target, plan.sources, manifest_of(plan, upscaler)) as job:
+        assert find_embeddings(plan, upscaler, steadiness, job).shots == first.shots and len(counting.seen) == 1
+    with Job(plan.target, plan.sources, manifest_of(plan, upscaler), restart=True) as job:
+        find_embeddings(plan, upscaler, steadiness, job)
+        assert len(counting.seen) == 2
     upscaler.prompter = None
-    assert find_embeddings(plan, upscaler, steadiness, manifest, tmp_path) is None
+    assert find_embeddings(plan, upscaler, steadiness, None) is None
 
 
 def test_frames_that_come_only_once_have_the_text_of_their_shot_s_first(tagging_bundle):

@@ -16,7 +16,8 @@ import pytest
 
 from image_core.errors import MediaError, OutputError
 from osediff_video.encoding import Encoding
-from osediff_video.job import job_folder
+from osediff_video.job.folder import Job, job_folder
+from osediff_video.job.manifest import Manifest
 from osediff_video.media.probe import probe
 from tests.support.media_files import FAST, copy, packets, read, read_times, write_video
 from tests.support.rich_video import write_rich
@@ -118,7 +119,7 @@ class StopAt(BaseException):
     pass
 
 
-def stopped_copy(source, target, frames, **options):
+def stopped_copy(source, target, frames, encoding=FAST, **options):
     """Copy and stop after so many frames, as Ctrl-C would."""
     from osediff_video.options import VideoOptions
     from osediff_video.plain_resize import PlainResize
@@ -130,7 +131,7 @@ def stopped_copy(source, target, frames, **options):
 
     with pytest.raises(StopAt):
         upscale_video(
-            source, target, PlainResize(), FAST, VideoOptions(**{"temporal": "off", **options}), progress=progress
+            source, target, PlainResize(), encoding, VideoOptions(**{"temporal": "off", **options}), progress=progress
         )
 
 
@@ -152,15 +153,18 @@ def test_changed_settings_and_changed_input_are_noticed(video, tmp_path):
     with pytest.raises(OutputError, match="scale"):
         copy(source, target, scale=2)
     os.utime(source, (1, 1))
+    stopped_copy(source, target, 160)  # the same content under another date is the same video
+    middle = bytearray(source.read_bytes())
+    middle[len(middle) // 2] ^= 1
+    source.write_bytes(middle)
+    os.utime(source, (1, 1))
     with pytest.raises(OutputError, match=r"the input file changed.*--restart"):
         copy(source, target)
     assert copy(source, target, restart=True).resumed == 0
 
 
 def test_a_second_run_on_the_same_result_is_refused(video, tmp_path):
-    from osediff_video.job import Job, Manifest
-
-    with Job(tmp_path / "out.mp4", Manifest({}, {})), pytest.raises(OutputError, match="another run"):
+    with Job(tmp_path / "out.mp4", [video], Manifest({}, {})), pytest.raises(OutputError, match="another run"):
         copy(video, tmp_path / "out.mp4")
 
 
@@ -237,7 +241,7 @@ def test_an_input_that_vanishes_is_said(video, tmp_path):
 def test_the_manifest_says_what_it_is_of(video, tmp_path):
     stopped_copy(video, tmp_path / "out.mp4", 150)
     values = json.loads((job_folder(tmp_path / "out.mp4") / "manifest.json").read_text())
-    assert values["source"]["bytes"] == video.stat().st_size and len(values["source"]["sha256"]) == 64
+    assert values["source"]["sha256"] == hashlib.sha256(video.read_bytes()).hexdigest()
     assert values["settings"]["scale"] == 1 and values["settings"]["model"] == "plain resize"
 
 

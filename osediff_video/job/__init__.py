@@ -1,0 +1,1 @@
+"""The resumable job: what it is of, where its unfinished work lies, and which results are finished."""

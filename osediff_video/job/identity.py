@@ -1,0 +1,89 @@
+"""What tells one source from another: a stamp that is quick to compare, and the hash of all it holds."""
+
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+
+from image_core.errors import MediaError
+from osediff_video.media.stdin import PIPE
+from osediff_video.sources.folder import list_frames
+
+BLOCK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Identity:
+    """The identity of the sources of a job.
+
+    stamp: hash of names, sizes, times and inodes. The system renews the time of change with every write, so the
+    content behind an equal stamp is equal; not so on Windows, which keeps no such time.
+    sha256: of all bytes, by which a copied or touched file is still known.
+    """
+
+    stamp: str
+    sha256: str
+
+
+def identify(sources: Sequence[Path]) -> Identity:
+    """Read everything that the sources hold. Raises MediaError for one that cannot be read, or changes meanwhile."""
+    stamp = stamp_of(sources)
+    digest = hashlib.sha256()
+    for path in files_of(sources):
+        try:
+            with path.open("rb") as file:
+                while block := file.read(BLOCK_BYTES):
+                    digest.update(block)
+        except OSError as error:
+            raise MediaError(f"{path}: cannot be read ({error})") from error
+    if stamp_of(sources) != stamp:
+        raise MediaError(f"{sources[0]}: changes while it is read; run again when it is complete")
+    return Identity(stamp, digest.hexdigest())
+
+
+def identify_beside(sources: Sequence[Path]) -> "Future[Identity]":
+    """Begin to `identify` in a thread of its own, which reads while others work and keeps no program alive."""
+    result: Future[Identity] = Future()
+
+    def work() -> None:
+        try:
+            result.set_result(identify(sources))
+        except BaseException as error:  # raised where the result is asked for
+            result.set_exception(error)
+
+    threading.Thread(target=work, name="identify", daemon=True).start()
+    return result
+
+
+def is_unchanged(sources: Sequence[Path], before: Identity) -> bool:
+    """Return whether the sources hold what they held; read only where their stamp differs. Raises MediaError."""
+    if stamp_of(sources) == before.stamp and os.name != "nt":
+        return True
+    return identify(sources).sha256 == before.sha256
+
+
+def stamp_of(sources: Sequence[Path]) -> str:
+    """Return the hash of what the file system says of the sources. Raises MediaError for one that is gone."""
+    facts = []
+    for path in files_of(sources):
+        try:
+            found = path.stat()
+        except OSError as error:
+            raise MediaError(f"{path}: no such file any more ({error})") from error
+        facts.append((path.name, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino))
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def files_of(sources: Sequence[Path]) -> list[Path]:
+    """Return the files whose content counts: those of folders of frames too; a pipe can be read only once."""
+    files: list[Path] = []
+    for source in (source for source in sources if source != PIPE):
+        if source.is_dir():
+            files += list_frames(source)
+        elif source.is_file():
+            files.append(source)
+    return files
