@@ -12,9 +12,9 @@ from image_core.options import UpscaleOptions
 from image_core.upscaler import Workload
 from osediff_video.chain import batches, prepare, upscaled
 from osediff_video.image_file import ImageFile, write_image
+from osediff_video.job.manifest import manifest_of
 from osediff_video.options import VideoOptions
 from osediff_video.plan import plan_video
-from osediff_video.run import settings
 from osediff_video.shots.shot_list import read_shot_list
 from osediff_video.temporal.steps import Step
 from osediff_video.types import Frame
@@ -145,7 +145,7 @@ def test_what_the_file_says_is_part_of_the_job(video, generator):
     def known(text):
         options = VideoOptions(shots=listed(video, text))
         plan = plan_video(video, video.parent / "out", 1.0, FAST, options)
-        return settings(plan, upscaler(generator, scale=1))
+        return manifest_of(plan, upscaler(generator, scale=1).settings)
 
     first = known("[[shot]]\nnumber = 1\nstrength = 0.5\n")
     again, other = known("[[shot]]\nnumber = 1\nstrength = 0.5\n"), known("[[shot]]\nnumber = 1\nstrength = 0.6\n")
