@@ -145,7 +145,7 @@ def test_what_the_file_says_is_part_of_the_job(video, generator):
     def known(text):
         options = VideoOptions(shots=listed(video, text))
         plan = plan_video(video, video.parent / "out", 1.0, FAST, options)
-        return manifest_of(plan, upscaler(generator, scale=1).settings)
+        return manifest_of(plan, upscaler(generator, scale=1)).settings
 
     first = known("[[shot]]\nnumber = 1\nstrength = 0.5\n")
     again, other = known("[[shot]]\nnumber = 1\nstrength = 0.5\n"), known("[[shot]]\nnumber = 1\nstrength = 0.6\n")
