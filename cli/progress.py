@@ -52,6 +52,9 @@ class Teller:
 
     def done(self, result: "Result") -> None:
         self.end()
+        if result.already_finished:
+            self.line(f"{result.target}: {result.frames} frames, finished by an earlier run; nothing to do")
+            return
         fresh = result.frames - result.resumed
         before = f" ({result.resumed} from an earlier run)" if result.resumed else ""
         rate = f"{fresh / result.elapsed_s:.2f} fps" if fresh else "put together"
@@ -108,6 +111,7 @@ class JsonTeller(Teller):
             target=str(result.target),
             frames=result.frames,
             resumed=result.resumed,
+            already_finished=result.already_finished,
             elapsed_s=round(result.elapsed_s, 3),
             notes=list(result.notes),
             complete=result.complete,

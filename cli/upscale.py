@@ -42,17 +42,26 @@ def upscale(
 
     from cli.progress import JsonTeller, Teller
     from image_core.errors import OseDiffError
+    from osediff_video.job.finished import check_target_or_finished
     from osediff_video.run import upscale_video
-    from osediff_video.target import check_target
 
     mirrored = any(source not in sources for source, _ in found)
+    failed, accepted = 0, []
     for source, target in found:
         if mirrored:
             target.parent.mkdir(parents=True, exist_ok=True)
-        check_target(source, target, overwrite)
+        try:
+            check_target_or_finished(source, target, overwrite)
+            accepted.append((source, target))
+        except OseDiffError as error:
+            if len(found) == 1:
+                raise
+            failed += 1
+            (JsonTeller if as_json else Teller)(source).failed(str(error))
+    if not accepted:
+        raise SystemExit(1)
     upscaler = build_upscaler(**values)
-    failed = 0
-    for source, target in found:
+    for source, target in accepted:
         teller = (JsonTeller if as_json else Teller)(source)
         try:
             progress, planned = teller.progress, teller.planned

@@ -16,11 +16,12 @@ from image_core.upscaler import Upscaler
 from osediff_video.chain import prepare, upscaled
 from osediff_video.encoding import Encoding
 from osediff_video.image_file import read_image, write_image
+from osediff_video.job.finished import check_target_or_finished
 from osediff_video.options import VideoOptions
 from osediff_video.plan import VideoPlan, output_size, plan_pipe
 from osediff_video.run import Progress, Result, upscale_video
 from osediff_video.sources.arrays import ArraySource
-from osediff_video.target import check_image_target, check_target, default_image_target, default_target
+from osediff_video.target import check_image_target, default_image_target, default_target
 
 AnyPath = str | PathLike[str]
 T = TypeVar("T")
@@ -68,7 +69,7 @@ def upscale(
     origin = as_path(source, "source")
     label = video.size or f"x{settings.scale:g}"
     place = default_target(origin, label) if target is None else as_path(target, "target")
-    check_target(origin, place, overwrite)  # before the model is loaded
+    check_target_or_finished(origin, place, overwrite)  # before the model is loaded
     return upscale_video(
         origin,
         place,

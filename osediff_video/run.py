@@ -11,6 +11,7 @@ from image_core.upscaler import Upscaler
 from osediff_video.chain import Numbered, Steadiness, find_embeddings, prepare, upscaled
 from osediff_video.encoding import Encoding
 from osediff_video.finish import assemble_result, cut_of, place, verify_result
+from osediff_video.job.finished import Finished, find_finished, record_finished
 from osediff_video.job.folder import Job
 from osediff_video.job.manifest import manifest_of
 from osediff_video.media.segment import Segment, SegmentWriter
@@ -66,6 +67,7 @@ class Result:
     notes: sentences about what differs from the source.
     faults: damage in the source that was survived.
     verification: comparison of the written timestamps with the source's; None for a folder of frames or a GIF.
+    already_finished: an earlier run made this result, so that nothing was done.
     """
 
     target: Path
@@ -75,6 +77,7 @@ class Result:
     notes: tuple[str, ...]
     faults: Faults
     verification: Verification | None
+    already_finished: bool = False
 
     @property
     def complete(self) -> bool:
@@ -97,10 +100,21 @@ def upscale_video(
     """Upscale the video or folder of frames `source` and write `target`, a video or (no suffix) a folder of frames.
 
     The target appears whole or not at all; see `check_target` for what may be in its place. Interrupted at any moment,
-    the same call goes on from the last finished segment and gives the same result. planned: told what will be done
+    the same call goes on from the last finished segment and gives the same result; a result of the same call that is
+    finished already is left as it is. planned: told what will be done
     before it is. Raises MediaError, OutputError or OutOfMemoryError.
     """
-    plan = plan_video(source, target, upscaler.options.scale, encoding, options, overwrite=overwrite)
+    finished = None if overwrite or restart else find_finished(target)
+    replaceable = overwrite or finished is not None
+    plan = plan_video(source, target, upscaler.options.scale, encoding, options, overwrite=replaceable)
+    if finished is not None:
+        if not finished.is_of(plan, manifest_of(plan, upscaler)):
+            raise OutputError(
+                f"{target}: already exists, made of another source or with other settings; add --overwrite to replace "
+                "it"
+            )
+        frames = finished.frames
+        return Result(target, frames, frames, 0.0, (), Faults(), None, already_finished=True)
     planned(plan)
     return carry_out(plan, upscaler, restart=restart, progress=progress)
 
@@ -135,6 +149,9 @@ def carry_out(
         check = verify_result(plan, part, assembled.payload, segments, cut) if assembled else None
         job.check_sources()
         place(plan, part)
+        if plan.source.faults.cut_short is None and (check is None or check.ok):
+            identity = job.identity.result()
+            record_finished(plan.target, Finished(count(segments), identity, job.manifest.fingerprint))
         job.remove()
     notes = (*plan.notes, *(assembled.notes if assembled else ()))
     elapsed_s = time.monotonic() - started

@@ -26,10 +26,12 @@ def _one_thread():
 
 @pytest.fixture(autouse=True, scope="session")
 def _own_cache(tmp_path_factory):
-    # what users have cached is neither read nor written
-    folder = tmp_path_factory.mktemp("cache")
+    # what users have cached, or finished, is neither read nor written
+    cache, state = tmp_path_factory.mktemp("cache"), tmp_path_factory.mktemp("state")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("platformdirs.user_cache_path", lambda *_, **__: folder)
+        patch.setattr("platformdirs.user_cache_path", lambda *_, **__: cache)
+        patch.setattr("platformdirs.user_state_path", lambda *_, **__: state)
+        patch.setenv("XDG_STATE_HOME", str(state))  # of the processes that tests start
         yield
 
 

@@ -274,3 +274,18 @@ def test_control_c_keeps_the_work_and_says_how_to_go_on(tmp_path):
     assert not (tmp_path / "in_x4.mp4").exists()
     said = run("upscale", source)
     assert "from an earlier run" in said and "verified: 300 of 300" in said
+
+
+def test_a_stopped_batch_goes_on_as_one_job(tmp_path):
+    folder, out = tmp_path / "videos", tmp_path / "out"
+    folder.mkdir()
+    for name in ("a.mp4", "b.mp4", "c.mp4"):
+        write_video(folder / name, [512 * n for n in range(5)], size=(16, 24))
+    run("upscale", folder, "-o", out, "--scale", 2)
+    (out / "b_x2.mp4").unlink()
+    (out / "c_x2.mp4").write_bytes(b"somebody else's")
+    first = (out / "a_x2.mp4").stat()
+    output = run("upscale", folder, "-o", out, "--scale", 2, code=1)
+    assert "finished by an earlier run" in output and "c_x2.mp4: already exists" in output
+    assert (out / "a_x2.mp4").stat() == first and len(read(out / "b_x2.mp4")) == 5
+    assert (out / "c_x2.mp4").read_bytes() == b"somebody else's"

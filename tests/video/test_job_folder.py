@@ -1,6 +1,7 @@
 """A job that cannot lie: what was changed on the disk is noticed, and nothing of anybody else is touched."""
 
 import json
+import os
 import random
 import shutil
 from fractions import Fraction
@@ -264,3 +265,32 @@ def test_resuming_is_bit_equal_under_adain_with_repeated_frames(tmp_path, tempor
         assert upscale_video(source, target, model, LOSSLESS, options).resumed
         for number, (one, other) in enumerate(zip(read(target), read(tmp_path / "whole.mkv"), strict=True)):
             assert np.array_equal(one.image, other.image), number
+
+
+def test_the_same_call_again_finds_its_result_finished(video, tmp_path):
+    source, target = tmp_path / "in.mp4", tmp_path / "out.mkv"
+    shutil.copy(video, source)
+    copy(source, target)
+    written = target.stat()
+    again = copy(source, target)
+    assert again.already_finished and again.frames == 240 and again.complete and target.stat() == written
+    for other in ({"scale": 2}, {"temporal": "pixel"}):
+        with pytest.raises(OutputError, match="other settings"):
+            copy(source, target, **other)
+    assert not copy(source, target, overwrite=True).already_finished
+    os.utime(target)
+    with pytest.raises(OutputError, match="already exists"):
+        copy(source, target)
+    copy(source, target, overwrite=True)
+    write_video(source, UNEVEN[:100])
+    with pytest.raises(OutputError, match="made of another source"):
+        copy(source, target)
+
+
+def test_a_result_that_misses_something_is_not_taken_for_finished(video, tmp_path):
+    source, target = tmp_path / "in.mp4", tmp_path / "out.mkv"
+    copy(video, tmp_path / "whole.mp4")  # its index stands at the beginning
+    source.write_bytes((tmp_path / "whole.mp4").read_bytes()[: (tmp_path / "whole.mp4").stat().st_size // 2])
+    assert not copy(source, target).complete
+    with pytest.raises(OutputError, match="already exists"):
+        copy(source, target)

@@ -1,0 +1,65 @@
+"""Records of finished results, so that the same command again knows what need not be done again."""
+
+import hashlib
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import platformdirs
+
+from image_core.errors import OseDiffError
+from osediff_video.job.identity import Identity, is_unchanged, stamp_of
+from osediff_video.job.manifest import Manifest
+from osediff_video.plan import VideoPlan
+from osediff_video.sealed import read_sealed, write_sealed
+from osediff_video.target import check_target
+
+MOST_RECORDS = 5000
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A whole and verified result. frames: in it. source: what it was made of. settings: fingerprint of with what."""
+
+    frames: int
+    source: Identity
+    settings: str
+
+    def is_of(self, plan: VideoPlan, manifest: Manifest) -> bool:
+        """Return whether `plan` would make this very result again. Raises MediaError for a source that is gone."""
+        return self.settings == manifest.fingerprint and is_unchanged(plan.sources, self.source)
+
+
+def record_file(target: Path) -> Path:
+    """Return where the record of `target` lies: in the user's folder of program states."""
+    folder = platformdirs.user_state_path("osediff", appauthor=False) / "finished"
+    return folder / f"{hashlib.sha256(str(target.absolute()).encode(errors='surrogateescape')).hexdigest()}.json"
+
+
+def record_finished(target: Path, result: Finished) -> None:
+    """Remember that `target` is finished. A machine that keeps no such records does without."""
+    file = record_file(target)
+    with suppress(OSError, OseDiffError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_sealed(file, {"target": str(target.absolute()), "stamp": stamp_of([target]), **asdict(result)})
+        records = sorted(file.parent.glob("*.json"), key=lambda path: path.stat().st_mtime)
+        for old in records[:-MOST_RECORDS]:
+            old.unlink(missing_ok=True)
+
+
+def find_finished(target: Path) -> Finished | None:
+    """Return the record of `target` if it still is what was written there."""
+    values = read_sealed(record_file(target)) if target.exists() and not target.is_symlink() else None
+    if values is None:
+        return None
+    try:
+        if values["stamp"] != stamp_of([target]):
+            return None
+        return Finished(values["frames"], Identity(**values["source"]), values["settings"])
+    except (KeyError, TypeError, OseDiffError):
+        return None
+
+
+def check_target_or_finished(source: Path, target: Path, overwrite: bool) -> None:
+    """Refuse a target as `check_target` does, but for one that may be the finished result of the same command."""
+    check_target(source, target, overwrite or find_finished(target) is not None)
