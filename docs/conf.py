@@ -7,4 +7,6 @@ source_suffix = {".md": "markdown"}
 exclude_patterns = ["models/runs", "models/cards"]
 html_theme = "furo"
 html_title = "osediff-video"
+html_static_path = ["static"]
+html_css_files = ["wide.css"]
 myst_heading_anchors = 3

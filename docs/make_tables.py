@@ -46,9 +46,9 @@ def rows(name: str) -> list[Row]:
     return [json.loads(line) for line in (RESULTS / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
-def table(head: list[str], body: list[list[str]]) -> str:
-    """Return a Markdown table; the first column is text, the others are numbers."""
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *body]
+def table(head: list[str], body: list[list[str]], text_columns: int = 1) -> str:
+    """Return a Markdown table; the first columns are text, the others numbers."""
+    lines = [head, [*["---"] * text_columns, *["---:"] * (len(head) - text_columns)], *body]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
@@ -57,7 +57,7 @@ def stills() -> str:
     found = {(row["set"], row["method"]): row for row in rows("lite_quality") if "psnr_y" in row}
     body = [
         [
-            title,
+            title if method == "bicubic x4" else "",
             METHODS[method],
             f"{row['psnr_y']:.2f}",
             f"{row['ssim_y']:.3f}",
@@ -69,7 +69,7 @@ def stills() -> str:
         for method in METHODS
         for row in [found[name, method]]
     ]
-    return table(["images, x4", "method", "PSNR", "SSIM", "gradient", "grid", "s per megapixel"], body)
+    return table(["images, x4", "method", "PSNR", "SSIM", "gradient", "grid", "s / MP"], body, text_columns=2)
 
 
 def steadiness(model: str) -> str:
