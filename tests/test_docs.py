@@ -2,6 +2,7 @@
 
 import importlib.util
 import itertools
+import json
 import re
 import shlex
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 import osediff_video
 from cli.main import COMMANDS, cli
@@ -19,6 +21,7 @@ from osediff_video.metrics.image import DEFINITIONS
 from osediff_video.metrics.table import PAPER
 from osediff_video.metrics.video import VIDEO_DEFINITIONS
 from osediff_video.shots.shot_list import read_shot_list
+from tests.support.media_files import write_video
 from train.recipe import load_recipe
 
 ROOT = Path(__file__).parent.parent
@@ -26,6 +29,7 @@ DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
 NAMES = ("osediff", "osediff-video")
 PACKAGES = r"(?:image_core|osediff_video|train|cli|tests|benchmarks|docs|samples|examples)"
+CODE = ("image_core", "osediff_video", "train", "cli")
 FOREIGN_OPTIONS = {"--index-url", "--num_processes", "--set", "--peer", "--model"}
 """Options that pages name of other programs: pip, accelerate, benchmarks."""
 
@@ -117,6 +121,19 @@ def test_lists_of_shots_are_understood(path, tmp_path):
         assert read_shot_list(tmp_path / f"{number}.toml")
 
 
+def test_the_events_of_a_job_have_the_fields_that_the_page_lists(tmp_path):
+    source = write_video(tmp_path / "in.mp4", [512 * n for n in range(5)], size=(16, 24))
+    lines = CliRunner().invoke(cli, ["upscale", str(source), "--json"]).stdout.splitlines()
+    lines += CliRunner().invoke(cli, ["upscale", str(tmp_path / "none.mp4"), str(source), "--json"]).stdout.splitlines()
+    events = {event["event"]: event.keys() - {"event", "source"} for event in map(json.loads, lines)}
+    rows = re.findall(
+        r"^\| `(\w+)` \|.*\| (.*) \|$", read(DOCS / "videos.md").partition("## JSON events")[2], re.MULTILINE
+    )
+    listed = {name: set(re.findall(r"`(\w+)`", fields)) for name, fields in rows}
+    assert {"plan", "progress", "done"} <= events.keys() <= listed.keys()
+    assert all(fields == listed[name] for name, fields in events.items())
+
+
 def test_the_recorded_recipes_still_read():
     files = sorted((DOCS / "models" / "runs").glob("*.toml"))
     assert files and all(load_recipe(file) for file in files)
@@ -176,6 +193,17 @@ def test_paths_and_modules_in_the_text_exist(path):
             assert (ROOT / code).exists() or (ROOT / f"{code}.py").exists(), f"{path.name}: {code}"
         for module in re.findall(rf"python -m ({PACKAGES}[\w.]*)", code):
             assert importlib.util.find_spec(module), f"{path.name}: {module}"
+
+
+def test_the_architecture_names_every_folder_and_only_modules_that_exist():
+    page = read(DOCS / "architecture.md")
+    named = set(re.findall(rf"(?<![\w/.])({PACKAGES}(?:/\w+)*)", page.replace(".py", "")))
+    missing = [name for name in named if not (ROOT / name).is_dir() and not (ROOT / f"{name}.py").is_file()]
+    assert not missing
+    folders = {path.parent for package in CODE for path in (ROOT / package).rglob("*.py")}
+    assert {str(folder.relative_to(ROOT)) for folder in folders} <= named
+    for step in re.findall(r"\n(\d\..*?)(?=\n\d\.|\n\n|\Z)", page, re.DOTALL):  # a step names files by their full path
+        assert re.search(rf"`{PACKAGES}/[\w/]+\.py`", step), step
 
 
 @each_page
