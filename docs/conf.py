@@ -6,6 +6,7 @@ extensions = ["myst_parser"]
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["models/runs", "models/cards"]
 html_theme = "furo"
+html_show_copyright = False
 html_title = "osediff-video"
 html_static_path = ["static"]
 html_css_files = ["wide.css"]

@@ -33,6 +33,9 @@ CODE = ("image_core", "osediff_video", "train", "cli")
 FOREIGN_OPTIONS = {"--index-url", "--num_processes", "--set", "--peer", "--model"}
 """Options that pages name of other programs: pip, accelerate, benchmarks."""
 
+FOREIGN_NAMES = {"upscale_frames", "data.holdout", "data.mixture", "loop.steps"}
+"""Public names and settings that a walk-through mentions without naming their file."""
+
 each_page = pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 
 
@@ -47,8 +50,12 @@ def read(path):
 
 
 def prose(path):
-    """The page without its code blocks."""
-    return re.sub(r"^( *)```.*?^\1```", "", read(path), flags=re.MULTILINE | re.DOTALL)
+    return prose_of(read(path))
+
+
+def prose_of(text):
+    """A page without its code blocks."""
+    return re.sub(r"^( *)```.*?^\1```", "", text, flags=re.MULTILINE | re.DOTALL)
 
 
 def commands_of(text):
@@ -206,6 +213,15 @@ def test_the_architecture_names_every_folder_and_only_modules_that_exist():
         assert re.search(rf"`{PACKAGES}/[\w/]+\.py`", step), step
 
 
+def test_walk_throughs_name_what_is_in_the_files_that_they_name():
+    for section in read(DOCS / "adding.md").split("\n## ")[1:]:
+        files = set(re.findall(rf"`({PACKAGES}/[\w/]+\.py)`", section))
+        text = "".join(read(ROOT / file) for file in files)
+        for name in re.findall(r"`([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)`", prose_of(section)) if files else ():
+            last = name.split(".")[-1]
+            assert last in text or last in COMMANDS or name in FOREIGN_NAMES, f"{section.splitlines()[0]}: {name}"
+
+
 @each_page
 def test_links_lead_somewhere(path):
     for target in re.findall(r"\]\(([^)\s]+)\)", prose(path)):
@@ -224,7 +240,8 @@ def anchors(path):
 
 
 def test_every_page_is_in_the_index():
-    listed = set(re.search(r"```\{toctree\}.*?\n\n(.*?)```", read(DOCS / "index.md"), re.DOTALL)[1].split())
+    trees = re.findall(r"\{toctree\}.*?\n\n(.*?)```", read(DOCS / "index.md"), re.DOTALL)
+    listed = {page for tree in trees for page in tree.split()}
     pages = {str(path.relative_to(DOCS).with_suffix("")) for path in DOCS.rglob("*.md")}
     assert listed == pages - {"index"}
 
