@@ -10,9 +10,11 @@ tagger/                                         says in tags what an image shows
 """
 
 import dataclasses
+import errno
 import json
+import re
+import secrets
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,6 +22,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -28,9 +31,29 @@ from image_core.errors import CheckpointError, OutputError
 from image_core.files import sha256
 from image_core.generator import KLAutoencoder
 from image_core.json_file import read_object
+from image_core.json_rules import ANY_OBJECT, Rule, check, list_of, number, one_of, shown, table_of, text, whole
 from image_core.lora import LoraWeights, to_tensors
 
 FORMAT_VERSION = 1
+NEEDED = ("unet.json", "unet.safetensors", "autoencoder.json", "autoencoder.safetensors", "prompts.safetensors")
+RULES: Mapping[str, Rule] = {
+    "format_version": one_of(FORMAT_VERSION),
+    "name": Rule("a text of 1 to 200 characters", lambda value: isinstance(value, str) and 0 < len(value) <= 200),
+    "autoencoder": one_of("kl", "lite"),
+    "timestep": whole(0, 99_999),
+    "alpha_bar": number(1e-6, 1 - 1e-6),  # 0 leaves no signal to scale up, 1 no noise to take away
+    "latent_scale": number(1e-4, 1e4),
+    "color_fix": one_of("none", "adain", "wavelet"),
+    "prompts": list_of(text(10_000), 1, 1000),
+    "licence": text(10_000),
+    "card": ANY_OBJECT,
+    "files": table_of(
+        text(300),
+        Rule("a sha256", lambda value: isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None),
+        10_000,
+    ),
+}
+"""What `bundle.json` may say."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +78,20 @@ class BundleConfig:
 
 @dataclass(frozen=True)
 class Bundle:
+    """A folder and what it says of itself, checked."""
+
     path: Path
     config: BundleConfig
+
+    def holds(self, name: str) -> bool:
+        """Tell whether the model has this file: what `bundle.json` does not list is not part of it."""
+        return name in self.config.files
+
+    def file(self, name: str) -> Path:
+        """Return the path of a file that is listed. Raises CheckpointError for any other."""
+        if not self.holds(name):
+            raise CheckpointError(f"{self.path / 'bundle.json'}: does not list {name}; only files with a hash are used")
+        return self.path / name
 
 
 def write_bundle(
@@ -79,12 +114,11 @@ def write_bundle(
     if len(prompts) != len(config.prompts):
         raise ValueError(f"{len(config.prompts)} prompts but {len(prompts)} embeddings")
     with new_bundle(path) as part:
-        _write_module(part, "unet", unet, {k: v for k, v in unet.config.items() if not k.startswith("_")})  # type: ignore[union-attr, operator]
-        inner = autoencoder.vae if isinstance(autoencoder, KLAutoencoder) else autoencoder
-        _write_module(part, "autoencoder", inner, _autoencoder_settings(inner))
-        save_file({str(i): p.contiguous() for i, p in enumerate(prompts)}, part / "prompts.safetensors")
+        write_network(part, "unet", unet)
+        write_network(part, "autoencoder", autoencoder.vae if isinstance(autoencoder, KLAutoencoder) else autoencoder)
+        write_prompts(part, prompts)
         for name, weights in (lora or {}).items():
-            save_file(to_tensors(weights), part / f"lora.{name}.safetensors", {"scale": repr(weights.scale)})
+            write_lora(part, name, weights)
         for write in parts:
             write(part, dtype)
         config = write_config(part, config)
@@ -93,19 +127,24 @@ def write_bundle(
 
 @contextmanager
 def new_bundle(path: Path) -> Iterator[Path]:
-    """A folder beside `path` to write into, which becomes `path` when all went well and is gone when not.
+    """Yield a folder beside `path` to write into, which becomes `path` when all went well and is gone when not.
 
-    Raises OutputError if `path` exists.
+    Raises OutputError if `path` exists or the disk does not take it.
     """
-    if path.exists():
+    if path.exists() or path.is_symlink():
         raise OutputError(f"{path}: exists already; remove it or choose another name for the bundle")
-    part = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    part = path.with_name(f".osediff-{secrets.token_hex(8)}")
     try:
+        part.mkdir()
         yield part
-        part.chmod(0o755)
+        mode = part.stat().st_mode & 0o777  # as the user's umask has it; the library leaves files to their owner alone
         for file in part.rglob("*"):
-            file.chmod(0o755 if file.is_dir() else 0o644)  # the library and mkdtemp leave them to their owner alone
+            file.chmod(mode if file.is_dir() else mode & 0o666)
         part.rename(path)
+    except (OSError, SafetensorError) as error:
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        reason = "no room is left on the disk" if full or "No space left" in str(error) else str(error)
+        raise OutputError(f"{path}: the model cannot be written: {reason}") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
@@ -127,16 +166,25 @@ def read_card(path: Path) -> dict[str, Any]:
     return read_object(path, "a JSON object")
 
 
-def _autoencoder_settings(autoencoder: nn.Module) -> dict[str, Any]:
-    if isinstance(autoencoder, LiteAutoencoder):
-        return dataclasses.asdict(autoencoder.config)
-    return {k: v for k, v in autoencoder.config.items() if not k.startswith("_")}  # type: ignore[union-attr, operator]
-
-
-def _write_module(folder: Path, name: str, module: nn.Module, settings: dict[str, Any]) -> None:
+def write_network(folder: Path, name: str, module: nn.Module) -> None:
+    """Write settings and weights of the UNet, the VAE or the embedded autoencoder under `name`."""
+    if isinstance(module, LiteAutoencoder):
+        settings = dataclasses.asdict(module.config)
+    else:
+        settings = {k: v for k, v in module.config.items() if not k.startswith("_")}  # type: ignore[union-attr, operator]
     (folder / f"{name}.json").write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
     # contiguous: channels-last memory is a matter of the machine, not of the file
     save_file({key: value.contiguous() for key, value in module.state_dict().items()}, folder / f"{name}.safetensors")
+
+
+def write_prompts(folder: Path, embeddings: Sequence[Tensor]) -> None:
+    """Write the embeddings of the stored prompts, each (1, L, D), in their order."""
+    save_file({str(i): p.contiguous() for i, p in enumerate(embeddings)}, folder / "prompts.safetensors")
+
+
+def write_lora(folder: Path, name: str, weights: LoraWeights) -> None:
+    """Write adapters that are not merged; name: "unet" or "vae"."""
+    save_file(to_tensors(weights), folder / f"lora.{name}.safetensors", {"scale": repr(weights.scale)})
 
 
 def read_bundle(path: Path) -> Bundle:
@@ -147,18 +195,23 @@ def read_bundle(path: Path) -> Bundle:
     values = read_object(file, "an object")
     if values.get("format_version") != FORMAT_VERSION:
         raise CheckpointError(
-            f"{file}: format version {values.get('format_version')}, this program reads {FORMAT_VERSION}; "
+            f"{file}: format version {shown(values.get('format_version'))}, this program reads {FORMAT_VERSION}; "
             "update osediff-video or import the model again"
         )
-    known = {f.name for f in dataclasses.fields(BundleConfig)}
-    for key in sorted(known ^ values.keys()):
-        raise CheckpointError(f"{file}: {'missing' if key in known else 'unknown'} key {key!r}")
-    if values["autoencoder"] not in ("kl", "lite"):
-        raise CheckpointError(f"{file}: autoencoder must be 'kl' or 'lite', got {values['autoencoder']!r}")
+    check(values, RULES, str(file), needed=tuple(RULES))
     for name in values["files"]:
-        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\\" in name:
+        if not is_inside(name):
             raise CheckpointError(f"{file}: {name!r} lies outside the bundle")
+    for name in NEEDED:
+        if name not in values["files"]:
+            raise CheckpointError(f"{file}: does not list {name}, which every model has")
     return Bundle(path, BundleConfig(**{**values, "prompts": tuple(values["prompts"])}))
+
+
+def is_inside(name: str) -> bool:
+    """Tell whether a file's name stays within its folder, on every system."""
+    parts = PurePosixPath(name).parts
+    return bool(parts) and not name.startswith("/") and ".." not in parts and not set(name) & set("\\:\0")
 
 
 def verify_bundle(bundle: Bundle) -> None:
@@ -167,7 +220,11 @@ def verify_bundle(bundle: Bundle) -> None:
         path = bundle.path / name
         if not path.is_file():
             raise CheckpointError(f"{path}: missing; import or download the model {bundle.config.name} again")
-        if (found := sha256(path)) != expected:
+        try:
+            found = sha256(path)
+        except OSError as error:
+            raise CheckpointError(f"{path}: cannot be read: {error}") from error
+        if found != expected:
             raise CheckpointError(
                 f"{path}: altered or damaged (sha256 {found[:12]}..., expected {expected[:12]}...); "
                 f"import or download the model {bundle.config.name} again"

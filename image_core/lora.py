@@ -59,6 +59,8 @@ def check_weights(module: nn.Module, weights: LoraWeights, where: str) -> None:
         layer = layers.get(name)
         if not isinstance(layer, nn.Linear | nn.Conv2d):
             raise CheckpointError(f"{where}: {name} has LoRA, but the base model has no such layer")
+        if a.ndim < 2 or b.ndim < 2:
+            raise CheckpointError(f"{where}: LoRA of {name} has shapes {tuple(a.shape)} and {tuple(b.shape)}")
         out, into, *kernel = layer.weight.shape
         expected = ((a.shape[0], into, *kernel), (out, a.shape[0], *(1 for _ in kernel)))
         if (tuple(a.shape), tuple(b.shape)) != expected:
@@ -71,12 +73,20 @@ def check_weights(module: nn.Module, weights: LoraWeights, where: str) -> None:
 @torch.no_grad()
 def merge_lora(module: nn.Module, weights: LoraWeights, strength: float = 1.0) -> None:
     """Fold adapters into the layers of `module`, in place. strength: 1 is as trained, 0 is the base."""
-    for name, (a, b) in weights.pairs.items():
+    for name in weights.pairs:
         weight = module.get_submodule(name).weight
         assert isinstance(weight, Tensor)
-        # float32: a sum over rank 4 loses nothing that shows, and a full UNet is merged at every start
-        update = (strength * weights.scale * b.flatten(1).float()) @ a.flatten(1).float()
-        weight += update.reshape(weight.shape).to(weight)
+        weight.copy_(merged(f"{name}.weight", weight, weights, strength))
+
+
+def merged(key: str, weight: Tensor, weights: LoraWeights, strength: float = 1.0) -> Tensor:
+    """Return the weight of the name `key` with its adapter added, float32; without one as it is."""
+    name = key.removesuffix(".weight")
+    if name == key or name not in weights.pairs:
+        return weight
+    # float32: a sum over rank 4 loses nothing that shows, and a full UNet is merged at every start
+    a, b = (part.flatten(1).float() for part in weights.pairs[name])
+    return weight.float() + ((strength * weights.scale * b) @ a).reshape(weight.shape)
 
 
 def add_lora(module: nn.Module, targets: Iterable[str], name: str = "default", alpha: float = ALPHA) -> None:
@@ -107,11 +117,11 @@ def to_tensors(weights: LoraWeights) -> dict[str, Tensor]:
     }
 
 
-def from_tensors(tensors: Mapping[str, Tensor], scale: float) -> LoraWeights:
-    """The inverse of `to_tensors`. Raises CheckpointError naming the first key without its twin."""
+def from_tensors(tensors: Mapping[str, Tensor], scale: float, where: str) -> LoraWeights:
+    """Undo `to_tensors`. Raises CheckpointError naming the first key without its twin."""
     names = sorted({key.removesuffix(".lora_A").removesuffix(".lora_B") for key in tensors})
     for name in names:
         for letter in "AB":
             if f"{name}.lora_{letter}" not in tensors:
-                raise CheckpointError(f"LoRA tensor {name}.lora_{letter} is missing")
+                raise CheckpointError(f"{where}: LoRA tensor {name}.lora_{letter} is missing")
     return LoraWeights({name: (tensors[f"{name}.lora_A"], tensors[f"{name}.lora_B"]) for name in names}, scale)

@@ -1,14 +1,20 @@
 """The diffusion model that OSEDiff stands on: any Stable Diffusion 1.x or 2.x that predicts epsilon, as a folder."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+from torch import Tensor
 
+from image_core.architecture import UNET, VAE, build_unet, build_vae, first_line
+from image_core.bundle import is_inside
 from image_core.errors import CheckpointError
 from image_core.json_file import read_object
+from image_core.json_rules import FLAG, check, list_of, number, one_of, shown, whole
+from image_core.tensors import TensorFile, fill
 
 XL = (
     "it needs two text encoders and is told the image's size beside the text, "
@@ -17,6 +23,16 @@ XL = (
 SD3 = "it has a transformer instead of a UNet and predicts a velocity (rectified flow), not epsilon"
 EXPECTED = "a Stable Diffusion 1.x or 2.x folder in diffusers layout, such as Stable Diffusion 2.1-base"
 WEIGHTS = "diffusion_pytorch_model"
+OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+SCHEDULE = {
+    "num_train_timesteps": whole(1, 100_000),
+    "beta_start": number(0, 1),
+    "beta_end": number(0, 1),
+    "beta_schedule": one_of("linear", "scaled_linear", "squaredcos_cap_v2", "sigmoid"),
+    "trained_betas": list_of(number(0, 1), 1, 100_000),
+    "rescale_betas_zero_snr": FLAG,
+}
+"""What decides how much signal is left at the last step."""
 
 
 @dataclass(frozen=True)
@@ -38,24 +54,34 @@ def check_base(folder: Path) -> BaseFacts:
     refuse_other_kinds(folder)
     unet = read_settings(folder / "unet" / "config.json")
     if unet.get("_class_name") != "UNet2DConditionModel":
-        raise CheckpointError(f"{folder / 'unet'}: holds a {unet.get('_class_name')}, expected a UNet2DConditionModel")
+        kind = shown(unet.get("_class_name"))
+        raise CheckpointError(f"{folder / 'unet'}: holds a {kind}, expected a UNet2DConditionModel")
     if unet.get("addition_embed_type") is not None:
         raise CheckpointError(f"{folder}: this is Stable Diffusion XL: {XL}. Expected {EXPECTED}")
     vae = read_settings(folder / "vae" / "config.json")
     if vae.get("_class_name") != "AutoencoderKL":
-        raise CheckpointError(f"{folder / 'vae'}: holds a {vae.get('_class_name')}, expected an AutoencoderKL")
-    channels, into, out = vae.get("latent_channels", 4), unet.get("in_channels", 4), unet.get("out_channels", 4)
+        kind = shown(vae.get("_class_name"))
+        raise CheckpointError(f"{folder / 'vae'}: holds a {kind}, expected an AutoencoderKL")
+    channels = _checked(vae, "latent_channels", 4, VAE, folder / "vae")
+    into, out = (_checked(unet, name, 4, UNET, folder / "unet") for name in ("in_channels", "out_channels"))
     if not channels == into == out:
         raise CheckpointError(
             f"{folder}: the UNet takes {into} channels and gives {out}, the latents have {channels}; a model for "
             "inpainting, depth or editing cannot be the base"
         )
-    width = unet.get("cross_attention_dim", 1280)
+    width = _checked(unet, "cross_attention_dim", 1280, UNET, folder / "unet")
     text = read_settings(folder / "text_encoder" / "config.json").get("hidden_size")
     if text != width:
-        raise CheckpointError(f"{folder}: the UNet reads text of width {width}, its text encoder writes {text}")
+        raise CheckpointError(f"{folder}: the UNet reads text of width {width}, its text encoder writes {shown(text)}")
     timestep, alpha_bar = schedule(folder)
-    return BaseFacts(timestep, alpha_bar, width, channels, vae.get("scaling_factor", 0.18215))
+    scale = _checked(vae, "scaling_factor", 0.18215, VAE, folder / "vae")
+    return BaseFacts(timestep, alpha_bar, width, channels, float(scale))
+
+
+def _checked(settings: Mapping[str, Any], name: str, default: Any, rules: Mapping[str, Any], folder: Path) -> Any:
+    value = settings.get(name, default)
+    check({name: value}, rules, str(folder / "config.json"))
+    return value
 
 
 def refuse_other_kinds(folder: Path) -> None:
@@ -82,21 +108,13 @@ def schedule(folder: Path) -> tuple[int, float]:
             "a base that predicts epsilon, such as Stable Diffusion 2.1-base (512 px)"
         )
     if kind != "epsilon":
-        raise CheckpointError(f"{folder}: predicts {kind!r}; OSEDiff needs a base that predicts epsilon")
-    names = (
-        "num_train_timesteps",
-        "beta_start",
-        "beta_end",
-        "beta_schedule",
-        "trained_betas",
-        "rescale_betas_zero_snr",
-    )
+        raise CheckpointError(f"{folder}: predicts {shown(kind)}; OSEDiff needs a base that predicts epsilon")
+    used = {name: value for name, value in settings.items() if name in SCHEDULE and value is not None}
+    check(used, SCHEDULE, str(path))
     try:
-        found = DDPMScheduler(**{name: settings[name] for name in names if settings.get(name) is not None})
-    except (NotImplementedError, TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(
-            f"{path}: beta schedule {settings.get('beta_schedule')!r} is not known: {error}"
-        ) from error
+        found = DDPMScheduler(**used)
+    except Exception as error:  # whatever the library makes of numbers that do not fit together
+        raise CheckpointError(f"{path}: no schedule can be made of it: {first_line(error)}") from error
     alpha_bar = float(found.alphas_cumprod[-1])
     if not alpha_bar > 1e-6:
         raise CheckpointError(
@@ -110,36 +128,59 @@ def read_settings(path: Path) -> dict[str, Any]:
     return read_object(path, "settings", f"missing; expected {EXPECTED}")
 
 
-def load_unet(folder: Path) -> UNet2DConditionModel:
-    """The UNet of a base, float32. Raises CheckpointError."""
-    return _load(UNet2DConditionModel, folder / "unet")
+def load_unet(folder: Path, dtype: torch.dtype = torch.float32) -> UNet2DConditionModel:
+    """Read the UNet of a base. Raises CheckpointError."""
+    unet, weights = open_unet(folder)
+    fill(unet, weights, str(folder / "unet"), dtype)
+    return unet
 
 
-def load_vae(folder: Path) -> AutoencoderKL:
-    """The autoencoder of a base, float32; old names of its attention are read too. Raises CheckpointError."""
-    return _load(AutoencoderKL, folder / "vae")
+def open_unet(folder: Path) -> tuple[UNet2DConditionModel, Mapping[str, Tensor]]:
+    """Build the UNet of a base without memory, and open what fills it. Raises CheckpointError."""
+    settings, weights, where = _described(folder / "unet", "UNet2DConditionModel")
+    return build_unet(settings, where, len(weights)).eval(), weights
 
 
-def _load(kind: Any, folder: Path) -> Any:
-    found = read_settings(folder / "config.json").get("_class_name")
-    if found != kind.__name__:
-        raise CheckpointError(f"{folder}: holds a {found}, expected a {kind.__name__}")
-    whole = any(
-        (folder / f"{WEIGHTS}.{suffix}").is_file() for suffix in ("safetensors", "bin", "safetensors.index.json")
-    )
-    variant = None if whole or not (folder / f"{WEIGHTS}.fp16.safetensors").is_file() else "fp16"
-    try:
-        model, report = kind.from_pretrained(
-            folder,
-            variant=variant,
-            torch_dtype=torch.float32,
-            local_files_only=True,
-            low_cpu_mem_usage=False,
-            output_loading_info=True,
-        )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{folder}: cannot be read: {str(error).splitlines()[0]}") from error
-    for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-        for key in sorted(map(str, report[problem])):
-            raise CheckpointError(f"{folder}: {problem.replace('_keys', '')} tensor {key}")
-    return model
+def load_vae(folder: Path, dtype: torch.dtype = torch.float32) -> AutoencoderKL:
+    """Read the autoencoder of a base; old names of its attention are read too. Raises CheckpointError."""
+    settings, weights, where = _described(folder / "vae", "AutoencoderKL")
+    vae = build_vae(settings, where, len(weights))
+    fill(vae, modern_attention(weights), str(folder / "vae"), dtype)
+    return vae.eval()
+
+
+def _described(folder: Path, kind: str) -> tuple[dict[str, Any], Mapping[str, Tensor], str]:
+    settings = read_settings(folder / "config.json")
+    if settings.get("_class_name") != kind:
+        raise CheckpointError(f"{folder}: holds a {shown(settings.get('_class_name'))}, expected a {kind}")
+    return settings, read_weights(folder), str(folder / "config.json")
+
+
+def read_weights(folder: Path) -> Mapping[str, Tensor]:
+    """Open the weights of a part in diffusers layout: one file, in half precision if there is no other, or several.
+
+    Raises CheckpointError, also for a part that is there as a pickle only.
+    """
+    for suffix in ("safetensors", "fp16.safetensors"):
+        if (path := folder / f"{WEIGHTS}.{suffix}").is_file():
+            return TensorFile(path)
+    index = folder / f"{WEIGHTS}.safetensors.index.json"
+    if not index.is_file():
+        pickle = " (only a pickle, .bin; convert it to safetensors)" if list(folder.glob("*.bin")) else ""
+        raise CheckpointError(f"{folder / WEIGHTS}.safetensors: missing{pickle}; expected {EXPECTED}")
+    places = read_object(index, "an index").get("weight_map")
+    if not isinstance(places, dict) or not all(isinstance(name, str) and is_inside(name) for name in places.values()):
+        raise CheckpointError(f"{index}: weight_map must say in which file each tensor is")
+    files = [TensorFile(folder / name) for name in sorted(set(places.values()))]
+    return {key: tensor for file in files for key, tensor in file.items()}
+
+
+def modern_attention(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Attention under today's names, and as matrices where the file has convolutions of one pixel."""
+    result = {}
+    for key, tensor in tensors.items():
+        before, dot, after = key.partition(".attentions.0.")
+        name, _, kind = after.rpartition(".")
+        renamed = f"{before}{dot}{OLD_ATTENTION.get(name, name)}.{kind}" if dot else key
+        result[renamed] = tensor[..., 0, 0] if dot and tensor.ndim == 4 else tensor
+    return result

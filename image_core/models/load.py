@@ -1,25 +1,29 @@
 """Build a model from a bundle: its generator, and an upscaler ready to run on a chosen device."""
 
-import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
-from safetensors import safe_open
 from torch import nn
 
-from image_core.autoencoder import LiteAutoencoder, LiteConfig
+from image_core.architecture import build_lite, build_unet, build_vae, first_line
+from image_core.autoencoder import LiteAutoencoder
 from image_core.bundle import Bundle, verify_bundle
 from image_core.errors import CheckpointError, ModelNotFoundError
 from image_core.files import sha256
 from image_core.generator import Generator, KLAutoencoder, set_precision
-from image_core.lora import LoraWeights, check_weights, from_tensors, merge_lora
+from image_core.json_file import read_object
+from image_core.json_rules import shown
+from image_core.lora import LoraWeights, check_weights, from_tensors, merged
 from image_core.options import Precision, UpscaleOptions
 from image_core.prompts.prompter import load_prompter, negative_embedding
-from image_core.tensors import fill, read_safetensors
+from image_core.tensors import Change, TensorFile, check_finite, fill
 from image_core.upscaler import Upscaler
+
+MAX_STORED_SCALE = 100.0
+"""Of adapters in a file; as trained it is 2."""
 
 
 def load_generator(
@@ -34,44 +38,79 @@ def load_generator(
     Raises CheckpointError, also for another lora_scale when the bundle holds no adapters of their own.
     """
     verify_bundle(bundle)
+    return build_generator(bundle, device, dtype, lora_scale)
+
+
+def build_generator(
+    bundle: Bundle, device: torch.device | str, dtype: torch.dtype, lora_scale: float = 1.0
+) -> Generator:
+    """Build and fill the model of a bundle whose files were verified; as `load_generator`.
+
+    Tensor after tensor goes from the file to its own precision, adapters folded in on the way, so that memory never
+    holds more than the model and one tensor.
+    """
     config = bundle.config
     if lora_scale != 1 and not any(name.startswith("lora.") for name in config.files):
         raise CheckpointError(
             f"the model {config.name} has no adapters beside its weights for --lora-scale {lora_scale:g}: "
             "they are merged, or it never had any; import it again without --merge, or leave --lora-scale at 1"
         )
-    # on the meta device no time goes into random weights that are replaced at once
-    with torch.device("meta"):
-        unet = UNet2DConditionModel.from_config(_settings(bundle, "unet"))
-        if config.autoencoder == "lite":
-            inner: nn.Module = LiteAutoencoder(LiteConfig(**_settings(bundle, "autoencoder")))
-        else:
-            inner = AutoencoderKL.from_config(_settings(bundle, "autoencoder"))
-    for name, module in (("unet", unet), ("autoencoder", inner)):
-        path = bundle.path / f"{name}.safetensors"
-        fill(module, read_safetensors(path), str(path))
-    for name, module in (("unet", unet), ("vae", inner)):
-        if f"lora.{name}.safetensors" in config.files:
-            # folded in: faster than beside the layers, and peft is not needed to run
-            path = bundle.path / f"lora.{name}.safetensors"
-            weights = _read_lora(path)
-            check_weights(module, weights, str(path))
-            merge_lora(module, weights, lora_scale)
+    weights = {name: TensorFile(bundle.file(f"{name}.safetensors")) for name in ("unet", "autoencoder")}
+    unet = build_unet(*_described(bundle, "unet"), len(weights["unet"]))
+    build_inner = build_lite if config.autoencoder == "lite" else build_vae
+    inner = build_inner(*_described(bundle, "autoencoder"), len(weights["autoencoder"]))
     autoencoder = inner if isinstance(inner, LiteAutoencoder) else KLAutoencoder(inner, config.latent_scale)
     generator = Generator(autoencoder, unet, config.alpha_bar, config.timestep)
+    _try_without_memory(generator, bundle)
+    for name, adapters, module in (("unet", "unet", unet), ("autoencoder", "vae", inner)):
+        change = _folded(bundle, f"lora.{adapters}.safetensors", module, lora_scale)
+        fill(module, weights[name], str(weights[name].path), dtype, change)
     generator.requires_grad_(False).eval()
     # channels last: twice as fast on a CPU (AVX-512, oneDNN) and the native order of tensor cores
     return set_precision(generator, dtype).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def _settings(bundle: Bundle, name: str) -> dict[str, Any]:
-    return json.loads((bundle.path / f"{name}.json").read_text(encoding="utf-8"))
+def _described(bundle: Bundle, name: str) -> tuple[dict[str, Any], str]:
+    path = bundle.file(f"{name}.json")
+    return read_object(path, "settings"), str(path)
 
 
-def _read_lora(path: Path) -> LoraWeights:
-    with safe_open(path, "pt") as file:
-        scale = float((file.metadata() or {}).get("scale", "nan"))
-    return from_tensors(read_safetensors(path), scale)
+def _try_without_memory(generator: Generator, bundle: Bundle) -> None:
+    """Run the model where only shapes are computed. Raises CheckpointError when its parts do not fit together."""
+    width = generator.unet.config.cross_attention_dim
+    image = torch.empty(1, 3, 64, 64, device="meta")
+    try:
+        with torch.no_grad():
+            result = generator(image, torch.empty(1, 77, width, device="meta"))
+    except Exception as error:  # whatever a layer makes of a shape that is not its own
+        raise CheckpointError(f"{bundle.path}: its networks do not fit together: {first_line(error)}") from error
+    if result.shape != image.shape:
+        raise CheckpointError(f"{bundle.path}: makes {tuple(result.shape)} of {tuple(image.shape)}, expected the same")
+
+
+def _folded(bundle: Bundle, name: str, module: nn.Module, strength: float) -> Change | None:
+    """Return what folds adapters into weights: faster than beside the layers, and peft is not needed to run."""
+    if not bundle.holds(name):
+        return None
+    weights = read_lora(bundle.file(name))
+    check_weights(module, weights, str(bundle.path / name))
+    return lambda key, tensor: merged(key, tensor, weights, strength)
+
+
+def read_lora(path: Path) -> LoraWeights:
+    """Read adapters that a bundle keeps beside its weights. Raises CheckpointError."""
+    file = TensorFile(path)
+    try:
+        scale = float(file.metadata.get("scale", "nan"))
+    except ValueError:
+        scale = math.nan
+    if not abs(scale) <= MAX_STORED_SCALE:
+        said = shown(file.metadata.get("scale"))
+        raise CheckpointError(f"{path}: its scale is {said}, expected a number up to {MAX_STORED_SCALE}")
+    tensors = {key: tensor.float() for key, tensor in file.items()}
+    for key, tensor in tensors.items():
+        check_finite(tensor, tensor, f"{path}: {key}")
+    return from_tensors(tensors, scale, str(path))
 
 
 # Peak memory for each output pixel in float32, estimated with room to spare; half precision needs half
@@ -116,11 +155,17 @@ def load_upscaler(
     report: Callable[[str], None] = lambda _: None,
 ) -> Upscaler:
     """Read weights and prompt, ready to run. Raises CheckpointError for damaged files or a prompt it cannot read."""
+    verify_bundle(bundle)
     prompter = load_prompter(bundle, options, device, dtype, report)
     # with a fixed prompt its embedding; else one that stands for the shape of all
     text = prompter.embedding(None if prompter.tagger else prompter.fixed)
     negative = negative_embedding(prompter.prompts, options)
-    generator = load_generator(bundle, device, dtype, options.lora_scale)
+    if prompter.tagger is None:
+        prompter.prompts.release()
+    generator = build_generator(bundle, device, dtype, options.lora_scale)
+    for embedding in (text, negative):
+        if embedding is not None and embedding.shape[-1] != (width := generator.unet.config.cross_attention_dim):
+            raise CheckpointError(f"{bundle.path}: its prompts are {embedding.shape[-1]} wide, its UNet reads {width}")
     return Upscaler(
         generator,
         text,

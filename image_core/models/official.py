@@ -7,19 +7,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor, nn
 
-from image_core.bundle import Bundle, BundleConfig, write_bundle
+from image_core.bundle import (
+    Bundle,
+    BundleConfig,
+    new_bundle,
+    write_config,
+    write_lora,
+    write_network,
+    write_prompts,
+)
 from image_core.errors import CheckpointError, OutputError
 from image_core.files import sha256
-from image_core.generator import KLAutoencoder
-from image_core.lora import LoraWeights, check_weights, merge_lora, unet_targets, vae_targets
-from image_core.models.base import BaseFacts, check_base, load_unet, load_vae
+from image_core.json_rules import shown
+from image_core.lora import LoraWeights, check_weights, merge_lora, merged, unet_targets, vae_targets
+from image_core.models.base import BaseFacts, check_base, load_vae, open_unet
 from image_core.models.single_file import read_vae, unfold_single_file
-from image_core.prompts.embedding import TextEncoder
 from image_core.prompts.ram import read_ram
-from image_core.tensors import read_torch
+from image_core.prompts.text_encoder import TextEncoder
+from image_core.tensors import check_finite, fill, plain_tensors, read_torch
 
 TOP_KEYS = {
     "rank_unet", "rank_vae", "unet_lora_encoder_modules", "unet_lora_decoder_modules", "unet_lora_others_modules",
@@ -81,29 +88,42 @@ def make_bundle(
 
 
 def _make(base: Path, parts: Ingredients, out: Path, merge: bool, prompts: Sequence[str], half: bool) -> Bundle:
+    """Make one part after the other, and let go of each, so that memory never holds more than the largest."""
     facts = check_base(base)
     content, where = read_pickle(parts.weights), str(parts.weights)
-    tagger = read_ram(parts.tagger, parts.dape) if parts.tagger else None
-    unet, vae = load_unet(base), load_vae(base)
-    if parts.vae is not None:
-        vae = read_vae(parts.vae, vae)
-    lora = adapters(unet, vae, content, where)
-    if merge:
-        merge_lora(unet, lora["unet"])
-        merge_lora(vae, lora["vae"])
     texts = tuple(dict.fromkeys(["", *prompts]))
-    text = TextEncoder(base)
     dtype = torch.float16 if half else torch.float32
-    return write_bundle(
-        out,
-        describe(out.name, facts, parts, texts, merge),
-        autoencoder=KLAutoencoder(vae, facts.latent_scale).to(dtype),
-        unet=unet.to(dtype),
-        prompts=list(text.encode(texts).to(dtype).split(1)),
-        lora=None if merge else lora,
-        parts=[text.save] if tagger is None else [text.save, tagger.save],
-        dtype=dtype,
-    )
+    with new_bundle(out) as part:
+        unet, weights = open_unet(base)
+        conv_in, lora = split_unet(unet, content["state_dict_unet"], where)
+        own = {f"conv_in.{name}": tensor for name, tensor in conv_in.items()}
+
+        def adapted(key: str, tensor: Tensor) -> Tensor:
+            return merged(key, own.get(key, tensor), lora) if merge else own.get(key, tensor)
+
+        fill(unet, weights, str(base / "unet"), dtype, adapted)
+        write_network(part, "unet", unet)
+        if not merge:
+            write_lora(part, "unet", lora)
+        del unet
+        vae = load_vae(base)
+        if parts.vae is not None:
+            vae = read_vae(parts.vae, vae)
+        lora_vae = match_targets(vae, vae_targets(vae), fold(content["state_dict_vae"], where), where)
+        if merge:
+            merge_lora(vae, lora_vae)
+        else:
+            write_lora(part, "vae", lora_vae)
+        write_network(part, "autoencoder", vae.to(dtype))
+        del vae, content
+        text = TextEncoder(base)
+        write_prompts(part, list(text.encode(texts).to(dtype).split(1)))
+        text.save(part, dtype)
+        del text
+        if parts.tagger is not None:
+            read_ram(parts.tagger, parts.dape).save(part, dtype)
+        config = write_config(part, describe(out.name, facts, parts, texts, merge))
+    return Bundle(out, config)
 
 
 def describe(name: str, facts: BaseFacts, parts: Ingredients, prompts: tuple[str, ...], merged: bool) -> BundleConfig:
@@ -135,17 +155,13 @@ def read_pickle(path: Path) -> dict[str, Any]:
     content = read_torch(path)
     for key in sorted(TOP_KEYS - content.keys()):
         raise CheckpointError(f"{path}: key {key!r} is missing; is this the published osediff.pkl?")
+    for key in ("state_dict_unet", "state_dict_vae"):
+        content[key] = plain_tensors(content[key], f"{path}: {key}")
+        for name, tensor in content[key].items():
+            if not tensor.is_floating_point():
+                raise CheckpointError(f"{path}: {name} holds {tensor.dtype}, expected floating-point numbers")
+            check_finite(tensor, tensor, f"{path}: {name}")
     return content
-
-
-def adapters(
-    unet: UNet2DConditionModel, vae: AutoencoderKL, content: Mapping[str, Any], where: str
-) -> dict[str, LoraWeights]:
-    """Put the retrained conv_in into `unet` and return the adapters by "unet" and "vae". Raises CheckpointError."""
-    conv_in, unet_lora = split_unet(unet, content["state_dict_unet"], where)
-    vae_lora = match_targets(vae, vae_targets(vae), fold(content["state_dict_vae"]), where)
-    unet.conv_in.load_state_dict(conv_in)
-    return {"unet": unet_lora, "vae": vae_lora}
 
 
 def split_unet(unet: nn.Module, tensors: Mapping[str, Tensor], where: str) -> tuple[dict[str, Tensor], LoraWeights]:
@@ -158,17 +174,19 @@ def split_unet(unet: nn.Module, tensors: Mapping[str, Tensor], where: str) -> tu
         if tensors[key].shape != parameter.shape:
             shapes = f"{tuple(tensors[key].shape)}, expected {tuple(parameter.shape)}"
             raise CheckpointError(f"{where}: {key} has shape {shapes}; was it trained on another base?")
-        conv_in[name] = tensors[key]
+        conv_in[name] = tensors[key].float()
     rest = {key: tensor for key, tensor in tensors.items() if not key.startswith("conv_in.base_layer.")}
     wanted = [name for names in unet_targets(unet).values() for name in names]
-    return conv_in, match_targets(unet, wanted, fold(rest), where)
+    return conv_in, match_targets(unet, wanted, fold(rest, where), where)
 
 
-def fold(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    """From `layer.lora_A.default_encoder.weight` to {layer: {"A": tensor, "B": tensor}}."""
+def fold(tensors: Mapping[str, Tensor], where: str) -> dict[str, dict[str, Tensor]]:
+    """From `layer.lora_A.default_encoder.weight` to {layer: {"A": tensor, "B": tensor}}. Raises CheckpointError."""
     folded: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         layer, _, rest = key.partition(".lora_")
+        if rest[:1] not in ("A", "B"):
+            raise CheckpointError(f"{where}: {shown(key)} is no adapter; is this the published osediff.pkl?")
         folded.setdefault(layer, {})[rest[:1]] = tensor
     return folded
 

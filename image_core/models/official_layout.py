@@ -30,7 +30,7 @@ def read_official(path: Path, unet: nn.Module, vae: nn.Module) -> OfficialWeight
     """
     content = read_pickle(path)
     conv_in, unet_lora = split_unet(unet, content["state_dict_unet"], str(path))
-    vae_lora = match_targets(vae, vae_targets(vae), fold(content["state_dict_vae"]), str(path))
+    vae_lora = match_targets(vae, vae_targets(vae), fold(content["state_dict_vae"], str(path)), str(path))
     return OfficialWeights(conv_in, unet_lora, vae_lora)
 
 

@@ -7,7 +7,7 @@ second. What comes out is checked against the model, names and shapes both ways.
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +17,9 @@ from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint, con
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from image_core.architecture import build_vae, first_line
 from image_core.errors import CheckpointError
-from image_core.models.base import load_vae
+from image_core.models.base import load_vae, modern_attention
 from image_core.tensors import fill, read_checkpoint
 
 if TYPE_CHECKING:
@@ -64,7 +65,6 @@ VELOCITY = (
     "a v-prediction model such as Stable Diffusion 2.1 (768 px); OSEDiff needs 2.1-base, "
     "v2-1_512-ema-pruned.safetensors, which predicts epsilon"
 )
-OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 OPEN_CLIP = {
     "ln_1": "layer_norm1",
     "ln_2": "layer_norm2",
@@ -89,20 +89,27 @@ def unfold_single_file(path: Path, tokenizer: Path | None, out: Path, settings: 
         )
     tensors = read_checkpoint(path)
     refuse_other_files(path, tensors, settings)
-    unet = UNet2DConditionModel(**settings["unet"])
-    vae = AutoencoderKL(**settings["vae"])
-    text = CLIPTextModel(CLIPTextConfig(**settings["text_encoder"]))
-    parts: dict[str, tuple[nn.Module, dict[str, Tensor]]] = {
-        "unet": (unet, convert_ldm_unet_checkpoint(with_prefix(tensors, UNET, keep=True), dict(unet.config))),
-        "vae": (vae, convert_ldm_vae_checkpoint(with_prefix(tensors, VAE, keep=True), dict(vae.config))),
-        "text_encoder": (text, convert_open_clip(with_prefix(tensors, TEXT), text)),
+    with torch.device("meta"):
+        unet, vae = UNet2DConditionModel(**settings["unet"]), AutoencoderKL(**settings["vae"])
+        text = CLIPTextModel(CLIPTextConfig(**settings["text_encoder"]))
+    parts: dict[str, tuple[nn.Module, Callable[[], dict[str, Tensor]]]] = {
+        "unet": (unet, lambda: convert_ldm_unet_checkpoint(with_prefix(tensors, UNET, keep=True), dict(unet.config))),
+        "vae": (vae, lambda: convert_ldm_vae_checkpoint(with_prefix(tensors, VAE, keep=True), dict(vae.config))),
+        "text_encoder": (text, lambda: convert_open_clip(with_prefix(tensors, TEXT), text)),
     }
-    for name, (module, converted) in parts.items():
+    for name, (module, convert) in parts.items():
+        try:
+            converted = convert()
+        except Exception as error:  # the library expects every tensor that it names
+            raise CheckpointError(f"{path}: {name} lacks tensors or has others: {first_line(error)}") from error
         fill(module, {key: tensor.contiguous() for key, tensor in converted.items()}, f"{path}: {name}")
         if module is unet:
             refuse_velocity(unet.eval(), path)
         module.save_pretrained(out / name)  # type: ignore[operator]
-    shutil.copytree(tokenizer, out / "tokenizer")
+    (out / "tokenizer").mkdir()
+    for file in ("vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json"):
+        if (tokenizer / file).is_file():
+            shutil.copyfile(tokenizer / file, out / "tokenizer" / file)
     (out / "scheduler").mkdir()
     (out / "scheduler" / "scheduler_config.json").write_text(json.dumps(settings["scheduler"]), encoding="utf-8")
     return out
@@ -135,6 +142,8 @@ def refuse_other_files(path: Path, tensors: Mapping[str, Tensor], settings: Sett
     key = f"{UNET}input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
     if key not in tensors:
         raise CheckpointError(f"{path}: holds no Stable Diffusion ({key} is missing)")
+    if tensors[key].ndim != 2:
+        raise CheckpointError(f"{path}: {key} has shape {tuple(tensors[key].shape)}, expected a matrix")
     width, expected = tensors[key].shape[1], settings["unet"]["cross_attention_dim"]
     if width != expected:
         hint = "; this is Stable Diffusion 1.x, give its folder in diffusers layout instead" if width == 768 else ""
@@ -142,7 +151,8 @@ def refuse_other_files(path: Path, tensors: Mapping[str, Tensor], settings: Sett
 
 
 def with_prefix(tensors: Mapping[str, Tensor], prefix: str, *, keep: bool = False) -> dict[str, Tensor]:
-    return {key if keep else key.removeprefix(prefix): t for key, t in tensors.items() if key.startswith(prefix)}
+    """Return the tensors of one part; others are not even read."""
+    return {key if keep else key.removeprefix(prefix): tensors[key] for key in tensors if key.startswith(prefix)}
 
 
 def convert_open_clip(tensors: Mapping[str, Tensor], like: "CLIPTextModel") -> dict[str, Tensor]:
@@ -176,26 +186,20 @@ def read_vae(path: Path, like: AutoencoderKL) -> AutoencoderKL:
     of attention. Raises CheckpointError.
     """
     if path.is_dir():
-        return load_vae(path if (path / "vae").is_dir() else path.parent if path.name == "vae" else path)
-    tensors = read_checkpoint(path)
+        vae = load_vae(path if (path / "vae").is_dir() else path.parent if path.name == "vae" else path)
+        if (found := vae.config.latent_channels) != (expected := like.config.latent_channels):
+            raise CheckpointError(f"{path}: its latents have {found} channels, those of the base {expected}")
+        return vae
+    tensors: Mapping[str, Tensor] = read_checkpoint(path)
     if any(key.startswith(VAE) for key in tensors):
         tensors = with_prefix(tensors, VAE)
     parts = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
-    tensors = {key: tensor for key, tensor in tensors.items() if key.startswith(parts)}
-    with torch.device("meta"):
-        vae = AutoencoderKL.from_config(like.config)
+    tensors = {key: tensors[key] for key in tensors if key.startswith(parts)}
+    vae = build_vae(dict(like.config), str(path), len(tensors))
     if any(key.startswith("encoder.down.") for key in tensors):
-        tensors = convert_ldm_vae_checkpoint(tensors, dict(vae.config))
+        try:
+            tensors = convert_ldm_vae_checkpoint(tensors, dict(vae.config))
+        except Exception as error:  # the library expects every tensor that it names
+            raise CheckpointError(f"{path}: lacks tensors or has others: {first_line(error)}") from error
     fill(vae, modern_attention(tensors), str(path))
     return vae.eval()
-
-
-def modern_attention(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Attention under today's names, and as matrices where the file has convolutions of one pixel."""
-    result = {}
-    for key, tensor in tensors.items():
-        before, dot, after = key.partition(".attentions.0.")
-        name, _, kind = after.rpartition(".")
-        renamed = f"{before}{dot}{OLD_ATTENTION.get(name, name)}.{kind}" if dot else key
-        result[renamed] = tensor[..., 0, 0] if dot and tensor.ndim == 4 else tensor
-    return result

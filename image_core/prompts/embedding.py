@@ -1,9 +1,8 @@
-"""Prompts to embeddings: the CLIP text encoder of Stable Diffusion, as OSEDiff uses it, and a cache on the disk."""
+"""Embeddings of prompts: stored in a bundle, cached on the disk, or made by the text encoder."""
 
 import hashlib
 import json
-import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import platformdirs
@@ -15,58 +14,12 @@ from torch import Tensor
 from image_core.bundle import Bundle
 from image_core.errors import CheckpointError
 from image_core.files import replacing
-from image_core.tensors import read_safetensors
+from image_core.prompts.text_encoder import TextEncoder
+from image_core.tensors import TensorFile, check_finite
 
+MAX_TOKENS = 1024
 KEPT_PROMPTS = 1000
 """In the cache, 0.3 MB each; the longest unused go first."""
-
-
-class TextEncoder:
-    """folder: holds text_encoder/ and tokenizer/ in the layout of diffusers. Raises CheckpointError."""
-
-    def __init__(self, folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> None:
-        from transformers import CLIPTextModel, CLIPTokenizer
-        from transformers.utils import logging
-
-        logging.disable_progress_bar()  # it would write into the line in which progress is told
-        for part in ("text_encoder/config.json", "tokenizer/vocab.json"):
-            if not (folder / part).is_file():
-                raise CheckpointError(f"{folder / part}: missing; a diffusers folder of SD 2.1-base holds it")
-        self.folder, weights = folder, folder / "text_encoder"
-        whole = any((weights / name).is_file() for name in ("model.safetensors", "pytorch_model.bin"))
-        try:
-            self.tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
-            model, report = CLIPTextModel.from_pretrained(
-                weights, variant=None if whole else "fp16", local_files_only=True, output_loading_info=True
-            )
-        except (OSError, ValueError, RuntimeError) as error:
-            raise CheckpointError(f"{folder}: the text encoder cannot be read: {error}") from error
-        for key in sorted(map(str, report["missing_keys"])):
-            raise CheckpointError(f"{weights}: tensor {key} is missing")
-        self.model = model.to(device, dtype).eval().requires_grad_(False)
-        self.length = self.model.config.max_position_embeddings
-
-    def tokens(self, prompts: Sequence[str]) -> Tensor:
-        """Token ids (B, 77), padded with the tokenizer's pad token ("!", id 0, in SD 2.1) and cut at 77."""
-        found = self.tokenizer(
-            list(prompts), padding="max_length", max_length=self.length, truncation=True, return_tensors="pt"
-        )
-        return found.input_ids
-
-    @torch.inference_mode()
-    def encode(self, prompts: Sequence[str]) -> Tensor:
-        """Embeddings (B, 77, D), after the final norm. No attention mask: padding is seen, as in training."""
-        return self.model(self.tokens(prompts).to(self.model.device)).last_hidden_state
-
-    def tokens_cut(self, prompt: str) -> int:
-        """How many tokens of `prompt` lie beyond what the model reads."""
-        return max(0, len(self.tokenizer(prompt).input_ids) - self.length)
-
-    def save(self, folder: Path, dtype: torch.dtype) -> None:
-        """Write text_encoder/, in `dtype`, and tokenizer/ into `folder`."""
-        tensors = {key: tensor.to(dtype) for key, tensor in self.model.state_dict().items()}
-        self.model.save_pretrained(folder / "text_encoder", state_dict=tensors)
-        shutil.copytree(self.folder / "tokenizer", folder / "tokenizer")
 
 
 class Prompts:
@@ -93,14 +46,36 @@ class Prompts:
         stored = self.bundle.config.prompts
         requested = stored[0] if prompt is None else prompt
         if requested in stored:
-            embedding = read_safetensors(self.bundle.path / "prompts.safetensors")[str(stored.index(requested))]
+            embedding = self.stored(stored.index(requested))
         else:
             embedding = self.cached(requested)
+            if embedding.shape[-1] != (width := self.stored(0).shape[-1]):
+                raise CheckpointError(
+                    f"{self.bundle.path}: its text encoder writes {embedding.shape[-1]} numbers a token, its model "
+                    f"reads {width}"
+                )
         return embedding.to(self.device, self.dtype)
+
+    def stored(self, number: int) -> Tensor:
+        """Return the embedding of the bundle's prompt `number`, (1, L, D). Raises CheckpointError."""
+        file = TensorFile(self.bundle.file("prompts.safetensors"))
+        key, where = str(number), f"{file.path}: embedding {number}"
+        shape = file.shapes.get(key)
+        if shape is None or len(shape) != 3 or shape[0] != 1 or not 1 <= shape[1] <= MAX_TOKENS:
+            raise CheckpointError(f"{where} is {shape or 'missing'}, expected (1, tokens, width)")
+        embedding = file[key]
+        if not embedding.is_floating_point():
+            raise CheckpointError(f"{where} holds {embedding.dtype}, expected floating-point numbers")
+        check_finite(embedding, embedding, where)
+        return embedding
+
+    def release(self) -> None:
+        """Let go of the text encoder, 1.4 GB of Stable Diffusion's; it is read again when a prompt needs it."""
+        self.encoder = None
 
     def cached(self, prompt: str) -> Tensor:
         files = self.bundle.config.files
-        if "text_encoder/config.json" not in files:
+        if not self.bundle.holds("text_encoder/config.json"):
             raise CheckpointError(
                 f"the model {self.bundle.config.name} reads no prompts of its own choice; it knows only "
                 + ", ".join(repr(known) for known in self.bundle.config.prompts)
@@ -116,7 +91,7 @@ class Prompts:
         return embedding
 
     def encode(self, prompt: str, path: Path) -> tuple[Tensor, int]:
-        self.encoder = self.encoder or TextEncoder(self.bundle.path)
+        self.encoder = self.encoder or TextEncoder(self.bundle.path, holds=self.bundle.holds)
         # always in float32 on the CPU: what is cached must not depend on where it was made
         embedding, cut = self.encoder.encode([prompt]).clone(), self.encoder.tokens_cut(prompt)
         write_cached(path, embedding, cut)
@@ -133,7 +108,7 @@ def read_cached(path: Path) -> tuple[Tensor, int] | None:
     try:
         with safe_open(path, "pt") as file:
             cut = int((file.metadata() or {})["cut"])
-        embedding = read_safetensors(path)["embedding"]
+        embedding = TensorFile(path)["embedding"]
         path.touch()
     except (OSError, KeyError, ValueError, CheckpointError, SafetensorError):
         return None
@@ -143,7 +118,7 @@ def read_cached(path: Path) -> tuple[Tensor, int] | None:
 def write_cached(path: Path, embedding: Tensor, cut: int) -> None:
     """Whole or not at all; a cache that cannot be written is done without."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # prompts are private
         with replacing(path) as part:
             save_file({"embedding": embedding.contiguous()}, part, {"cut": str(cut)})
         files = sorted(path.parent.glob("*.safetensors"), key=lambda file: file.stat().st_mtime)

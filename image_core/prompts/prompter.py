@@ -9,7 +9,7 @@ from image_core.bundle import Bundle
 from image_core.errors import CheckpointError
 from image_core.options import UpscaleOptions
 from image_core.prompts.embedding import Prompts
-from image_core.prompts.tagger import Tagger, load_tagger
+from image_core.prompts.tagger import FILES, Tagger, load_tagger
 
 
 def published_prompt(tags: Sequence[str], prompt: str) -> str:
@@ -43,7 +43,8 @@ class Prompter:
 
 
 def has_tagger(bundle: Bundle) -> bool:
-    return "tagger/model.safetensors" in bundle.config.files
+    """Tell whether the bundle lists every file of a tagger."""
+    return all(bundle.holds(f"tagger/{name}") for name in FILES)
 
 
 def load_prompter(

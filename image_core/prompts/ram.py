@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from image_core.architecture import first_line
 from image_core.errors import CheckpointError
 from image_core.prompts.tagger import Tagger, TaggerConfig, build_tagger
-from image_core.tensors import read_torch
+from image_core.tensors import plain_tensors, read_torch
 
 ADAPTER_SCALE = 1 / 8
 """Of the adapters: alpha 1 over rank 8, in the published code; the file does not store it."""
@@ -37,9 +38,7 @@ def read_ram(weights: Path, dape: Path | None = None) -> Tagger:
     missing or foreign tensors, and for lists that do not fit.
     """
     content = read_torch(weights)
-    tensors = content.get("model", content)
-    if not isinstance(tensors, dict):
-        raise CheckpointError(f"{weights}: 'model' is a {type(tensors).__name__}; is this ram_swin_large_14m.pth?")
+    tensors = plain_tensors(content.get("model", content), str(weights))
     if "reweight_scale" in tensors:
         raise CheckpointError(f"{weights}: this is RAM++; the tagger of the paper is ram_swin_large_14m.pth")
     needed = {}
@@ -48,37 +47,46 @@ def read_ram(weights: Path, dape: Path | None = None) -> Tagger:
         if name.startswith(NEEDED) and not name.endswith(COMPUTED) and ".lora_" not in name:
             needed[name] = tensor
     config = geometry(needed, weights)
-    needed = {name: tensor.float() for name, tensor in needed.items()}
-    if dape is not None:
-        fold_dape(needed, read_torch(dape), dape)
-    return build_tagger(config, renamed_tensors(needed, config, weights), weights.parent, weights)
+    try:
+        if dape is not None:
+            adapters = read_torch(dape)
+            if "model" in adapters:
+                raise CheckpointError(f"{dape}: this is RAM itself, give it as the tagger; expected DAPE.pth")
+            fold_dape(needed, plain_tensors(adapters, str(dape), least=0), dape)
+        renamed = renamed_tensors(needed, config, weights)
+    except (RuntimeError, IndexError) as error:
+        raise CheckpointError(f"{dape or weights}: its tensors do not fit together: {first_line(error)}") from error
+    return build_tagger(config, renamed, weights.parent, weights)
 
 
 def geometry(tensors: Mapping[str, Tensor], where: Path) -> TaggerConfig:
     """Read off the tensors' shapes. Raises CheckpointError when one that is needed is missing."""
 
-    def shape(key: str) -> tuple[int, ...]:
+    def shape(key: str, *expected: int) -> tuple[int, ...]:
         if key not in tensors:
             raise CheckpointError(f"{where}: tensor {key} is missing; is this ram_swin_large_14m.pth?")
-        return tuple(tensors[key].shape)
+        found = tuple(tensors[key].shape)
+        if len(found) not in expected or 0 in found:
+            raise CheckpointError(f"{where}: {key} has shape {found}; is this ram_swin_large_14m.pth?")
+        return found
 
     blocks: dict[int, int] = {}
     for key in tensors:
-        if found := re.match(r"visual_encoder\.layers\.(\d+)\.blocks\.(\d+)\.", key):
+        if found := re.match(r"visual_encoder\.layers\.(\d{1,3})\.blocks\.(\d{1,3})\.", key):
             blocks[int(found[1])] = max(blocks.get(int(found[1]), 0), int(found[2]) + 1)
     stages = range(len(blocks))
     bias = "visual_encoder.layers.{}.blocks.0.attn.relative_position_bias_table"
     layers = {key.removeprefix(HEAD).split(".")[0] for key in tensors if key.startswith(HEAD)}
-    tags, label_dim = shape("label_embed")
+    tags, label_dim = shape("label_embed", 2)
     return TaggerConfig(
         tags=tags,
-        embed_dim=shape("visual_encoder.patch_embed.proj.weight")[0],
+        embed_dim=shape("visual_encoder.patch_embed.proj.weight", 4)[0],
         depths=tuple(blocks.get(stage, 0) for stage in stages),
-        heads=tuple(shape(bias.format(stage))[1] for stage in stages),
-        window=round((shape(bias.format(0))[0] ** 0.5 + 1) / 2),
+        heads=tuple(shape(bias.format(stage), 2)[1] for stage in stages),
+        window=round((shape(bias.format(0), 2)[0] ** 0.5 + 1) / 2),
         label_dim=label_dim,
-        hidden=shape("wordvec_proj.weight")[0],
-        feed_forward=shape(f"{HEAD}0.intermediate.dense.weight")[0],
+        hidden=shape("wordvec_proj.weight", 2)[0],
+        feed_forward=shape(f"{HEAD}0.intermediate.dense.weight", 2)[0],
         layers=len(layers),
     )
 
@@ -88,7 +96,7 @@ def renamed_tensors(tensors: dict[str, Tensor], config: TaggerConfig, where: Pat
     result = {}
     for key, tensor in tensors.items():
         if key.startswith(HEAD):
-            number, part = key.removeprefix(HEAD).split(".", 1)
+            number, _, part = key.removeprefix(HEAD).partition(".")
             if not part.startswith("crossattention.self.") or part.endswith("weight"):
                 for old, new in HEAD_PARTS.items():
                     if part.startswith(old):
@@ -117,11 +125,10 @@ def fold_dape(tensors: dict[str, Tensor], adapters: dict[str, Any], where: Path)
     pairs = {key: [f"{key.removesuffix('weight')}lora_{letter}" for letter in "AB"] for key in targets}
     missing = [name for names in pairs.values() for name in names if name not in adapters]
     if missing:
-        hint = "this is RAM itself, give it as the tagger" if "model" in adapters else "is this DAPE.pth?"
-        total = 2 * len(pairs)
-        raise CheckpointError(f"{where}: {len(missing)} of {total} adapters are missing (first: {missing[0]}); {hint}")
+        count = f"{len(missing)} of {2 * len(pairs)}"
+        raise CheckpointError(f"{where}: {count} adapters are missing (first: {missing[0]}); is this DAPE.pth?")
     for key, (name_a, name_b) in pairs.items():
-        a, b, weight = adapters[name_a].float(), adapters[name_b].float(), tensors[key].clone()
+        a, b, weight = adapters[name_a].float(), adapters[name_b].float(), tensors[key].to(torch.float32, copy=True)
         tensors[key] = weight
         qkv = key.endswith("attn.qkv.weight")
         width = weight.shape[0] // 3 if qkv else weight.shape[0]

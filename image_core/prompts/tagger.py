@@ -5,6 +5,7 @@ degraded images too, https://arxiv.org/abs/2311.16518. `image_core/prompts/ram.p
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,14 +14,20 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from image_core.architecture import MAX_WIDTH, first_line
 from image_core.errors import CheckpointError
-from image_core.tensors import fill, read_safetensors
+from image_core.json_file import read_object
+from image_core.json_rules import Rule, check, list_of, shown, whole
+from image_core.tensors import TensorFile, fill
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet, as the Swin was trained."""
 
 TAG_LIST, THRESHOLDS = "ram_tag_list.txt", "ram_tag_list_threshold.txt"
 """Beside the weights, one line for each output of the head."""
+
+FILES = ("config.json", "model.safetensors", TAG_LIST, THRESHOLDS)
+"""What `Tagger.save` writes."""
 
 
 @dataclass(frozen=True)
@@ -142,33 +149,56 @@ def read_lists(folder: Path, count: int) -> tuple[tuple[str, ...], Tensor]:
         try:
             values.append(float(line))
         except ValueError as error:
-            raise CheckpointError(f"{folder / THRESHOLDS}: line {number}: expected a number, got {line!r}") from error
+            raise CheckpointError(
+                f"{folder / THRESHOLDS}: line {number}: expected a number, got {shown(line)}"
+            ) from error
         if not 0 <= values[-1] <= 1:
-            raise CheckpointError(f"{folder / THRESHOLDS}: line {number}: expected 0 to 1, got {line!r}")
+            raise CheckpointError(f"{folder / THRESHOLDS}: line {number}: expected 0 to 1, got {shown(line)}")
     return tuple(lines[TAG_LIST]), torch.tensor(values, dtype=torch.float32)
 
 
+CONFIG: Mapping[str, Rule] = {
+    "tags": whole(1, 100_000),
+    "embed_dim": whole(1, MAX_WIDTH),
+    "depths": list_of(whole(1, 64), 1, 4),
+    "heads": list_of(whole(1, 256), 1, 4),
+    "window": whole(1, 64),
+    "image_px": whole(32, 1024),
+    "label_dim": whole(1, MAX_WIDTH),
+    "hidden": whole(1, MAX_WIDTH),
+    "feed_forward": whole(1, 4 * MAX_WIDTH),
+    "layers": whole(1, 32),
+    "head_heads": whole(1, 64),
+}
+"""Of tagger/config.json."""
+
+
 def load_tagger(folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Tagger:
-    """What `Tagger.save` wrote, ready for inference. Raises CheckpointError."""
-    try:
-        values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        config = TaggerConfig(**{**values, "depths": tuple(values["depths"]), "heads": tuple(values["heads"])})
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise CheckpointError(f"{folder}: not a readable tagger: {error}") from error
-    tensors = read_safetensors(folder / "model.safetensors")
-    return build_tagger(config, tensors, folder, folder).to(device, dtype)
+    """Read what `Tagger.save` wrote, ready for inference. Raises CheckpointError."""
+    path = folder / "config.json"
+    values = read_object(path, "settings")
+    check(values, CONFIG, str(path), needed=tuple(CONFIG))
+    config = TaggerConfig(**{**values, "depths": tuple(values["depths"]), "heads": tuple(values["heads"])})
+    return build_tagger(config, TensorFile(folder / "model.safetensors"), folder, folder).to(device, dtype)
 
 
-def build_tagger(config: TaggerConfig, tensors: dict[str, Tensor], lists: Path, where: Path) -> Tagger:
+def build_tagger(config: TaggerConfig, tensors: Mapping[str, Tensor], lists: Path, where: Path) -> Tagger:
     """Fill a tagger, names and shapes checked both ways. lists: folder of the two lists. Raises CheckpointError."""
     from timm.models.swin_transformer import SwinTransformerBlock, WindowAttention
 
     names, thresholds = read_lists(lists, config.tags)
-    with torch.device("meta"):
-        tagger = Tagger(config, names, thresholds)
-    tagger.to_empty(device="cpu")
+    if sum(config.depths) + config.layers > len(tensors):
+        raise CheckpointError(f"{where}: speaks of more layers than there are tensors of weights, {len(tensors)}")
+    try:
+        with torch.device("meta"):
+            tagger = Tagger(config, names, thresholds)
+    except Exception as error:  # whatever the libraries make of numbers that do not fit together
+        raise CheckpointError(f"{where}: the tagger's settings do not fit together: {first_line(error)}") from error
+    fill(tagger, tensors, f"{where}: tagger")
     for module in tagger.modules():
         if isinstance(module, WindowAttention | SwinTransformerBlock):
+            for name, buffer in list(module.named_buffers(recurse=False)):
+                if buffer.is_meta:
+                    module.register_buffer(name, torch.empty_like(buffer, device="cpu"), persistent=False)
             module.init_non_persistent_buffers()  # what meta tensors could not hold: window indices and masks
-    fill(tagger, tensors, f"{where}: tagger")
     return tagger.requires_grad_(False).eval()

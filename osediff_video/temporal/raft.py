@@ -1,6 +1,7 @@
 """RAFT (Teed and Deng, ECCV 2020) as an estimator of motion: torchvision's network, weights from a file."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -71,7 +72,7 @@ def load_raft(path: Path, device: torch.device | str = "cpu") -> Raft:
     return Raft(network.requires_grad_(False).eval().to(device))
 
 
-def torchvision_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def torchvision_names(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """The authors' layout in torchvision's names; torchvision's own unchanged."""
     if not any(re.match(r"(module\.)?fnet\.", name) for name in tensors):
         return tensors

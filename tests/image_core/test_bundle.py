@@ -67,8 +67,8 @@ def test_tensors_are_checked_both_ways(copied, change, words):
         ({"format_version": 2}, "format version 2"),
         ({"timestep": None}, "missing key 'timestep'"),
         ({"surprise": 1}, "unknown key 'surprise'"),
-        ({"autoencoder": "other"}, "autoencoder must be"),
-        ({"files": {"../outside": "0"}}, "outside the bundle"),
+        ({"autoencoder": "other"}, "autoencoder is 'other', expected one of 'kl', 'lite'"),
+        ({"files": {"../outside": "0" * 64}}, "outside the bundle"),
     ],
 )
 def test_the_description_is_checked(copied, changes, words):

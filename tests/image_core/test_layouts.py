@@ -13,7 +13,7 @@ from image_core.errors import CheckpointError
 from image_core.models.base import check_base, load_unet, load_vae
 from image_core.models.official import Ingredients, make_bundle
 from image_core.models.single_file import SD21_BASE, TEXT, convert_open_clip, read_vae, unfold_single_file, with_prefix
-from image_core.prompts.embedding import TextEncoder
+from image_core.prompts.text_encoder import TextEncoder
 from tests.support.old_layouts import ldm_unet, ldm_vae, open_clip
 from tests.support.tiny_models import SCHEDULER, write_tokenizer, write_weights
 

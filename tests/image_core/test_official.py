@@ -12,7 +12,8 @@ from image_core.errors import CheckpointError, OutputError
 from image_core.lora import LoraWeights, add_lora, from_tensors, merge_lora, to_tensors, unet_targets
 from image_core.models.load import load_generator
 from image_core.models.official import import_official
-from image_core.prompts.embedding import Prompts, TextEncoder
+from image_core.prompts.embedding import Prompts
+from image_core.prompts.text_encoder import TextEncoder
 from tests.support.tiny_models import official_checkpoint
 
 IMAGE = torch.rand(1, 3, 64, 72, generator=torch.Generator().manual_seed(0)) * 2 - 1
@@ -119,8 +120,8 @@ def test_foreign_truncated_and_dangerous_files_are_refused(tiny_base, tiny_weigh
     [
         ("scheduler/scheduler_config.json", {"prediction_type": "v_prediction"}, r"2\.1-base"),
         ("scheduler/scheduler_config.json", {"prediction_type": "sample"}, "predicts 'sample'"),
-        ("scheduler/scheduler_config.json", {"beta_schedule": "stairs"}, "beta schedule 'stairs'"),
-        ("unet/config.json", {"_class_name": "SD3Transformer2DModel"}, "holds a SD3"),
+        ("scheduler/scheduler_config.json", {"beta_schedule": "stairs"}, "beta_schedule is 'stairs', expected one of"),
+        ("unet/config.json", {"_class_name": "SD3Transformer2DModel"}, "holds a 'SD3"),
     ],
 )
 def test_bases_of_the_wrong_kind_are_refused(tiny_base, tiny_weights, tmp_path, file, changes, words):
@@ -149,7 +150,7 @@ def test_lora_survives_its_file_layout_and_can_be_half_merged():
             "2": (torch.randn(4, 7, generator=draw), torch.randn(2, 4, generator=draw)),
         }
     )
-    again = from_tensors(to_tensors(weights), 2.0)
+    again = from_tensors(to_tensors(weights), 2.0, "x")
     assert all(torch.equal(a, b) for name in "02" for a, b in zip(weights.pairs[name], again.pairs[name], strict=True))
     conv = torch.nn.Sequential(torch.nn.Conv2d(3, 5, 3), torch.nn.Flatten(), torch.nn.Linear(7, 2))
     before = conv[0].weight.clone()
@@ -158,7 +159,7 @@ def test_lora_survives_its_file_layout_and_can_be_half_merged():
     expected = torch.einsum("or,rihw->oihw", b[..., 0, 0], a)  # scale 2.0, half of it
     assert torch.allclose(conv[0].weight - before, expected, atol=1e-5)
     with pytest.raises(CheckpointError, match=r"2\.lora_B is missing"):
-        from_tensors({k: v for k, v in to_tensors(weights).items() if k != "2.lora_B"}, 2.0)
+        from_tensors({k: v for k, v in to_tensors(weights).items() if k != "2.lora_B"}, 2.0, "x")
 
 
 def test_training_adapters_start_as_the_identity_and_sit_only_where_asked(tiny_base):

@@ -19,7 +19,8 @@ from image_core.images import enlarge, to_images, to_tensor
 from image_core.lora import add_lora, unet_targets, vae_targets
 from image_core.models.load import load_generator
 from image_core.models.official import import_official
-from image_core.prompts.embedding import Prompts, TextEncoder
+from image_core.prompts.embedding import Prompts
+from image_core.prompts.text_encoder import TextEncoder
 
 FORWARD = ["fwd_64x64_p0_mode", "fwd_64x64_p1_seed1234", "fwd_96x160_p1_mode"]
 

@@ -13,7 +13,8 @@ from image_core.lora import add_lora, unet_targets
 from image_core.models.base import check_base, load_unet, load_vae
 from image_core.models.load import load_generator
 from image_core.models.official import import_official
-from image_core.prompts.embedding import Prompts, TextEncoder
+from image_core.prompts.embedding import Prompts
+from image_core.prompts.text_encoder import TextEncoder
 from tests.support.tiny_models import SCHEDULER, write_sd1_base, write_weights
 
 IMAGE = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
@@ -97,7 +98,7 @@ def setting(part, **changes):
         (setting("scheduler/scheduler_config.json", rescale_betas_zero_snr=True), "no signal is left"),
         (setting("unet/config.json", in_channels=9), "takes 9 channels and gives 4.* inpainting"),
         (setting("unet/config.json", cross_attention_dim=32), "text of width 32, its text encoder writes 24"),
-        (setting("vae/config.json", _class_name="AutoencoderTiny"), "holds a AutoencoderTiny"),
+        (setting("vae/config.json", _class_name="AutoencoderTiny"), "holds a 'AutoencoderTiny"),
         (lambda b: (b / "unet" / "config.json").write_text("[]"), "expected settings, got a list"),
     ],
 )

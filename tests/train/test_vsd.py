@@ -19,7 +19,7 @@ def load_critic(score, tensors):
     """Put the oracle's three adapters into the one adapter of `score`."""
     state = {
         f"{layer}.lora_{letter}.default.weight": weight
-        for layer, pair in fold(tensors).items()
+        for layer, pair in fold(tensors, "the oracle").items()
         for letter, weight in pair.items()
     }
     missing = score.unet.load_state_dict(state, strict=False)

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from image_core.prompts.embedding import TextEncoder
+from image_core.prompts.text_encoder import TextEncoder
 
 CaptionEncoder = Callable[[Sequence[str]], Tensor]
 """Captions (B) to embeddings (B, L, D)."""
