@@ -9,6 +9,11 @@ LATENT_PX = 8
 """Pixels along each side of one latent position."""
 
 
+def clamped(image: Tensor) -> Tensor:
+    """Clamp to [-1, 1], but infinity becomes NaN: it is no white, and whoever looks for numbers shall find it."""
+    return image.clamp(-1, 1) + (image - image)
+
+
 @dataclass(frozen=True)
 class LiteConfig:
     """Widths of the embedded autoencoder. skip_px: the decoder works on a grid of this many pixels a side."""
@@ -69,7 +74,7 @@ class LiteAutoencoder(nn.Module):
 
     def decode(self, latent: Tensor, image: Tensor) -> Tensor:
         """latent: (B, C, h, w), clean. image: the enlarged image, (B, 3, 8h, 8w). Returns the image in [-1, 1]."""
-        return self.decode_unclamped(latent, image).clamp(-1, 1)
+        return clamped(self.decode_unclamped(latent, image))
 
     def decode_unclamped(self, latent: Tensor, image: Tensor) -> Tensor:
         """As `decode`, before the clamp, which would stop gradients in training."""

@@ -7,7 +7,8 @@ OseDiffError
 ├── ImageError           an image that cannot be read or written
 ├── MediaError           a video that cannot be read or written
 ├── OutputError          a target that exists, cannot be written, or equals its source
-└── OutOfMemoryError     not even the smallest tile of one frame fits
+├── OutOfMemoryError     not even the smallest tile of one frame fits
+└── NotFiniteError       a model whose result is no number
 """
 
 
@@ -44,3 +45,18 @@ class OutputError(OseDiffError):
 
 class OutOfMemoryError(OseDiffError):
     """Report that not even the smallest tile of one image fits in memory."""
+
+
+class NotFiniteError(OseDiffError):
+    """The model's result is not a number.
+
+    index: position of the image in its batch.
+    where: what its user calls it, such as a frame and its time.
+    """
+
+    def __init__(self, index: int, where: str = "") -> None:
+        super().__init__(
+            f"{where or f'image {index + 1}'}: the model's result is not a finite number (NaN or infinity), in float32 "
+            "too; the weights are damaged or do not belong together: osediff models verify, or choose another --model"
+        )
+        self.index = index

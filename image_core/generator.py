@@ -9,6 +9,8 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor, nn
 
+from image_core.autoencoder import clamped
+
 
 class Autoencoder(Protocol):
     """Images to latents of an eighth of their size and back.
@@ -53,7 +55,7 @@ class KLAutoencoder(nn.Module):
 
     def decode(self, latent: Tensor, image: Tensor) -> Tensor:  # noqa: ARG002 - this decoder needs the latent alone
         """latent: (B, 4, h, w), clean. Returns (B, 3, 8h, 8w) in [-1, 1]."""
-        return self.vae.decode(latent / self.latent_scale).sample.clamp(-1, 1)
+        return clamped(self.vae.decode(latent / self.latent_scale).sample)
 
 
 def predict_clean(noisy: Tensor, noise: Tensor, alpha_bar: float) -> Tensor:
@@ -88,12 +90,13 @@ class Generator(nn.Module):
 
     def encode(self, image: Tensor) -> Tensor:
         """image: (B, 3, H, W) in [-1, 1]. Returns the latent of the input, (B, C, H/8, W/8)."""
-        return self.autoencoder.encode(image)
+        return self.autoencoder.encode(image.to(dtype_of(self.autoencoder)))
 
     def encode_draw(self, image: Tensor, noise: Tensor) -> Tensor:
         """As `encode`, but a draw from the encoder's distribution. noise: standard normal, of the result's shape."""
         assert isinstance(self.autoencoder, Unsure), "a deterministic encoder has nothing to draw from"
-        return self.autoencoder.encode_draw(image, noise)
+        dtype = dtype_of(self.autoencoder)
+        return self.autoencoder.encode_draw(image.to(dtype), noise.to(dtype))
 
     def encode_clean(self, image: Tensor) -> Tensor:
         """image: a good one, (B, 3, H, W) in [-1, 1]. Returns its latent where `denoise` would leave it, float32."""
@@ -105,7 +108,9 @@ class Generator(nn.Module):
 
     def denoise(self, latent: Tensor, embedding: Tensor) -> Tensor:
         """latent: (B, C, h, w). embedding: (B or 1, L, D). Returns the clean latent in float32, (B, C, h, w)."""
-        noise = self.unet(latent, self.timestep, embedding.expand(len(latent), -1, -1)).sample
+        dtype = dtype_of(self.unet)
+        embedding = embedding.to(dtype).expand(len(latent), -1, -1)
+        noise = self.unet(latent.to(dtype), self.timestep, embedding).sample
         # float32: the step divides by sqrt(alpha_bar), 1/14.65 at t = 999, and so multiplies rounding errors
         return predict_clean(latent.float(), noise.float(), self.alpha_bar)
 
@@ -114,14 +119,21 @@ class Generator(nn.Module):
 
         Classifier-free guidance, https://arxiv.org/abs/2207.12598: eps_negative + guidance (eps_text - eps_negative).
         """
-        embeddings = torch.cat([side.expand(len(latent), -1, -1) for side in (negative, embedding)])
-        away, towards = self.unet(torch.cat([latent, latent]), self.timestep, embeddings).sample.float().chunk(2)
+        dtype = dtype_of(self.unet)
+        embeddings = torch.cat([side.to(dtype).expand(len(latent), -1, -1) for side in (negative, embedding)])
+        both = torch.cat([latent, latent]).to(dtype)
+        away, towards = self.unet(both, self.timestep, embeddings).sample.float().chunk(2)
         return predict_clean(latent.float(), away + guidance * (towards - away), self.alpha_bar)
 
     def decode(self, latent: Tensor, image: Tensor) -> Tensor:
         """latent: (B, C, h, w), clean. image: the enlarged input, (B, 3, 8h, 8w). Returns like image, in [-1, 1]."""
-        dtype = next(self.unet.parameters()).dtype
-        return self.autoencoder.decode(latent.to(dtype), image)
+        return self.autoencoder.decode(latent.to(dtype_of(self.autoencoder)), image)
+
+
+def dtype_of(network: object) -> torch.dtype:
+    """Return the precision that a network computes in; float32 where it has no weights."""
+    parameter = next(network.parameters(), None) if isinstance(network, nn.Module) else None
+    return torch.float32 if parameter is None else parameter.dtype
 
 
 class Float32Output(nn.Module):

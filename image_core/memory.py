@@ -1,15 +1,26 @@
 """How much goes through the model at once, and what to do when memory does not suffice."""
 
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
-import psutil
 import torch
 
 from image_core.autoencoder import LATENT_PX
 from image_core.errors import OutOfMemoryError
+from image_core.free_memory import free_bytes
+from image_core.options import UpscaleOptions
 
 SMALLEST_TILE_PX = 256
 MAX_BATCH, MAX_BATCH_CPU = 8, 1  # on a CPU one image keeps every core busy; eight took 1.8 times as long each
+SHARE_OF_FREE = 0.6
+SAYS_NO_MEMORY = ("out of memory", "can't allocate memory", "alloc_failed", "bad_alloc", "not enough memory")
+"""How torch's backends say it in a plain RuntimeError: the CPU's, MPS, cuDNN and cuBLAS."""
+
+Size = tuple[int, int]
+"""Height and width."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -18,6 +29,10 @@ class Workload:
 
     batch: int
     tile_px: int | None
+
+    def pixels(self, height: int, width: int) -> int:
+        """Return how many output pixels are worked on at once, for images of this size."""
+        return self.batch * (height * width if self.tile_px is None else min(self.tile_px**2, height * width))
 
     def lighter(self, height: int, width: int) -> "Workload":
         """Half the batch, then tiles, then smaller tiles. Raises OutOfMemoryError at the end of the ladder."""
@@ -32,8 +47,89 @@ class Workload:
         return replace(self, tile_px=max(SMALLEST_TILE_PX, current // 2 // LATENT_PX * LATENT_PX))
 
 
-def free_bytes(device: torch.device) -> int:
-    """Memory that new tensors on `device` may take."""
+class Planner:
+    """Plans the workload of every size of images for one model, for all threads and settings that share it.
+
+    What is free is measured once, so that a plan does not hang on what was done before it. Only a shortage changes
+    plans: then nothing that is larger is tried again, at any size.
+    bytes_per_pixel: peak memory of the model for each output pixel, in one pass of the UNet. lock: held while the model
+    works; plans count on one call at a time. reported: what has been said once.
+    """
+
+    def __init__(self, device: torch.device, bytes_per_pixel: int) -> None:
+        self.device, self.bytes_per_pixel = device, bytes_per_pixel
+        self.lock = threading.RLock()
+        self._room_bytes: int | None = None
+        self._most_pixels: int | None = None
+        self._fixed: dict[Size, Workload] = {}
+        self.reported: set[object] = set()
+
+    def plan(
+        self, size: Size, options: UpscaleOptions, passes: int = 1, report: Callable[[str], None] = lambda _: None
+    ) -> Workload:
+        """Return the workload for output images of this size. passes: of the UNet for each image, in one batch."""
+        with self.lock:
+            height, width = size
+            if self._room_bytes is None:
+                self._room_bytes = int(free_bytes(self.device) * SHARE_OF_FREE)
+            room_px = self._room_bytes // (self.bytes_per_pixel * passes)
+            fitting = room_px // (height * width)
+            if size in self._fixed:
+                workload = self._fixed[size]
+            elif options.tile_px or fitting:
+                most = MAX_BATCH_CPU if self.device.type == "cpu" else MAX_BATCH
+                workload = Workload(options.batch or min(most, max(1, fitting)), options.tile_px)
+            else:
+                tile_px = max(SMALLEST_TILE_PX, int(room_px**0.5) // LATENT_PX * LATENT_PX)
+                workload = Workload(options.batch or 1, tile_px)
+                if size not in self.reported:
+                    report(f"{width} x {height} is more than fits in memory: working in tiles of {tile_px} px")
+                    self.reported.add(size)
+            return self._within_most(workload, size)
+
+    def fix(self, size: Size, workload: Workload) -> None:
+        """Use this workload for images of this size, such as one that an interrupted job began with."""
+        with self.lock:
+            self._fixed[size] = workload
+
+    def lower(self, size: Size, failed: Workload) -> Workload:
+        """Return what to try after a shortage, which from now on bounds every plan. Raises OutOfMemoryError."""
+        with self.lock:
+            lighter = failed.lighter(*size)
+            pixels = lighter.pixels(*size)
+            self._most_pixels = min(pixels, self._most_pixels or pixels)
+            return lighter
+
+    def _within_most(self, workload: Workload, size: Size) -> Workload:
+        while self._most_pixels is not None and workload.pixels(*size) > self._most_pixels:
+            try:
+                workload = workload.lighter(*size)
+            except OutOfMemoryError:  # the smallest there is; whether it fits will be seen
+                break
+        return workload
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error means that memory ran out, on any device."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in SAYS_NO_MEMORY)
+
+
+def give_back_cache(device: torch.device) -> None:
+    """Return what torch keeps for later to the device. After an `except`, when nothing holds tensors of the failure."""
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    return psutil.virtual_memory().available
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()
+
+
+def attempt(work: Callable[[], T]) -> tuple[T | None, bool]:
+    """Do `work`; return its result and whether memory sufficed. Any other error is raised."""
+    try:
+        return work(), True
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        # leaving the frame frees what the traceback holds: the tensors of the failed attempt
+        return None, False

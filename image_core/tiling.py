@@ -16,11 +16,13 @@ def run_tiled(
     output_cell_px: int,
     tile: int,
     overlap: int,
+    progress: Callable[[float], None] = lambda _: None,
 ) -> Tensor:
     """Apply `function` tile by tile.
 
     inputs: (tensor (B, C, rows * px, columns * px), px) each; `function` gets one crop of each. output_cell_px: pixels
     of the function's output along a cell. tile, overlap: in cells, overlap at most half a tile.
+    progress: called with the share that is done.
 
     Returns (B, C', rows * output_cell_px, columns * output_cell_px). When the grid fits in one tile the function is
     called once, on the inputs themselves. Raises ValueError for sizes that do not fit together.
@@ -32,22 +34,25 @@ def run_tiled(
         raise ValueError(f"inputs do not cover the same cells: {[(tuple(t.shape), px) for t, px in inputs]}")
     rows, columns = grids.pop()
     if rows <= tile and columns <= tile:
-        return function(*(tensor for tensor, _ in inputs))
+        result = function(*(tensor for tensor, _ in inputs))
+        progress(1.0)
+        return result
     total: Tensor | None = None
-    for top in starts(rows, tile, overlap):
-        for left in starts(columns, tile, overlap):
-            height, width = min(tile, rows), min(tile, columns)
-            result = function(*(_cut(tensor, px, top, left, height, width) for tensor, px in inputs)).float()
-            if total is None:
-                size = (rows * output_cell_px, columns * output_cell_px)
-                total = result.new_zeros(*result.shape[:2], *size)
-                weights = result.new_zeros(1, 1, *size)
-            weight = torch.outer(
-                _ramp(height, overlap, top > 0, top + height < rows, output_cell_px),
-                _ramp(width, overlap, left > 0, left + width < columns, output_cell_px),
-            ).to(result.device)
-            _cut(total, output_cell_px, top, left, height, width).add_(result * weight)
-            _cut(weights, output_cell_px, top, left, height, width).add_(weight)
+    places = [(top, left) for top in starts(rows, tile, overlap) for left in starts(columns, tile, overlap)]
+    for done, (top, left) in enumerate(places, 1):
+        height, width = min(tile, rows), min(tile, columns)
+        result = function(*(_cut(tensor, px, top, left, height, width) for tensor, px in inputs)).float()
+        if total is None:
+            size = (rows * output_cell_px, columns * output_cell_px)
+            total = result.new_zeros(*result.shape[:2], *size)
+            weights = result.new_zeros(1, 1, *size)
+        weight = torch.outer(
+            _ramp(height, overlap, top > 0, top + height < rows, output_cell_px),
+            _ramp(width, overlap, left > 0, left + width < columns, output_cell_px),
+        ).to(result.device)
+        _cut(total, output_cell_px, top, left, height, width).add_(result * weight)
+        _cut(weights, output_cell_px, top, left, height, width).add_(weight)
+        progress(done / len(places))
     assert total is not None
     return total / weights
 

@@ -107,10 +107,11 @@ def one_draw(
         guide, drawn = values_to_tensor(values, white), None
 
     @torch.inference_mode()
-    def work(_: Workload) -> Tensor:
+    def work(load: Workload) -> Tensor:
         padded = upscaler.padded(guide)
-        latent = upscaler.clean_latent(padded, embedding, upscaler.shares_of([image], size), drawn)
-        return upscaler.finished(latent, padded, guide, None).float().clamp(-1, 1).cpu()
+        share = upscaler.shares_of([image], size)
+        latent = upscaler.network(load).clean_latent(padded, embedding, share, drawn)
+        return upscaler.finished(latent, padded, guide, None, load).float().clamp(-1, 1).cpu()
 
     return upscaler.within_memory(work, size)
 

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -13,6 +14,7 @@ from image_core import color
 from image_core.autoencoder import LATENT_PX
 from image_core.color import ColorStats
 from image_core.degradation import shares
+from image_core.errors import NotFiniteError
 from image_core.generator import Generator
 from image_core.images import (
     ImageArray,
@@ -27,16 +29,15 @@ from image_core.images import (
     values_to_tensor,
 )
 from image_core.keep_tones import keep_tones
-from image_core.memory import MAX_BATCH, MAX_BATCH_CPU, SMALLEST_TILE_PX, Workload, free_bytes
+from image_core.memory import Planner, Size, Workload, attempt, give_back_cache
+from image_core.network_pass import NetworkPass
 from image_core.options import UpscaleOptions
+from image_core.precision import check_result, with_more_precision
 from image_core.prompts.embedding import Prompts
 from image_core.prompts.prompter import Prompter, negative_embedding
-from image_core.tiling import run_tiled
 
 SMALLEST_IMAGE_PX = 64  # less is padded: a network that halves its grid thrice needs 8 positions a side
 T = TypeVar("T")
-Size = tuple[int, int]
-"""Height and width."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,10 @@ class Upscaler:
     prompter: function that chooses an embedding for each image, in place of `embedding`.
     prompts: function that embeds prompts, for other options.
     negative: embedding that guidance moves away from, like `embedding`.
-    report: called with a sentence when memory forces a smaller workload.
+    report: called with a sentence when memory forces a smaller workload, or half precision runs over.
+
+    Threads may share one: the model works for one at a time. `progress` may be set to a function that is called with
+    the share of the present batch that is done, 0 to 1.
     """
 
     def __init__(
@@ -85,12 +89,12 @@ class Upscaler:
     ) -> None:
         self.generator, self.embedding, self.options, self.report = generator, embedding, options, report
         self.device = embedding.device
-        self.bytes_per_pixel = bytes_per_pixel
         self.advised_fix = color_fix
         self.color_fix = color_fix if options.color_fix == "auto" else options.color_fix
         self.identity, self.generative, self.prompter = identity, generative, prompter
         self.prompts, self.negative = prompts, negative
-        self.workload: Workload | None = None
+        self.planner = Planner(self.device, bytes_per_pixel)
+        self.progress: Callable[[float], None] = lambda _: None
 
     def steered(self, options: UpscaleOptions) -> "Upscaler":
         """The same model, its weights shared, under other options. Raises CheckpointError for texts it cannot read.
@@ -107,18 +111,13 @@ class Upscaler:
                 other.embedding, other.prompter = self.prompts(options.prompt), None
         return other
 
-    def choose_workload(self, height: int, width: int) -> Workload:
-        """Choose batch and tile for output images of this size from the memory that is free now."""
-        options = self.options
-        passes = 1 if self.negative is None else 2
-        room_px = int(free_bytes(self.device) * 0.6) // (self.bytes_per_pixel * passes)
-        fitting = room_px // (height * width)
-        if options.tile_px or fitting:
-            most = MAX_BATCH_CPU if self.device.type == "cpu" else MAX_BATCH
-            return Workload(options.batch or min(most, max(1, fitting)), options.tile_px)
-        tile_px = max(SMALLEST_TILE_PX, int(room_px**0.5) // LATENT_PX * LATENT_PX)
-        self.report(f"{width} x {height} is more than fits in memory: working in tiles of {tile_px} px")
-        return Workload(options.batch or 1, tile_px)
+    def workload_for(self, height: int, width: int) -> Workload:
+        """Return how much goes through the model at once for outputs of this size; known before the first batch."""
+        return self.planner.plan((height, width), self.options, 1 if self.negative is None else 2, self.report)
+
+    def use_workload(self, height: int, width: int, workload: Workload) -> None:
+        """Use the workload that an interrupted job began with, whatever memory is free; a shortage still lowers it."""
+        self.planner.fix((height, width), workload)
 
     def __call__(self, images: Sequence[ImageArray], size: Size | None = None) -> list[ImageArray]:
         """Upscale images; each is taken alone, so nothing keeps them steady in time.
@@ -153,24 +152,38 @@ class Upscaler:
             enlarged = [enlarge(image, *size) for image in images[part]]
             embedding = torch.cat(list(embeddings[part])) if embeddings else None
             share = self.shares_of(images[part], size)
-            return self.restore(enlarged, tones[part] if tones else None, revisable, embedding, share)
+            return self.restore(enlarged, tones[part] if tones else None, revisable, embedding, share, load)
 
         while len(results) < len(images):
-            results += self.within_memory(next_batch, size)
+            try:
+                results += self.within_memory(next_batch, size)
+            except NotFiniteError as error:
+                raise NotFiniteError(len(results) + error.index) from error
         return results
 
     def within_memory(self, work: Callable[[Workload], T], size: Size) -> T:
-        """Do `work`, with less at once whenever memory does not suffice. Raises OutOfMemoryError."""
-        while True:
-            self.workload = self.workload or self.choose_workload(*size)
-            try:
-                return work(self.workload)
-            except torch.OutOfMemoryError:
-                torch.cuda.empty_cache()
-                self.workload = self.workload.lighter(*size)
-                self.report(
-                    f"out of memory: going on with batches of {self.workload.batch}, tiles {self.workload.tile_px} px"
-                )
+        """Do `work`, with less at once whenever memory does not suffice, in more precision where half runs over.
+
+        Raises OutOfMemoryError or NotFiniteError.
+        """
+
+        def work_with_less() -> T:
+            workload = self.workload_for(*size)
+            while True:
+                result, enough = attempt(partial(work, workload))
+                if enough:
+                    return result  # type: ignore[return-value]
+                give_back_cache(self.device)
+                workload = self.planner.lower(size, workload)
+                self.report(f"out of memory: going on with batches of {workload.batch}, tiles {workload.tile_px} px")
+
+        with self.planner.lock:
+            return with_more_precision(self.generator, work_with_less, self._report_once)
+
+    def _report_once(self, sentence: str) -> None:
+        if sentence not in self.planner.reported:
+            self.planner.reported.add(sentence)
+            self.report(sentence)
 
     @torch.inference_mode()
     def restore(
@@ -180,15 +193,17 @@ class Upscaler:
         revisable: bool,
         embedding: Tensor | None,
         share: Tensor | None,
+        load: Workload,
     ) -> list[Draft]:
         """One model call on images that already have the output size. share: see `shares`."""
         image = to_tensor(enlarged)
         padded = self.padded(image)
-        latent = self.clean_latent(padded, self.embedding_for(image) if embedding is None else embedding, share)
-        results = to_images(self.finished(latent, padded, image, tones), enlarged[0].dtype)
+        embedding = self.embedding_for(image) if embedding is None else embedding
+        latent = self.network(load).clean_latent(padded, embedding, share)
+        results = to_images(self.finished(latent, padded, image, tones, load), enlarged[0].dtype)
         if not revisable:
             return [Draft(result) for result in results]
-        echo = self.latent_of(self.padded(to_tensor(results)))
+        echo = self.network(load).latent_of(self.padded(to_tensor(results)))
         return [Draft(*parts) for parts in zip(results, latent.split(1), echo.split(1), strict=True)]
 
     def revise(self, draft: Draft, wanted: Values, guide: Values, tone: ColorStats | None = None) -> Values:
@@ -200,21 +215,37 @@ class Upscaler:
         white, tones = int(np.iinfo(draft.image.dtype).max), None if tone is None else [tone]
 
         @torch.inference_mode()
-        def work(_: Workload) -> Values:
+        def work(load: Workload) -> Values:
             assert draft.latent is not None and draft.echo is not None
             image = values_to_tensor(guide, white)
-            latent = draft.latent + self.latent_of(self.padded(values_to_tensor(wanted, white))) - draft.echo
-            return tensor_to_values(self.finished(latent, self.padded(image), image, tones), white)
+            moved = self.network(load).latent_of(self.padded(values_to_tensor(wanted, white)))
+            latent = draft.latent + moved - draft.echo
+            return tensor_to_values(self.finished(latent, self.padded(image), image, tones, load), white)
 
         return self.within_memory(work, draft.image.shape[:2])
+
+    def network(self, load: Workload | None = None) -> NetworkPass:
+        """Return what runs the network under a workload; None is as the options say."""
+        return NetworkPass(self.generator, self.options, self.negative, load, self.progress)
 
     def padded(self, image: Tensor) -> Tensor:
         """Where the model is, with sides that it can take."""
         return pad_to_multiple(image, LATENT_PX, SMALLEST_IMAGE_PX).to(self.device)
 
-    def finished(self, latent: Tensor, padded: Tensor, image: Tensor, tones: Sequence[ColorStats] | None) -> Tensor:
-        """Decode and give the colours of the input. image: as `padded`, but of the output's size."""
-        result = crop(self.decoded(latent, padded), *image.shape[-2:])
+    def finished(
+        self,
+        latent: Tensor,
+        padded: Tensor,
+        image: Tensor,
+        tones: Sequence[ColorStats] | None,
+        load: Workload | None = None,
+    ) -> Tensor:
+        """Decode and give the colours of the input. image: as `padded`, but of the output's size.
+
+        Raises NotFiniteError: one such pixel would spread over all in the colour fix, and be black in the end.
+        """
+        result = crop(self.network(load).decoded(latent, padded), *image.shape[-2:])
+        check_result(result)
         if self.color_fix == "none" and not self.options.keep_tones:
             return result
         reference = image.to(result.device)
@@ -236,54 +267,3 @@ class Upscaler:
     def shares_of(self, images: Sequence[ImageArray], size: Size) -> Tensor | None:
         """How much of the model's work each latent position of images as they came gets; see `shares`."""
         return shares(images, size, self.options, SMALLEST_IMAGE_PX)
-
-    def clean_latent(
-        self, image: Tensor, embedding: Tensor, share: Tensor | None = None, noise: Tensor | None = None
-    ) -> Tensor:
-        """image: enlarged, (B, 3, H, W) in [-1, 1], padded. embedding: (B or 1, L, D).
-
-        Returns (B, C, H/8, W/8), float32.
-
-        share: of the model's work that each position gets, (B, 1, H/8, W/8) in [0, 1]; None is all of it.
-        noise: standard normal, (B, C, H/8, W/8), for a draw from what the encoder holds possible instead of its best.
-        """
-
-        def encode_and_denoise(tile: Tensor, *planes: Tensor) -> Tensor:
-            tile = tile.to(embedding.dtype)
-            if noise is None:
-                latent = self.generator.encode(tile)
-            else:
-                latent = self.generator.encode_draw(tile, planes[-1].to(tile.dtype))
-            clean = self.denoised(latent, embedding)
-            return clean if share is None else torch.lerp(self.generator.as_clean(latent), clean, planes[0])
-
-        planes = [plane.to(image.device) for plane in (share, noise) if plane is not None]
-        inputs = [(image, LATENT_PX), *((plane, 1) for plane in planes)]
-        return self.tiled(encode_and_denoise, inputs, output_px=1)
-
-    def denoised(self, latent: Tensor, embedding: Tensor) -> Tensor:
-        if self.negative is None:
-            return self.generator.denoise(latent, embedding)
-        return self.generator.denoise_guided(latent, embedding, self.negative, self.options.guidance)
-
-    def latent_of(self, image: Tensor) -> Tensor:
-        """image: as it should come out, (B, 3, H, W), padded. Returns its clean latent, float32."""
-
-        def encode(tile: Tensor) -> Tensor:
-            return self.generator.encode_clean(tile.to(self.embedding.dtype))
-
-        return self.tiled(encode, [(image, LATENT_PX)], output_px=1)
-
-    def decoded(self, latent: Tensor, image: Tensor) -> Tensor:
-        """latent: (B, C, h, w), clean. image: the enlarged image, (B, 3, 8h, 8w). Returns like image, float32."""
-
-        def decode(latent_tile: Tensor, image_tile: Tensor) -> Tensor:
-            return self.generator.decode(latent_tile, image_tile).float()
-
-        return self.tiled(decode, [(latent, 1), (image, LATENT_PX)], output_px=LATENT_PX)
-
-    def tiled(self, function: Callable[..., Tensor], inputs: list[tuple[Tensor, int]], output_px: int) -> Tensor:
-        tile_px = self.workload.tile_px if self.workload else self.options.tile_px
-        if tile_px is None:
-            return function(*(tensor for tensor, _ in inputs))
-        return run_tiled(function, inputs, output_px, tile_px // LATENT_PX, self.options.tile_overlap_px // LATENT_PX)

@@ -10,6 +10,7 @@ from typing import cast
 
 import cv2
 
+from image_core.errors import NotFiniteError
 from image_core.options import Draws
 from image_core.upscaler import Draft, Upscaler
 from osediff_video.job.folder import Job
@@ -173,7 +174,8 @@ def with_cuts(frames: Iterable[Frame], plan: VideoPlan, cuts: list[Fraction] | N
 def upscale_steps(related: Iterable[Step], plan: VideoPlan, treatments: Treatments, revisable: bool) -> Iterator[Step]:
     """Put the model's draft into every step, in order; a frame that equals the one before is not computed again."""
     last: Draft | None = None
-    for batch in batches(related, treatments, plan.segment_frames):
+    size = (plan.height, plan.width)
+    for batch in batches(related, treatments, plan.segment_frames, size):
         upscaler = treatments.at(batch[0].frame).upscaler
         if batch[0].position % plan.segment_frames in (0, plan.segment_frames - WARMUP_FRAMES):
             last = None  # where a resumed job may begin, every job computes anew, or batches would differ
@@ -182,22 +184,29 @@ def upscale_steps(related: Iterable[Step], plan: VideoPlan, treatments: Treatmen
         images, tones = [step.frame.image for step in fresh], [step.tone for step in fresh if step.tone]
         # a prompt of the shot's own stands in the place of what its images show
         embeddings = [step.embedding for step in fresh if step.embedding is not None and upscaler.prompter is not None]
-        drafts = iter(upscaler.drafts(images, (plan.height, plan.width), tones, revisable, embeddings))
+        try:
+            drafts = iter(upscaler.drafts(images, size, tones, revisable, embeddings))
+        except NotFiniteError as error:
+            failed = fresh[error.index]
+            time_s = float(failed.frame.pts * plan.info.time_base)
+            raise NotFiniteError(error.index, f"frame {failed.position + 1}, at {time_s:.3f} s") from error
         for step, computed in zip(batch, is_fresh, strict=True):
             last = next(drafts) if computed else last
             yield replace(step, draft=last)
 
 
-def batches(related: Iterable[Step], treatments: Treatments, segment_frames: int) -> Iterator[list[Step]]:
-    """Group steps as the upscaler's load allows, which is known after the first. All of a group are treated alike.
+def batches(
+    related: Iterable[Step], treatments: Treatments, segment_frames: int, size: tuple[int, int]
+) -> Iterator[list[Step]]:
+    """Group steps as the upscaler's workload for outputs of `size` has it. All of a group are treated alike.
 
     The same frames meet in a batch wherever reading began: none spans the start of a segment or of its warm-up.
     """
     held: list[Step] = []
     for step in related:
         place = step.position % segment_frames
-        load = treatments.at(step.frame).upscaler.workload
-        full = len(held) >= (load.batch if load else 1) or (held and held[0].frame.table != step.frame.table)
+        most = treatments.at(step.frame).upscaler.workload_for(*size).batch
+        full = len(held) >= most or (held and held[0].frame.table != step.frame.table)
         if held and (full or place in (0, segment_frames - WARMUP_FRAMES)):
             yield held
             held = []

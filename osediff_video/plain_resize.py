@@ -17,9 +17,13 @@ class PlainResize(Upscaler):
     """Takes the place of an upscaler; scale 1 gives images back as they are."""
 
     def __init__(self, scale: float = 1.0) -> None:
-        self.options, self.identity, self.workload = UpscaleOptions(scale), "plain resize", Workload(1, None)
+        self.options, self.identity = UpscaleOptions(scale), "plain resize"
         self.generative, self.color_fix, self.device = False, "none", torch.device("cpu")
         self.prompter, self.report = None, lambda _: None
+
+    def workload_for(self, height: int, width: int) -> Workload:  # noqa: ARG002 - the same at every size
+        """One frame at a time."""
+        return Workload(1, None)
 
     def drafts(
         self,

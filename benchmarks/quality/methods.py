@@ -32,7 +32,6 @@ def model(name: str) -> Method:
 
 def with_upscaler(upscaler: Upscaler) -> Method:
     def enlarged(low: ImageArray) -> ImageArray:
-        upscaler.workload = None  # sizes differ from image to image
         return upscaler([low])[0]
 
     return enlarged

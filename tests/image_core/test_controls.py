@@ -10,6 +10,7 @@ from image_core.errors import CheckpointError
 from image_core.generator import predict_clean
 from image_core.images import enlarge, to_images, to_tensor
 from image_core.keep_tones import BLOCK_PX, keep_tones, tones
+from image_core.memory import Planner
 from image_core.models.load import load_generator, load_upscaler
 from image_core.models.official import import_official
 from image_core.options import UpscaleOptions
@@ -79,9 +80,10 @@ def test_guidance_halves_what_fits_and_is_said(tiny_bundle, monkeypatch):
     assert len(said) == 1 and "two passes" in said[0]
     image = sample_images(1, 16, 16)
     assert not np.array_equal(plain(image)[0], guided(image)[0])
-    monkeypatch.setattr("image_core.upscaler.free_bytes", lambda _: 10**9)
-    plain.bytes_per_pixel = guided.bytes_per_pixel = 600  # room for a million pixels
-    assert plain.choose_workload(900, 1000).tile_px is None and guided.choose_workload(900, 1000).tile_px == 704
+    monkeypatch.setattr("image_core.memory.free_bytes", lambda _: 10**9)
+    for model in (plain, guided):
+        model.planner = Planner(model.device, 600)  # room for a million pixels
+    assert plain.workload_for(900, 1000).tile_px is None and guided.workload_for(900, 1000).tile_px == 704
     same = plain.steered(UpscaleOptions(prompt="a cat", guidance=2.0, negative_prompt="sharp"))
     assert np.array_equal(same(image)[0], guided(image)[0]) and same.generator is plain.generator
 
@@ -100,10 +102,10 @@ def test_strength_goes_from_the_round_trip_to_the_model(generator):
     assert np.array_equal(upscaler(generator, strength=1.0)(image)[0], whole)
     padded = model.padded(to_tensor([enlarge(image[0], 96, 128)]))
     with torch.inference_mode():
-        trip, clean = model.latent_of(padded), model.clean_latent(padded, model.embedding)
-        half = model.clean_latent(padded, model.embedding, torch.full((1, 1, 12, 16), 0.5))
+        trip, clean = model.network().latent_of(padded), model.network().clean_latent(padded, model.embedding)
+        half = model.network().clean_latent(padded, model.embedding, torch.full((1, 1, 12, 16), 0.5))
         assert torch.allclose(half, (trip + clean) / 2, atol=1e-4)
-        expected = to_images(model.decoded(trip, padded), np.uint8)[0]
+        expected = to_images(model.network().decoded(trip, padded), np.uint8)[0]
     assert np.array_equal(upscaler(generator, strength=0.0)(image)[0], expected)
     away = [
         np.abs(upscaler(generator, strength=s)(image)[0].astype(int) - whole).mean()

@@ -26,7 +26,6 @@ def model(request):
     )
 
     def enlarged(low):
-        upscaler.workload = None  # sizes differ from image to image
         return upscaler([low])[0]
 
     return enlarged

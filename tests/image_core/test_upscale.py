@@ -52,15 +52,17 @@ def test_colour_fix_takes_the_inputs_colours(generator, fix):
 class Greedy:
     """A generator that has memory for so many pixels only."""
 
-    def __init__(self, generator, room_px):
+    def __init__(self, generator, room_px, error=None):
         self.generator, self.room_px = generator, room_px
+        self.error = error or torch.OutOfMemoryError("no room")
+        self.autoencoder, self.unet = generator.autoencoder, generator.unet
 
     def parameters(self):
         return self.generator.parameters()
 
     def encode(self, image):
         if image.shape[0] * image.shape[2] * image.shape[3] > self.room_px:
-            raise torch.OutOfMemoryError("no room")
+            raise self.error
         return self.generator.encode(image)
 
     def denoise(self, latent, text):
@@ -81,7 +83,8 @@ def test_out_of_memory_goes_on_with_less_and_loses_no_image(generator):
     )
     results = small(sample_images(5, 100, 120))
     assert len(results) == 5 and all(result.shape == (400, 480, 3) for result in results)
-    assert small.workload.batch == 1 and small.workload.tile_px and len(said) == 3
+    workload = small.workload_for(400, 480)
+    assert workload.batch == 1 and workload.tile_px and len(said) == 3
 
 
 def test_too_little_memory_for_anything_is_an_error(generator):

@@ -1,0 +1,165 @@
+"""Plans of memory: for each size, whatever came before; shortages of every kind; limits of containers and shells."""
+
+import threading
+
+import numpy as np
+import psutil
+import pytest
+import torch
+
+from image_core.free_memory import free_ram, group_limits
+from image_core.memory import Planner, Workload, is_out_of_memory
+from image_core.options import UpscaleOptions
+from tests.image_core.test_upscale import Greedy
+from tests.support.tiny_lite import sample_images, upscaler
+
+CPU, OPTIONS = torch.device("cpu"), UpscaleOptions()
+SMALL, LARGE = (200, 200), (2000, 3000)
+
+
+@pytest.fixture
+def million(monkeypatch):
+    """Room for a million pixels."""
+    monkeypatch.setattr("image_core.memory.free_bytes", lambda _: 10**9)
+    return Planner(CPU, 600)
+
+
+def test_every_size_has_a_plan_of_its_own_in_any_order(million, monkeypatch):
+    first = [million.plan(size, OPTIONS) for size in (SMALL, LARGE)]
+    other = Planner(CPU, 600)
+    second = [other.plan(LARGE, OPTIONS)]
+    monkeypatch.setattr("image_core.memory.free_bytes", lambda _: 10**7)  # the model has taken the rest by now
+    second.insert(0, other.plan(SMALL, OPTIONS))
+    assert first == second == [Workload(1, None), Workload(1, 1000)]
+
+
+def test_a_step_down_lowers_every_later_plan_and_no_smaller_one(million):
+    middle = (900, 1000)
+    assert million.plan(middle, OPTIONS) == Workload(1, None)
+    assert million.lower(middle, Workload(1, None)) == Workload(1, 496)
+    assert million.plan(middle, OPTIONS) == million.plan(LARGE, OPTIONS) == Workload(1, 496)
+    assert million.plan(SMALL, OPTIONS) == Workload(1, None)
+
+
+def test_a_workload_that_a_job_began_with_is_kept(million):
+    million.fix(LARGE, Workload(2, 512))
+    assert million.plan(LARGE, OPTIONS) == Workload(2, 512)
+    assert million.plan(SMALL, OPTIONS) == Workload(1, None)
+
+
+def test_results_do_not_depend_on_the_order_of_files(generator, monkeypatch):
+    monkeypatch.setattr("image_core.memory.free_bytes", lambda _: 10**8)  # 100,000 pixels: the large one needs tiles
+    small, large = sample_images(1, 24, 24)[0], sample_images(1, 100, 120)[0]
+    results = []
+    for order in ([small, large], [large, small]):
+        model = upscaler(generator)
+        results.append({image.shape: model([image])[0] for image in order})
+        assert model.workload_for(400, 480).tile_px == 312 and model.workload_for(96, 96).tile_px is None
+    assert all(np.array_equal(results[0][shape], results[1][shape]) for shape in results[0])
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 8 GB)"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        MemoryError("Unable to allocate 3 GiB"),
+    ],
+    ids=["cuda", "cpu", "mps", "cudnn", "numpy"],
+)
+def test_a_shortage_on_any_device_steps_down(generator, error):
+    model, said = upscaler(generator, batch=4), []
+    model.generator, model.report = Greedy(generator, 300 * 300, error), said.append
+    results = model(sample_images(5, 100, 120))
+    assert len(results) == 5 and len(said) == 3 and "out of memory" in said[0]
+
+
+def test_a_real_shortage_of_the_cpu_is_known():
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 60, dtype=torch.uint8)
+    assert is_out_of_memory(caught.value)
+    with pytest.raises(MemoryError) as numpy_s:
+        np.empty(1 << 60, np.uint8)
+    assert is_out_of_memory(numpy_s.value)
+
+
+def test_other_errors_are_no_shortage(generator):
+    model = upscaler(generator)
+    model.generator = Greedy(generator, 0, RuntimeError("shapes do not fit"))
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        model(sample_images(1, 16, 16))
+
+
+def test_threads_share_one_model_one_at_a_time(generator):
+    """Two threads meet one shortage: the ladder is gone down once, and nobody works beside anybody."""
+    model, busy, said = upscaler(generator, batch=4), [], []
+
+    class Watched(Greedy):
+        def encode(self, image):
+            busy.append(threading.get_ident())
+            result = super().encode(image)
+            assert len(set(busy)) == 1
+            busy.clear()
+            return result
+
+    model.generator, model.report = Watched(generator, 2 * 400 * 480), said.append
+    expected = upscaler(generator, batch=2)(sample_images(4, 100, 120))
+    results = {}
+
+    def work(number):
+        results[number] = model(sample_images(4, 100, 120))
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(2)]
+    model.generator.encode = lambda image, encode=model.generator.encode: (busy.clear(), encode(image))[1]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert said == ["out of memory: going on with batches of 2, tiles None px"]
+    for found in results.values():
+        assert all(np.array_equal(*pair) for pair in zip(found, expected, strict=True))
+
+
+def write(root, **files):
+    for path, content in files.items():
+        file = root / path.replace("__", "/")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(content)
+
+
+def test_the_limit_of_a_container_counts(tmp_path):
+    """Version 2: every group around us; cached files are given up; "max" is none."""
+    base = "sys__fs__cgroup__"
+    write(tmp_path, proc__self__cgroup="0::/box/inner\n")
+    write(tmp_path, **{
+        f"{base}box__memory.max": "1000000\n", f"{base}box__memory.current": "700000\n",
+        f"{base}box__memory.stat": "anon 1\ninactive_file 100000\n",
+        f"{base}box__inner__memory.max": "max\n", f"{base}box__inner__memory.current": "1\n",
+    })  # fmt: skip
+    assert group_limits(tmp_path) == [400_000] and free_ram(tmp_path) == 400_000
+
+
+def test_the_limit_of_an_older_container_counts(tmp_path):
+    base = "sys__fs__cgroup__memory__memory."
+    write(tmp_path, proc__self__cgroup="5:cpu:/x\n3:memory:/docker/abc\n")
+    write(tmp_path, **{f"{base}limit_in_bytes": "5000\n", f"{base}usage_in_bytes": "4000\n"})
+    assert group_limits(tmp_path) == [1000]
+    write(tmp_path, **{f"{base}limit_in_bytes": f"{(1 << 63) - 4096}\n"})
+    assert group_limits(tmp_path) == []
+
+
+def test_no_groups_are_no_limit(tmp_path):
+    assert group_limits(tmp_path) == []
+
+
+def test_the_limit_of_the_shell_counts(tmp_path):
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    vms = psutil.Process().memory_info().vms
+    try:
+        resource.setrlimit(resource.RLIMIT_AS, (vms + 500_000_000, hard))
+        assert 0 < free_ram(tmp_path) <= 500_000_000
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))

@@ -1,0 +1,116 @@
+"""A result that is no number is never an image: made again with more precision, else an error that names it."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from image_core.autoencoder import clamped
+from image_core.errors import NotFiniteError
+from image_core.generator import set_precision
+from image_core.options import UpscaleOptions
+from image_core.precision import in_float32
+from image_core.upscaler import Upscaler
+from tests.support.tiny_lite import sample_images
+
+
+def half(generator, said=None, **options):
+    model = set_precision(copy.deepcopy(generator), torch.float16)
+    report = (lambda _: None) if said is None else said.append
+    embedding = torch.zeros(1, 1, 8, dtype=torch.float16)
+    return Upscaler(model, embedding, UpscaleOptions(**options), bytes_per_pixel=600, report=report)
+
+
+def blow_up(module, factor):
+    """Make numbers that float16 does not hold, and take them back in the next layer."""
+    with torch.no_grad():
+        module.weight.mul_(factor)
+        if module.bias is not None:
+            module.bias.mul_(factor)
+
+
+@pytest.fixture
+def overflowing(generator):
+    """Its decoder's second last numbers are beyond 65504; in float32 all is well."""
+    model = copy.deepcopy(generator)
+    blow_up(model.autoencoder.from_latent, 1e6)
+    blow_up(model.autoencoder.from_image, 1e6)
+    for parameter in (model.autoencoder.from_latent.weight, model.autoencoder.from_image.weight):
+        parameter.data.clamp_(-6e4, 6e4)
+    blow_up(model.autoencoder.to_patch, 1e-4)
+    return model
+
+
+@pytest.mark.parametrize("options", [{}, {"color_fix": "adain"}, {"color_fix": "wavelet"}, {"keep_tones": True},
+                                     {"tile_px": 256, "color_fix": "adain"}], ids=str)  # fmt: skip
+def test_what_runs_over_in_half_precision_is_made_again_and_said_once(overflowing, options):
+    said = []
+    model = half(overflowing, said, **options)
+    image = sample_images(1, 80, 72)[0]
+    results = [model([image])[0] for _ in range(2)]
+    exact = Upscaler(copy.deepcopy(model.generator).float(), torch.zeros(1, 1, 8), model.options, bytes_per_pixel=600)(
+        [image]
+    )[0]
+    assert said == ["half precision ran over: such images are made again with the autoencoder in float32"]
+    assert np.array_equal(*results) and results[0].std() > 1
+    assert np.abs(results[0].astype(int) - exact).mean() < 2
+    assert next(model.generator.autoencoder.parameters()).dtype == torch.float16  # for that batch only
+
+
+def test_the_unet_follows_when_that_is_not_enough(generator):
+    wide, said = copy.deepcopy(generator), []
+    blow_up(wide.unet.conv_in, 1e6)
+    wide.unet.conv_in.weight.data.clamp_(-6e4, 6e4)
+    wide.unet.conv_in.bias.data.clamp_(-6e4, 6e4)
+    model = half(wide, said)
+    assert model(sample_images(1, 16, 16))[0].std() > 1
+    assert ["autoencoder" in said[0], "UNet" in said[1], len(said)] == [True, True, 2]
+    assert model.generator.unet.conv_out.layer.weight.dtype == torch.float32
+
+
+@pytest.mark.parametrize("options", [{}, {"color_fix": "adain"}, {"tile_px": 256, "color_fix": "adain"}], ids=str)
+def test_what_no_precision_mends_is_an_error_that_names_the_image(generator, options):
+    broken = copy.deepcopy(generator)
+
+    def spoil(_module, _inputs, output):
+        output[-1, 0, 0, 0] = float("nan")
+
+    broken.autoencoder.to_patch.register_forward_hook(spoil)
+    model = Upscaler(broken, torch.zeros(1, 1, 8), UpscaleOptions(batch=2, **options), bytes_per_pixel=600)
+    with pytest.raises(NotFiniteError, match=r"image 2: the model's result is not a finite number") as caught:
+        model(sample_images(4, 80, 72))
+    assert caught.value.index == 1
+
+
+def test_a_video_names_the_frame_and_its_time(generator):
+    from fractions import Fraction
+
+    from osediff_video import upscale_frames
+
+    broken = copy.deepcopy(generator)
+
+    def spoil(_module, _inputs, output):
+        spoil.calls += 1
+        return output * float("inf") if spoil.calls == 3 else output
+
+    spoil.calls = 0
+    broken.autoencoder.to_patch.register_forward_hook(spoil)
+    model = Upscaler(broken, torch.zeros(1, 1, 8), UpscaleOptions(), bytes_per_pixel=600)
+    with pytest.raises(NotFiniteError, match=r"frame 3, at 0\.080 s: the model's result"):
+        list(upscale_frames(sample_images(5, 16, 16), model=model, fps=Fraction(25)))
+
+
+def test_infinity_is_no_white():
+    given = torch.tensor([-2.0, 0.25, 2.0, float("inf"), float("-inf"), float("nan")])
+    assert torch.equal(clamped(given)[:3], torch.tensor([-1, 0.25, 1.0])) and clamped(given)[3:].isnan().all()
+
+
+def test_weights_come_back_from_float32_bit_for_bit(generator):
+    model = set_precision(copy.deepcopy(generator), torch.bfloat16)
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(KeyError), in_float32(model):
+        assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
+        raise KeyError
+    after = model.state_dict()
+    assert all(torch.equal(before[key], after[key]) and before[key].dtype == after[key].dtype for key in before)
