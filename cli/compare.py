@@ -5,25 +5,27 @@ from typing import Any
 
 import click
 
-from cli.video_options import encoding, writing_options
+from cli.help import OUTPUT, command, option
+from cli.video_options import encoding, overwrite_option, writing_options
 from osediff_video.options import LAYOUTS, Layout
 
 
-@click.command()
+@command()
 @click.argument("first", type=click.Path(path_type=Path))
 @click.argument("second", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write.  [default: beside SECOND]")
-@click.option(
+@option(OUTPUT, "-o", "--output", type=click.Path(path_type=Path), help="File to write.  [default: beside SECOND]")
+@overwrite_option
+@option(
+    OUTPUT,
     "--layout",
     type=click.Choice(LAYOUTS),
     default="side",
     show_default=True,
-    help="Side by side, split by a line, or a line that wanders.",
+    help="Arrangement: side by side, split by a line, or wipe with a moving divider.",
 )
 @writing_options
-@click.option("--overwrite", is_flag=True, help="Replace an existing output.")
 def compare(first: Path, second: Path, output: Path | None, layout: Layout, overwrite: bool, **values: Any) -> None:
-    """Show FIRST and SECOND, two videos or two images, in one. Frames are paired in order; sound is SECOND's."""
+    """Show FIRST and SECOND, two videos or two images, in one; frames are paired in order, sound is from SECOND."""
     how = encoding(values)
 
     from osediff_video.suffixes import is_image

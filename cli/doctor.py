@@ -4,8 +4,10 @@ from fractions import Fraction
 
 import click
 
+from cli.help import command
 
-@click.command()
+
+@command()
 def doctor() -> None:
     """Check this installation and machine: libraries, devices, encoders, models."""
     import importlib.metadata as metadata

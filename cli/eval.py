@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli.help import OUTPUT, command, option
 from cli.model_options import say
 from osediff_video.suffixes import is_image
 
@@ -15,27 +16,46 @@ if TYPE_CHECKING:
     from osediff_video.metrics.table import Table
     from osediff_video.temporal.flow import Estimator
 
+METRICS = "Metrics"
 
-@click.command(name="eval")
+
+@command("eval")
 @click.argument("result", type=click.Path(path_type=Path))
 @click.argument("reference", type=click.Path(path_type=Path))
-@click.option(
+@option(OUTPUT, "--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
+@option(
+    OUTPUT,
+    "--csv",
+    "table_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Table to write, one line per image.",
+)
+@option(OUTPUT, "--overwrite", is_flag=True, help="Replace an existing FILE.")
+@option(METRICS, "--paper", is_flag=True, help="Score the columns of the OSEDiff paper whose weights are installed.")
+@option(
+    METRICS,
+    "--also",
+    multiple=True,
+    metavar="NAME",
+    help="Metric of pyiqa, such as niqe, musiq or fid; repeatable.",
+)
+@option(
+    METRICS,
     "--lpips",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="ImageNet weights of AlexNet for LPIPS and tLP.  [default: torch's cache, if they are there]",
+    help="ImageNet weights of AlexNet for LPIPS and tLP.  [default: those in torch's cache]",
 )
-@click.option("--niqe", type=click.Path(path_type=Path), metavar="FILE", help="Parameters of NIQE, .mat or .npz.")
-@click.option(
-    "--also", multiple=True, metavar="NAME", help="A metric of pyiqa: niqe, musiq, dists, fid, ...; repeatable."
+@option(METRICS, "--niqe", type=click.Path(path_type=Path), metavar="FILE", help="Parameters of NIQE, .mat or .npz.")
+@option(
+    METRICS,
+    "--flow",
+    default="dis",
+    show_default=True,
+    metavar="dis|FILE",
+    help="Motion estimator for videos: dis needs no weights, FILE holds those of RAFT.",
 )
-@click.option("--paper", is_flag=True, help="The columns of the OSEDiff paper, as far as their weights are here.")
-@click.option(
-    "--flow", default="dis", show_default=True, metavar="dis|FILE", help="Finds motion in videos; FILE: RAFT's weights."
-)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
-@click.option("--csv", "table_file", type=click.Path(path_type=Path), metavar="FILE", help="One line an image.")
-@click.option("--overwrite", is_flag=True, help="Replace an existing FILE.")
 def eval(
     result: Path,
     reference: Path,
@@ -70,7 +90,7 @@ def eval(
 
 
 def score(result: Path, reference: Path, scorers: "Scorers", flow: str, *, with_fid: bool, strict: bool) -> "Table":
-    """Whatever the two are. Raises ImageError or MediaError."""
+    """Score two images, two folders or two videos. Raises ImageError or MediaError."""
     from osediff_video.metrics.table import Table, add_frechet, score_folders, score_pair
 
     if is_image(result) and result.is_file():
@@ -86,7 +106,7 @@ def score(result: Path, reference: Path, scorers: "Scorers", flow: str, *, with_
 
 
 def tell(table: "Table", as_json: bool) -> None:
-    """The means with their definitions, and why others are missing; as JSON every image too."""
+    """Print the means with their definitions, and why others are missing; as JSON every image too."""
     from osediff_video.metrics.table import definition
     from osediff_video.metrics.video import VIDEO_DEFINITIONS
 
@@ -102,13 +122,13 @@ def tell(table: "Table", as_json: bool) -> None:
 
 
 def check_table(path: Path, overwrite: bool) -> None:
-    """Fail before the work. Raises OutputError."""
+    """Refuse a table that cannot be written, before the work. Raises OutputError."""
     from image_core.errors import OutputError
 
     if path.exists() and not overwrite:
-        raise OutputError(f"{path}: exists already; --overwrite replaces it")
+        raise OutputError(f"{path}: already exists; add --overwrite to replace it")
     if not path.absolute().parent.is_dir():
-        raise OutputError(f"{path.parent}: no such folder; make it first")
+        raise OutputError(f"{path.parent}: no such folder; create it first")
 
 
 def find_estimator(flow: str) -> "Estimator":

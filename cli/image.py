@@ -1,14 +1,19 @@
 """`osediff image`"""
 
 import glob
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.model_options import build_upscaler, drawing_options, model_options, say
+from cli.help import OUTPUT, UNCERTAINTY, command, option
+from cli.model_options import build_upscaler, drawing_options, image_options, model_options, say, size_options
+from cli.video_options import overwrite_option
 from image_core.errors import OseDiffError, OutputError
 from image_core.options import Draws
+from osediff_video.options import parse_size
 from osediff_video.suffixes import IMAGES, is_image
 
 if TYPE_CHECKING:
@@ -16,35 +21,46 @@ if TYPE_CHECKING:
     from image_core.upscaler import Upscaler
 
 
-@click.command()
+@command()
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="File or folder to write.  [default: beside SOURCE]"
+@option(
+    OUTPUT,
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="File or folder to write.  [default: a PNG beside SOURCE]",
 )
+@overwrite_option
+@option(OUTPUT, "--json", "as_json", is_flag=True, help="Report results as JSON, one object per image.")
+@size_options
 @model_options
-@click.option(
+@option(
+    UNCERTAINTY,
     "--uncertainty",
     type=click.Path(path_type=Path),
     metavar="MAP.png",
-    help="Write a map of what is uncertain, and a coloured one beside it; a folder for several images.",
+    help="Map of per-pixel uncertainty to write, with a coloured one beside it; a folder for several images.",
 )
 @drawing_options
-@click.option("--overwrite", is_flag=True, help="Replace an existing output.")
 def image(
     sources: tuple[str, ...],
     output: Path | None,
+    overwrite: bool,
+    as_json: bool,
+    size: str | None,
     uncertainty: Path | None,
     draws: int,
     seed: int,
-    overwrite: bool,
-    **model: Any,
-) -> None:
+    **values: Any,
+) -> None:  # fmt: skip
     """Make every SOURCE, an image, a folder of images or a quoted pattern, sharper and larger."""
+    options = image_options(values)
+    check_size(size)
     paths = expand(sources)
     several = len(paths) > 1 or any(Path(source).is_dir() for source in sources)
     if several and output is not None and is_image(output):
         raise click.UsageError(f"several images need a folder as output, got {output}")
-    targets = [image_target(path, output, model["scale"], several) for path in paths]
+    targets = [image_target(path, output, size or f"x{options.scale:g}", several) for path in paths]
     maps = [map_for(target, uncertainty, several) for target in targets]
     check_outputs(paths, targets, maps, overwrite, several)
     for folder in (output, uncertainty):
@@ -52,31 +68,52 @@ def image(
             folder.mkdir(exist_ok=True)
 
     from osediff_video.image_file import read_image, write_image
+    from osediff_video.plan import output_size
 
-    upscaler = build_upscaler(**model)
+    upscaler = build_upscaler(options, **values)
+    tell = tell_json if as_json else tell_words
     failed = 0
     for path, target, map_path in zip(paths, targets, maps, strict=True):
         try:
             file = read_image(path)
-            result, lost = file.enlarged(upscaler([file.image])[0]).fitted(target.suffix)
-            for note in lost:
-                say(f"note: {path}: {note}")
+            shape = output_size(file.image.shape[0], file.image.shape[1], options.scale, size)
+            result, lost = file.enlarged(upscaler([file.image], shape)[0]).fitted(target.suffix)
             write_image(target, result, overwrite=overwrite)
-            say(f"{path} -> {target}")
+            tell(path, target=str(target), width=shape[1], height=shape[0], notes=lost)
             if map_path is not None:
                 tell_uncertainty(upscaler, file.image, result.image, map_path, Draws(draws, seed))
         except OseDiffError as error:
-            if len(paths) == 1:
+            if len(paths) == 1 and not as_json:
                 raise
             failed += 1
-            say(f"Error: {error}")
+            tell(path, error=str(error))
     if failed:
         say(f"{failed} of {len(paths)} images failed")
         raise SystemExit(1)
 
 
+def tell_words(source: Path, *, error: str = "", target: str = "", notes: Sequence[str] = (), **_: Any) -> None:
+    """Say on standard error what became of one image."""
+    for note in notes:
+        say(f"note: {source}: {note}")
+    say(f"Error: {error}" if error else f"{source} -> {target}")
+
+
+def tell_json(source: Path, **facts: Any) -> None:
+    """Print what became of one image as one JSON object on standard output."""
+    click.echo(json.dumps({"source": str(source), **facts}))
+
+
+def check_size(size: str | None) -> None:
+    """Refuse words that are no size. Raises UsageError."""
+    try:
+        parse_size(size or "100", 100, 100)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+
+
 def map_for(target: Path, uncertainty: Path | None, several: bool) -> Path | None:
-    """Where the map of the result `target` goes."""
+    """Return where the map of the result `target` goes."""
     if uncertainty is None:
         return None
     return uncertainty / f"{target.stem}_map.png" if several or uncertainty.is_dir() else uncertainty
@@ -106,9 +143,9 @@ def check_outputs(
         check_image_target(source, target, overwrite)
         folder = target.absolute().parent
         if folder.exists() and not folder.is_dir():
-            raise OutputError(f"{folder}: a file is in the place of the folder for results; choose another")
+            raise OutputError(f"{folder}: exists and is not a folder; choose another folder for results")
         if not (folder.parent if several else folder).is_dir():
-            raise OutputError(f"{folder}: no such folder; make it first")
+            raise OutputError(f"{folder}: no such folder; create it first")
 
 
 def tell_uncertainty(upscaler: "Upscaler", image: "ImageArray", result: "ImageArray", path: Path, draws: Draws) -> None:
@@ -122,8 +159,8 @@ def tell_uncertainty(upscaler: "Upscaler", image: "ImageArray", result: "ImageAr
 
 
 def expand(sources: tuple[str, ...]) -> list[Path]:
-    """Files as given; folders and patterns become the images in them, in order. Raises UsageError for nothing."""
-    found: list[Path] = []
+    """Return files as given and the images in folders and patterns, in order. Raises UsageError where none are."""
+    images: list[Path] = []
     for source in sources:
         path = Path(source)
         if path.is_dir():
@@ -134,15 +171,15 @@ def expand(sources: tuple[str, ...]) -> list[Path]:
             matches = sorted(Path(match) for match in glob.glob(source, recursive=True))  # noqa: PTH207 - may be absolute
         if not matches:
             raise click.UsageError(f"{source}: no images here (expected {' '.join(IMAGES)})")
-        found += matches
-    return found
+        images += matches
+    return images
 
 
-def image_target(source: Path, output: Path | None, scale: float, several: bool) -> Path:
-    """Lossy and lossless images alike are written as PNG unless the output's name says otherwise."""
+def image_target(source: Path, output: Path | None, label: str, several: bool) -> Path:
+    """Return where the result goes: a PNG named by `label` ("x4", "1080p"), unless the output's name says otherwise."""
     from osediff_video.target import default_image_target
 
-    default = default_image_target(source, scale)
+    default = default_image_target(source, label)
     if output is None:
         return default
     return output / default.name if several or output.is_dir() else output

@@ -13,15 +13,15 @@ COMMANDS = {
     "preview": "Upscale a short sample, show it beside the input, and estimate the time for all.",
     "compare": "Show two videos or images in one.",
     "eval": "Score videos or images against good ones.",
-    "probe": "Say what a video holds and what would become of it.",
-    "models": "List, pull, import and verify models.",
+    "probe": "Inspect a video and show what upscale would do with it.",
+    "models": "List, show, pull, import, mix and verify models.",
     "train": "Train a model from a recipe.",
     "doctor": "Check this installation and machine.",
 }
 
 
 class LazyGroup(click.Group):
-    """Knows its commands by name; turns our errors into one line and exit code 1."""
+    """A group that knows its commands by name and turns our errors into one line and exit code 1."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(COMMANDS)

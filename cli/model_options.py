@@ -1,10 +1,11 @@
 """The options that choose and steer a model, and what they become. Shared by every command that runs one."""
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.help import LOADING, MODEL, RESTORATION, SIZE, UNCERTAINTY, option, together
 from image_core.options import (
     COLOR_FIXES,
     MAX_DRAWS,
@@ -19,109 +20,94 @@ from image_core.options import (
 if TYPE_CHECKING:
     from image_core.upscaler import Upscaler
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+DEFAULT = UpscaleOptions()
 
-OPTIONS = (
-    click.option(
-        "--scale", type=click.FloatRange(MIN_SCALE, MAX_SCALE), default=UpscaleOptions.scale, show_default=True,
-        help="Output size / input size.",
+size_options = together([
+    option(
+        SIZE, "--scale", type=click.FloatRange(MIN_SCALE, MAX_SCALE), default=DEFAULT.scale, show_default=True,
+        help="Output size divided by input size.",
     ),
-    click.option("--model", default="auto", show_default=True, help="A model's name or the folder of a bundle."),
-    click.option("--prompt", help="What the image shows, for models that read text."),
-    click.option("--negative-prompt", help="What it should not show, with --guidance.  [default: empty]"),
-    click.option(
-        "--guidance", type=float, default=UpscaleOptions.guidance, show_default=True,
-        help="How far it is led away from the negative prompt, 1 to 20; above 1 the model runs twice.",
+    option(
+        SIZE, "--size", metavar="SIZE",
+        help="Output size instead of --scale: 1080p, 4k, the short side in pixels, or WIDTHxHEIGHT.",
     ),
-    click.option(
-        "--strength", type=float, default=UpscaleOptions.strength, show_default=True,
-        help="From the enlarged input, 0, to what the model makes of it, 1.",
+])  # fmt: skip
+
+model_options = together([
+    option(
+        MODEL, "--model", default="auto", show_default=True, metavar="NAME|FOLDER",
+        help="Model to run, or the folder of a bundle; auto is the best one installed.",
     ),
-    click.option("--adaptive", is_flag=True, help="Less of it where the input is sharp and clean."),
-    click.option(
-        "--lora-scale", type=float, default=UpscaleOptions.lora_scale, show_default=True,
-        help="Of the model's adapters, if they are not merged, 0 to 2.",
+    option(MODEL, "--device", default="auto", show_default=True, help="Device to run on: cpu, cuda, cuda:1 or mps."),
+    option(
+        MODEL, "--precision", type=click.Choice(PRECISIONS), default="auto", show_default=True,
+        help="Precision of the model; auto is fp16 on a GPU and bf16 on a CPU that multiplies it.",
     ),
-    click.option("--keep-tones", is_flag=True, help="Low frequencies stay exactly the input's."),
-    click.option(
-        "--prompt-mode", type=click.Choice(PROMPT_MODES), default=UpscaleOptions.prompt_mode, show_default=True,
-        help="tags: what the image shows, then --prompt; fixed: --prompt; auto: tags if the model has a tagger.",
+    option(MODEL, "--prompt", help="Text of what the image shows, for models that read text."),
+    option(
+        MODEL, "--prompt-mode", type=click.Choice(PROMPT_MODES), default=DEFAULT.prompt_mode, show_default=True,
+        help="Source of the prompt: tags names what each image shows and adds --prompt, fixed is --prompt alone, "
+        "auto is tags if the model has a tagger.",
     ),
-    click.option(
-        "--color-fix", type=click.Choice(COLOR_FIXES), default=UpscaleOptions.color_fix, show_default=True,
-        help="How colours are held to the input's; auto is the model's own advice.",
+    option(MODEL, "--negative-prompt", help="Text that --guidance leads away from.  [default: empty]"),
+    option(
+        RESTORATION, "--strength", type=float, default=DEFAULT.strength, show_default=True,
+        help="Blend from the enlarged input (0) to the model's result (1).",
     ),
-    click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps."),
-    click.option("--precision", type=click.Choice(PRECISIONS), default="auto", show_default=True),
-    click.option("--batch", type=click.IntRange(1), help="Images per model call.  [default: what fits]"),
-    click.option("--tile", "tile_px", type=click.IntRange(128), help="Tile edge.  [default: no tiles if it fits]"),
-)  # fmt: skip
-
-
-DRAWING = (
-    click.option(
-        "--draws", type=click.IntRange(2, MAX_DRAWS), default=Draws.count, show_default=True,
-        help="Results that a map of uncertainty compares; the model runs once more for each.",
+    option(
+        RESTORATION, "--adaptive", is_flag=True, help="Restore less where the input is already sharp and clean.",
     ),
-    click.option("--seed", type=click.IntRange(0), default=Draws.seed, show_default=True, help="Of those draws."),
-)  # fmt: skip
+    option(
+        RESTORATION, "--guidance", type=float, default=DEFAULT.guidance, show_default=True,
+        help="Classifier-free guidance scale, 1 to 20; above 1 the UNet runs twice.",
+    ),
+    option(
+        RESTORATION, "--lora-scale", type=float, default=DEFAULT.lora_scale, show_default=True,
+        help="Scale of unmerged LoRA adapters, 0 to 2.",
+    ),
+    option(
+        RESTORATION, "--color-fix", type=click.Choice(COLOR_FIXES), default=DEFAULT.color_fix, show_default=True,
+        help="Method that holds colours to the input's; auto is the one the model advises.",
+    ),
+    option(RESTORATION, "--keep-tones", is_flag=True, help="Keep the input's low frequencies exactly."),
+    option(
+        LOADING, "--batch", type=click.IntRange(1),
+        help="Images in one call of the model.  [default: as many as memory allows; 1 on a CPU]",
+    ),
+    option(
+        LOADING, "--tile", "tile_px", type=click.IntRange(128),
+        help="Edge of tiles in pixels of the output, 128 or more.  [default: whole images if they fit in memory]",
+    ),
+])  # fmt: skip
+
+drawing_options = together([
+    option(
+        UNCERTAINTY, "--draws", type=click.IntRange(2, MAX_DRAWS), default=Draws.count, show_default=True,
+        help="Results that --uncertainty compares; the model runs once more for each.",
+    ),
+    option(
+        UNCERTAINTY, "--seed", type=click.IntRange(0), default=Draws.seed, show_default=True,
+        help="Random seed for --draws.",
+    ),
+])  # fmt: skip
 
 
-def together(options: Sequence[Callable[[Command], Command]]) -> Callable[[Command], Command]:
-    """One decorator of several, in the order in which help shows them."""
-
-    def add(command: Command) -> Command:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return add
-
-
-model_options, drawing_options = together(OPTIONS), together(DRAWING)
-
-
-def build_upscaler(
-    *,
-    scale: float,
-    model: str,
-    prompt: str | None,
-    prompt_mode: Any,
-    negative_prompt: str | None,
-    guidance: float,
-    strength: float,
-    adaptive: bool,
-    lora_scale: float,
-    keep_tones: bool,
-    color_fix: Any,
-    device: str,
-    precision: Any,
-    batch: int | None,
-    tile_px: int | None,
-) -> "Upscaler":
-    """From words to an upscaler. Says on standard error which model runs, and where. Raises OseDiffError."""
+def image_options(values: dict[str, Any]) -> UpscaleOptions:
+    """Take out of `values` what `size_options` and `model_options` added to it. Raises UsageError."""
     try:
-        options = UpscaleOptions(
-            scale=scale,
-            prompt=prompt,
-            prompt_mode=prompt_mode,
-            negative_prompt=negative_prompt,
-            guidance=guidance,
-            strength=strength,
-            adaptive=adaptive,
-            lora_scale=lora_scale,
-            keep_tones=keep_tones,
-            color_fix=color_fix,
-            batch=batch,
-            tile_px=tile_px,
-        )
+        names = [field.name for field in fields(UpscaleOptions) if field.name in values]
+        return UpscaleOptions(**{name: values.pop(name) for name in names})
     except ValueError as error:
         raise click.UsageError(str(error)) from error
 
+
+def build_upscaler(options: UpscaleOptions, *, model: str, device: str, precision: Any) -> "Upscaler":
+    """Load the model and say on standard error which one runs, and where. Raises OseDiffError."""
     from osediff_video.api import load_upscaler
 
     return load_upscaler(model, options, device=device, precision=precision, report=say)
 
 
 def say(sentence: str) -> None:
+    """Write a sentence to standard error."""
     click.echo(sentence.strip(), err=True)

@@ -5,25 +5,24 @@ from pathlib import Path
 
 import click
 
-from cli.model_options import say, together
+from cli.help import OUTPUT, command, option, together
+from cli.model_options import say
 
 HERE = click.Path(path_type=Path)
+BUNDLE, PARTS = "Bundle", "Parts"
 
-WRITING = (
-    click.option("--out", type=HERE, help="Bundle to write.  [default: among your models]"),
-    click.option("--merge", is_flag=True, help="Fold LoRA into the weights: one file less, no adapters left."),
-    click.option("--prompt", "prompts", multiple=True, help="Also store this prompt's embedding; may be repeated."),
-)
-
-
-@click.group()
-def models() -> None:
-    """List, show, pull, import, mix and verify models."""
+bundle_options = together([
+    option(OUTPUT, "-o", "--output", type=HERE, help="Bundle to write.  [default: in the folder of your models]"),
+    option(BUNDLE, "--merge", is_flag=True, help="Fold LoRA into the weights: one file less, no adapters left."),
+    option(
+        BUNDLE, "--prompt", "prompts", multiple=True, help="Prompt whose embedding is stored as well; repeatable.",
+    ),
+])  # fmt: skip
 
 
-@models.command(name="list")
+@command("list")
 def list_models() -> None:
-    """Show every model on this machine, its size, licence and what it is good for; and those that can be pulled."""
+    """Show every model on this machine with size, licence and use, and those that can be pulled."""
     from image_core.bundle import read_bundle
     from image_core.models.catalogue import installed, models_folder
     from image_core.models.downloads import KNOWN
@@ -38,16 +37,16 @@ def list_models() -> None:
         if name not in here:
             plain, tagged = known.gigabytes
             click.echo(
-                f"{name}: not here; osediff models pull {name} loads {plain:g} GB, {tagged:g} with --tagger. "
+                f"{name}: not installed; osediff models pull {name} downloads {plain:g} GB, {tagged:g} with --tagger. "
                 f"{known.licence}. {known.summary}"
             )
     say(f"models are kept in {models_folder()}")
 
 
-@models.command()
+@command()
 @click.argument("name")
 def show(name: str) -> None:
-    """Tell all that the model NAME says of itself: data, recipe, measurements, limits."""
+    """Show the card of the model NAME: data, recipe, measurements, limits."""
     from image_core.models.catalogue import find_model
 
     config = find_model(name).config
@@ -67,16 +66,16 @@ def _lines(facts: Mapping[str, object], indent: str) -> Iterator[str]:
             yield f"{indent}{name}: {value}"
 
 
-@models.command()
+@command()
 @click.argument("name")
-@click.option("--tagger", is_flag=True, help="With RAM and DAPE, which say in tags what an image shows.")
-@click.option("--offline", is_flag=True, help="Use only what was loaded before.")
-@together(WRITING)
-def pull(name: str, tagger: bool, offline: bool, out: Path | None, merge: bool, prompts: tuple[str, ...]) -> None:
-    """Load the model NAME from the Hugging Face Hub or its mirrors.
+@option(PARTS, "--tagger", is_flag=True, help="Add RAM and DAPE, which name in tags what an image shows.")
+@option(PARTS, "--offline", is_flag=True, help="Use only files that were downloaded before.")
+@bundle_options
+def pull(name: str, tagger: bool, offline: bool, output: Path | None, merge: bool, prompts: tuple[str, ...]) -> None:
+    """Download the model NAME from the Hugging Face Hub or its mirrors.
 
-    Every file is checked against its hash. Stopped at any moment, the same command goes on where it was. HF_ENDPOINT,
-    HF_TOKEN and HF_HUB_OFFLINE mean what they always do.
+    Every file is checked against its hash. Interrupted at any time, the same command resumes. HF_ENDPOINT, HF_TOKEN and
+    HF_HUB_OFFLINE are honoured.
     """
     import sys
 
@@ -87,24 +86,24 @@ def pull(name: str, tagger: bool, offline: bool, out: Path | None, merge: bool, 
 
     if not sys.stderr.isatty():
         disable_progress_bars()
-    target = out or models_folder() / name
+    target = output or models_folder() / name
     try:
         bundle = pull_model(name, target, tagger=tagger, merge=merge, prompts=prompts, offline=offline, report=say)
     except KeyboardInterrupt:
-        say("stopped; what has come is kept, run the same command again to go on")
+        say("stopped; downloaded files are kept. Run the same command again to resume.")
         raise SystemExit(1) from None
-    say(f"{bundle.path}: ready, use it with --model {bundle.path if out else name}")
+    say(f"{bundle.path}: ready, use it with --model {bundle.path if output else name}")
 
 
-@models.command(name="import")
-@click.option("--base", required=True, type=HERE, help="Stable Diffusion 2.1-base: diffusers folder or single file.")
-@click.option("--weights", required=True, type=HERE, help="The published osediff.pkl or osediff_face.pkl.")
-@click.option("--vae", type=HERE, help="Another autoencoder: a folder or file.  [default: the base's]")
-@click.option("--tokenizer", type=HERE, help="tokenizer/ folder; a base in a single file lacks one.")
-@click.option("--tagger", type=HERE, help="ram_swin_large_14m.pth, with its two lists beside it.")
-@click.option("--dape", type=HERE, help="DAPE.pth, which fits the tagger to degraded images.")
-@click.option("--half", is_flag=True, help="Store half precision: half the size.")
-@together(WRITING)
+@command("import")
+@option(PARTS, "--base", required=True, type=HERE, help="Stable Diffusion 2.1-base: diffusers folder or single file.")
+@option(PARTS, "--weights", required=True, type=HERE, help="The published osediff.pkl or osediff_face.pkl.")
+@option(PARTS, "--vae", type=HERE, help="Another autoencoder: a folder or file.  [default: the base's]")
+@option(PARTS, "--tokenizer", type=HERE, help="Folder of the tokenizer, which a base in a single file lacks.")
+@option(PARTS, "--tagger", type=HERE, help="Weights of RAM, ram_swin_large_14m.pth, beside its two lists.")
+@option(PARTS, "--dape", type=HERE, help="Weights of DAPE, DAPE.pth, which fit the tagger to degraded images.")
+@option(PARTS, "--half", is_flag=True, help="Store half precision: half the size.")
+@bundle_options
 def import_model(
     base: Path,
     weights: Path,
@@ -113,7 +112,7 @@ def import_model(
     tagger: Path | None,
     dape: Path | None,
     half: bool,
-    out: Path | None,
+    output: Path | None,
     merge: bool,
     prompts: tuple[str, ...],
 ) -> None:
@@ -121,33 +120,40 @@ def import_model(
     from image_core.models.catalogue import models_folder
     from image_core.models.official import Ingredients, make_bundle
 
-    target = out or models_folder() / ("sd21-face" if "face" in weights.name else "sd21")
+    target = output or models_folder() / ("sd21-face" if "face" in weights.name else "sd21")
     target.parent.mkdir(parents=True, exist_ok=True)
     parts = Ingredients(base, weights, vae, tokenizer, tagger, dape)
     bundle = make_bundle(parts, target, merge=merge, prompts=prompts, half=half)
-    say(f"{bundle.path}: ready, use it with --model {bundle.path if out else target.name}")
+    say(f"{bundle.path}: ready, use it with --model {bundle.path if output else target.name}")
 
 
-@models.command()
+@command()
 @click.argument("first")
 @click.argument("second")
-@click.option("--share", type=float, default=0.5, show_default=True, help="Of SECOND; the rest is of FIRST.")
-@click.option("--card", type=HERE, help="JSON object of more to keep in the bundle: summary, measured, limits.")
-@click.option("--out", type=HERE, required=True, help="Bundle to write.")
-def mix(first: str, second: str, share: float, card: Path | None, out: Path) -> None:
+@option(
+    BUNDLE,
+    "--share",
+    type=float,
+    default=0.5,
+    show_default=True,
+    help="Weight of SECOND, from 0 (FIRST) to 1 (SECOND).",
+)
+@option(BUNDLE, "--card", type=HERE, help="JSON file to add to the model card: summary, measured, limits.")
+@option(OUTPUT, "-o", "--output", type=HERE, required=True, help="Bundle to write.")
+def mix(first: str, second: str, share: float, card: Path | None, output: Path) -> None:
     """Make a model between the models FIRST and SECOND, which must be of one shape, such as lite and lite-vivid."""
     from image_core.bundle import read_card
     from image_core.models.catalogue import find_model
     from image_core.models.mixing import mix_models
 
     try:
-        bundle = mix_models(find_model(first), find_model(second), share, out, read_card(card) if card else None)
+        bundle = mix_models(find_model(first), find_model(second), share, output, read_card(card) if card else None)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     say(f"{bundle.path}: ready, use it with --model {bundle.path}")
 
 
-@models.command()
+@command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 def verify(names: tuple[str, ...]) -> None:
     """Compare every file of the models NAME, or of all that are here, with the hashes in their bundles."""
@@ -164,5 +170,14 @@ def verify(names: tuple[str, ...]) -> None:
             say(f"Error: {error}")
             damaged += 1
         else:
-            say(f"{bundle.path}: all {len(bundle.config.files)} files are as they were written")
+            say(f"{bundle.path}: all {len(bundle.config.files)} files match their hashes")
     raise SystemExit(1 if damaged else 0)
+
+
+@click.group()
+def models() -> None:
+    """List, show, pull, import, mix and verify models."""
+
+
+for subcommand in (list_models, show, pull, import_model, mix, verify):
+    models.add_command(subcommand)

@@ -1,55 +1,74 @@
 """`osediff-video preview`"""
 
 import tempfile
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import click
 
-from cli.model_options import build_upscaler, model_options, say
-from cli.video_options import Time, encoding, size_option, writing_options
+from cli.help import OUTPUT, SIZE, command, option
+from cli.model_options import build_upscaler, image_options, model_options, say, size_options
+from cli.video_options import (
+    Time,
+    check_named_files,
+    encoding,
+    overwrite_option,
+    reading_options,
+    video_options,
+    writing_options,
+)
 
 
-@click.command()
+@command()
 @click.argument("source", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write.  [default: beside SOURCE]")
-@click.option("--at", "at_s", type=Time(), help="Where the sample begins.  [default: after a third]")
-@click.option("--seconds", type=click.FloatRange(0.1, 60), default=3.0, show_default=True, help="Its length.")
-@size_option
+@option(
+    OUTPUT,
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Video to write.  [default: NAME_preview.mp4 beside SOURCE]",
+)
+@overwrite_option
+@option(SIZE, "--at", "at_s", type=Time(), help="Time where the sample begins.  [default: after a third]")
+@option(
+    SIZE,
+    "--seconds",
+    type=click.FloatRange(0.1, 60),
+    default=3.0,
+    show_default=True,
+    help="Length of the sample in seconds, 0.1 to 60.",
+)
+@size_options
 @model_options
+@reading_options
 @writing_options
-@click.option("--overwrite", is_flag=True, help="Replace an existing output.")
 def preview(
-    source: Path,
-    output: Path | None,
-    at_s: Fraction | None,
-    seconds: float,
-    size: str | None,
-    overwrite: bool,
-    **values: Any,
-) -> None:
-    """Upscale a short sample of SOURCE, show it beside the input, and say how long the whole video would take."""
-    how = encoding(values)
-    target = output or source.with_name(f"{source.stem}_preview.mp4")
+    source: Path, output: Path | None, overwrite: bool, at_s: Fraction | None, seconds: float, **values: Any
+) -> None:  # fmt: skip
+    """Upscale a short sample of SOURCE, show it beside the input, and say how long the whole video would take.
+
+    SOURCE is a video or a folder of frames; the options are those of `upscale`.
+    """
+    images, how = image_options(values), encoding(values)
+    target = output or source.resolve().with_name(f"{source.resolve().stem}_preview.mp4")
+    options = video_options(values)
+    check_named_files(options)
 
     from cli.progress import Teller, clock
-    from osediff_video.media.probe import probe
-    from osediff_video.options import VideoOptions
     from osediff_video.plain_resize import PlainResize
     from osediff_video.plan import plan_opened
     from osediff_video.run import carry_out, upscale_video
     from osediff_video.sources.comparison import open_comparison
+    from osediff_video.sources.open import open_source
     from osediff_video.target import check_target
 
     check_target(source, target, overwrite)
-    info = probe(source)
+    info = open_source(source, options)[0].info
     start = at_s if at_s is not None else Fraction(info.duration_s or 0) / 3
-    try:
-        part = VideoOptions(size=size, start_s=start, end_s=start + Fraction(seconds))
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
-    upscaler = build_upscaler(**values)
+    part = replace(options, start_s=start, end_s=start + Fraction(seconds))
+    upscaler = build_upscaler(images, **values)
     teller = Teller(source)
     with tempfile.TemporaryDirectory(dir=target.absolute().parent, prefix=".preview.") as folder:
         sample = Path(folder) / "sample.mkv"

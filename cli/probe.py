@@ -6,42 +6,55 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli.help import OUTPUT, command, option
+from cli.model_options import image_options, model_options, size_options
 from cli.sources import video_target
-from cli.video_options import check_named_files, encoding, reading_options, video_options, writing_options
-from image_core.options import MAX_SCALE, MIN_SCALE, UpscaleOptions
+from cli.video_options import (
+    check_named_files,
+    encoding,
+    range_options,
+    reading_options,
+    strict_option,
+    video_options,
+    writing_options,
+)
 
 if TYPE_CHECKING:
     from osediff_video.plan import VideoPlan
 
 
-@click.command()
+@command()
 @click.argument("source", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="The target to plan for.  [default: as upscale]")
-@click.option(
-    "--scale",
-    type=click.FloatRange(MIN_SCALE, MAX_SCALE),
-    default=UpscaleOptions.scale,
-    show_default=True,
-    help="Output size / input size.",
+@option(
+    OUTPUT, "-o", "--output", type=click.Path(path_type=Path), help="Target to plan for.  [default: as for upscale]"
 )
+@strict_option
+@option(OUTPUT, "--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
+@size_options
+@range_options
+@model_options
 @reading_options
 @writing_options
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
-def probe(source: Path, output: Path | None, scale: float, as_json: bool, **values: Any) -> None:
-    """Say what SOURCE holds and what `upscale` with the same options would make of it. Writes nothing."""
-    options, how = video_options(values), encoding(values)
-    target = video_target(source, output, options.size or f"x{scale:g}", False)
+def probe(
+    source: Path, output: Path | None, as_json: bool, model: str, device: str, precision: Any, **values: Any
+) -> None:
+    """Inspect SOURCE and show what `upscale` with the same options would do with it. Nothing is written."""
+    images, options, how = image_options(values), video_options(values), encoding(values)
+    target = video_target(source, output, options.size or f"x{images.scale:g}", False)
     check_named_files(options)
 
     from cli.progress import plan_facts
+    from osediff_video.api import choose_model, describe_model
     from osediff_video.plan import plan_video
 
-    plan = plan_video(source, target, scale, how, options)
+    chosen = describe_model(*choose_model(model, device, precision))
+    plan = plan_video(source, target, images.scale, how, options)
     if as_json:
-        click.echo(json.dumps(plan_facts(plan), indent=1))
+        click.echo(json.dumps(plan_facts(plan) | {"model": chosen.removeprefix("model: ")}, indent=1))
     else:
         for name, value in rows(plan).items():
             click.echo(f"{name:10} {value}")
+        click.echo(f"{'model':10} {chosen.removeprefix('model: ')}")
         for stream in plan.streams:
             where = f"stream {stream.index}" if stream.index >= 0 else "video"
             click.echo(f"{where:10} {stream.kind} {stream.codec}".rstrip() + f" {stream.fate}")
@@ -50,6 +63,7 @@ def probe(source: Path, output: Path | None, scale: float, as_json: bool, **valu
 
 
 def rows(plan: "VideoPlan") -> dict[str, str]:
+    """Return the facts of the plan in words."""
     info, color = plan.info, plan.info.color
     return {
         "size": f"{info.width} x {info.height}, pixel aspect {info.sample_aspect_ratio}",

@@ -4,31 +4,56 @@ from pathlib import Path
 
 import click
 
+from cli.help import OUTPUT, command, option
 
-@click.command()
+TRAINING, EXPORT = "Training", "Export"
+
+
+@command()
 @click.argument("recipes", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option(
-    "--out",
+@option(
+    OUTPUT,
+    "-o",
+    "--output",
     type=click.Path(file_okay=False, path_type=Path),
     help="Run folder; of several recipes, the folder of their run folders.  [default: runs/RECIPE]",
 )
-@click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Change one setting of them all.")
-@click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Then stop; run it again and it goes on.")
-@click.option("--check", is_flag=True, help="Try data, weights, memory, disk and a step, in seconds; train nothing.")
-@click.option(
+@option(
+    TRAINING,
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="SECTION.KEY=VALUE",
+    help="Override a setting in every recipe; repeatable.",
+)
+@option(
+    TRAINING,
+    "--minutes",
+    type=click.FloatRange(0, min_open=True),
+    help="Stop after this many minutes; run again to resume.",
+)
+@option(
+    TRAINING,
+    "--check",
+    is_flag=True,
+    help="Try data, weights, memory, disk and one step in seconds, and train nothing.",
+)
+@option(
+    EXPORT,
     "--export",
     type=click.Path(path_type=Path),
-    help="Of the last recipe, write a bundle; or, ending in .pkl, the official layout.",
+    help="Bundle to write of the last recipe, or a .pkl in the official layout.",
 )
-@click.option("--commit", default="", help="Commit of the training code, kept in what is exported.")
-@click.option(
+@option(EXPORT, "--commit", default="", help="Commit of the training code, stored in what is exported.")
+@option(
+    EXPORT,
     "--card",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="JSON object of more to keep in what is exported: summary, measured, limits.",
+    help="JSON file to add to the model card: summary, measured, limits.",
 )
 def train(
     recipes: tuple[Path, ...],
-    out: Path | None,
+    output: Path | None,
     overrides: tuple[str, ...],
     minutes: float | None,
     check: bool,
@@ -36,10 +61,10 @@ def train(
     commit: str,
     card: Path | None,
 ) -> None:
-    """Train a model as the TOML files RECIPES say, one after the other. Run it again and it goes on where it was.
+    """Train a model as the TOML files RECIPES say, one after the other. Run it again to resume.
 
     What a recipe starts from, `runs/NAME`, is looked for beside its own run folder first: recipes of one command find
-    each other under any --out. On several GPUs or machines: accelerate launch -m cli train RECIPES.
+    each other under any --output. On several GPUs or machines: accelerate launch -m cli train RECIPES.
     """
     import math
 
@@ -47,11 +72,17 @@ def train(
 
     from image_core.bundle import read_card
     from train.check import check as try_runs
-    from train.export import export_run
+    from train.export import check_export, export_run
     from train.runs import plan_runs, train_runs
 
-    runs = plan_runs(recipes, overrides, out)
+    runs = plan_runs(recipes, overrides, output)
     more = read_card(card) if card else None
+    if export:
+        if check:
+            raise click.UsageError("--check trains nothing that --export could write; leave one of them out")
+        check_export(runs[-1].recipe, export)
+    elif commit or card:
+        raise click.UsageError("--commit and --card go into what --export writes; add --export or leave them out")
     if check:
         for line in try_runs(runs):
             click.echo(line)
@@ -68,7 +99,7 @@ def train(
 def _reached(folder: Path, step: int, steps: int) -> str:
     if step >= steps:
         return f"{folder}: finished at step {step}"
-    return f"{folder}: stopped at step {step} of {steps}; run the same command again and it goes on"
+    return f"{folder}: stopped at step {step} of {steps}; run the same command again to resume"
 
 
 def _line(told: dict[str, float]) -> str:

@@ -5,28 +5,47 @@ from typing import Any
 
 import click
 
-from cli.model_options import build_upscaler, model_options, say
+from cli.help import OUTPUT, command, option
+from cli.model_options import build_upscaler, image_options, model_options, say, size_options
 from cli.sources import jobs
-from cli.video_options import check_named_files, encoding, reading_options, video_options, writing_options
+from cli.video_options import (
+    check_named_files,
+    encoding,
+    map_options,
+    overwrite_option,
+    pipe_option,
+    range_options,
+    reading_options,
+    strict_option,
+    video_options,
+    writing_options,
+)
+from osediff_video.media.stdin import PIPE
 from osediff_video.options import VideoOptions
 
 
-@click.command()
+@command()
 @click.argument(
     "sources", nargs=-1, required=True, type=click.Path(path_type=Path, allow_dash=True), metavar="SOURCE..."
 )
-@click.option(
+@option(
+    OUTPUT,
     "-o",
     "--output",
     type=click.Path(path_type=Path, allow_dash=True),
     help="File or folder to write, - for standard output.  [default: beside SOURCE]",
 )
+@overwrite_option
+@option(OUTPUT, "--restart", is_flag=True, help="Discard unfinished work and start over.")
+@strict_option
+@option(OUTPUT, "--json", "as_json", is_flag=True, help="Report progress as JSON events on standard output.")
+@size_options
+@range_options
 @model_options
 @reading_options
 @writing_options
-@click.option("--overwrite", is_flag=True, help="Replace an existing output.")
-@click.option("--restart", is_flag=True, help="Throw away the unfinished work of an earlier run.")
-@click.option("--json", "as_json", is_flag=True, help="Tell what happens as JSON events on standard output.")
+@pipe_option
+@map_options
 def upscale(
     sources: tuple[Path, ...], output: Path | None, overwrite: bool, restart: bool, as_json: bool, **values: Any
 ) -> None:
@@ -34,10 +53,12 @@ def upscale(
 
     The output keeps every frame, every timestamp and every stream: in.mp4 becomes in_x4.mp4, a folder of frames a
     folder of PNG frames (or a video, if OUTPUT ends in .mp4, .mov, .mkv, .webm, .ts or .gif), and a folder of videos a
-    folder like it. Stopped at any moment, the same command goes on where it was.
+    folder like it. Interrupted at any time, the same command resumes.
     """
-    options, how = video_options(values), encoding(values)
-    found = jobs(sources, output, options.size or f"x{values['scale']:g}")
+    images, options, how = image_options(values), video_options(values), encoding(values)
+    found = jobs(sources, output, options.size or f"x{images.scale:g}")
+    if as_json and any(target == PIPE for _, target in found):
+        raise click.UsageError("--json and --output - would both write to standard output; leave one of them out")
     check_extras(options, found, overwrite or restart)
 
     from cli.progress import JsonTeller, Teller
@@ -60,7 +81,7 @@ def upscale(
             (JsonTeller if as_json else Teller)(source).failed(str(error))
     if not accepted:
         raise SystemExit(1)
-    upscaler = build_upscaler(**values)
+    upscaler = build_upscaler(images, **values)
     for source, target in accepted:
         teller = (JsonTeller if as_json else Teller)(source)
         try:
@@ -85,7 +106,7 @@ def upscale(
             continue
         except KeyboardInterrupt:
             teller.end()
-            say(f"{source}: stopped; what is finished is kept, run the same command again to go on")
+            say(f"{source}: stopped; finished segments are kept. Run the same command again to resume.")
             raise SystemExit(1) from None
         teller.done(result)
         whole = result.complete or options.allow_damaged
@@ -110,9 +131,9 @@ def check_extras(options: VideoOptions, found: list[tuple[Path, Path]], overwrit
 
     folder, resumed = Path(options.uncertainty), job_folder(found[0][1]).is_dir()
     if not folder.parent.is_dir():
-        raise OutputError(f"{folder.parent}: no such folder; make it first")
+        raise OutputError(f"{folder.parent}: no such folder; create it first")
     if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder}: a file is in the place of the folder for maps; choose another")
+        raise OutputError(f"{folder}: exists and is not a folder; choose another folder for maps")
     if folder.is_dir() and any(folder.iterdir()) and not (overwrite or resumed):
         raise OutputError(f"{folder}: holds files already; choose an empty folder for maps, or add --overwrite")
     folder.mkdir(exist_ok=True)

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from cli.model_options import DRAWING, together
+from cli.help import ENCODING, OUTPUT, READING, SIZE, STEADINESS, UNCERTAINTY, option, together
+from cli.model_options import drawing_options
 from osediff_video.encoding import Encoding
 from osediff_video.options import DEINTERLACE, PIPE_FORMATS, TEMPORALS, VideoOptions, parse_time
 
@@ -45,74 +46,92 @@ class EncoderOption(click.ParamType):
         return key, setting
 
 
-size_option = click.option("--size", help="Output size instead of --scale: 1080p, 4k, a short side, or WIDTHxHEIGHT.")
+range_options = together([
+    option(SIZE, "--start", "start_s", type=Time(), help="Time where to begin: seconds or h:mm:ss.  [default: 0]"),
+    option(SIZE, "--end", "end_s", type=Time(), help="Time where to stop: seconds or h:mm:ss.  [default: the end]"),
+])  # fmt: skip
 
-READING = (
-    size_option,
-    click.option("--start", "start_s", type=Time(), help="Begin here: seconds, or h:mm:ss."),
-    click.option("--end", "end_s", type=Time(), help="Stop before this time."),
-    click.option("--fps", type=FrameRate(), default="25", show_default=True, help="Frame rate of a folder of frames."),
-    click.option(
-        "--deinterlace", type=click.Choice(DEINTERLACE), default=VideoOptions.deinterlace, show_default=True,
-        help="auto: when the video says and looks so.",
+reading_options = together([
+    option(
+        READING, "--fps", type=FrameRate(), default="25", show_default=True,
+        help="Frames per second of a folder of frames, such as 25 or 30000/1001.",
     ),
-    click.option("--keep-rotation", is_flag=True, help="Keep images as coded, and the rotation tag."),
-    click.option(
-        "--temporal", type=click.Choice(TEMPORALS), default=VideoOptions.temporal, show_default=True,
-        help="How flicker is removed: pixel blends along the motion, latent does so inside the model (slower), "
+    option(
+        READING, "--deinterlace", type=click.Choice(DEINTERLACE), default=VideoOptions.deinterlace, show_default=True,
+        help="Weave fields into whole images; auto: when both the flags and the images are interlaced.",
+    ),
+    option(
+        READING, "--keep-rotation", is_flag=True, help="Keep images as coded and the rotation tag, instead of turning.",
+    ),
+    option(READING, "--allow-damaged", is_flag=True, help="Exit with 0 even if the input is truncated."),
+    option(
+        STEADINESS, "--temporal", type=click.Choice(TEMPORALS), default=VideoOptions.temporal, show_default=True,
+        help="Way to remove flicker: pixel blends frames along the motion, latent does so inside the model (slower), "
         "off leaves frames as the model made them.",
     ),
-    click.option(
-        "--temporal-strength", type=float, default=VideoOptions.temporal_strength, show_default=True,
-        help="Of that blend, between 0 and 1.",
+    option(
+        STEADINESS, "--temporal-strength", type=float, default=VideoOptions.temporal_strength, show_default=True,
+        help="Weight of the previous frame in the temporal blend, between 0 and 1.",
     ),
-    click.option("--shots", metavar="FILE", help="TOML that says how single shots are treated otherwise."),
-    click.option("--uncertainty", metavar="FOLDER", help="Write a map of what is uncertain in each frame."),
-    *DRAWING,
-    click.option(
-        "--flow", default=VideoOptions.flow, show_default=True, metavar="dis|FILE",
-        help="What finds the motion; FILE holds weights of RAFT.",
+    option(
+        STEADINESS, "--flow", default=VideoOptions.flow, show_default=True, metavar="dis|FILE",
+        help="Motion estimator: dis needs no weights, FILE holds those of RAFT.",
     ),
-    click.option(
-        "--cuts", default=VideoOptions.cuts, show_default=True, metavar="auto|off|FILE",
-        help="Where shots begin; FILE lists times, one a line.",
+    option(
+        STEADINESS, "--cuts", default=VideoOptions.cuts, show_default=True, metavar="auto|off|FILE",
+        help="Cuts between shots: auto detects them, FILE lists their times, one per line.",
     ),
-    click.option(
-        "--pipe-format", type=click.Choice(PIPE_FORMATS), default=VideoOptions.pipe_format, show_default=True,
-        help="What goes to standard output.",
-    ),
-    click.option("--strict", is_flag=True, help="Fail before work when anything cannot be kept."),
-    click.option("--allow-damaged", is_flag=True, help="A video that ends early is no failure."),
-)  # fmt: skip
+    option(STEADINESS, "--shots", metavar="FILE", help="TOML file with settings for individual shots."),
+])  # fmt: skip
 
-WRITING = (
-    click.option(
-        "--codec",
+map_options = together([
+    option(
+        UNCERTAINTY, "--uncertainty", metavar="FOLDER", help="Folder for a map of per-pixel uncertainty of each frame.",
+    ),
+    drawing_options,
+])  # fmt: skip
+
+writing_options = together([
+    option(
+        ENCODING, "--codec",
         help="Video encoder: x264, x265, av1, vp9, prores, ffv1, or FFmpeg's name.  "
         "[default: x264; x265 for HDR; what keeps transparency]",
     ),
-    click.option("--crf", type=float, help="Quality of the encoder; lower is better.  [default: visually lossless]"),
-    click.option("--preset", help="Speed of the encoder, in its own words."),
-    click.option("--pix-fmt", help="Pixel format.  [default: as deep as the source]"),
-    click.option(
-        "--encoder-option", "encoder_options", multiple=True, type=EncoderOption(), help="More for the encoder."
+    option(
+        ENCODING, "--crf", type=float,
+        help="Constant quality of the encoder; lower is better.  [default: visually lossless]",
     ),
+    option(ENCODING, "--preset", help="Encoder preset, e.g. slow.  [default: the encoder's]"),
+    option(ENCODING, "--pix-fmt", help="Pixel format of the output.  [default: as deep as the source]"),
+    option(
+        ENCODING, "--encoder-option", "encoder_options", multiple=True, type=EncoderOption(),
+        help="Extra encoder option; repeatable.",
+    ),
+])  # fmt: skip
+
+pipe_option = option(
+    ENCODING, "--pipe-format", type=click.Choice(PIPE_FORMATS), default=VideoOptions.pipe_format, show_default=True,
+    help="Container for standard output (--output -).",
 )  # fmt: skip
 
-
-reading_options, writing_options = together(READING), together(WRITING)
+strict_option = option(OUTPUT, "--strict", is_flag=True, help="Fail up front if anything would be lost.")
+overwrite_option = option(OUTPUT, "--overwrite", is_flag=True, help="Replace an existing output.")
 
 
 def video_options(values: dict[str, Any]) -> VideoOptions:
-    """Take what `reading_options` added out of `values`. Raises UsageError."""
+    """Take out of `values` what the options of a video added to it; those a command lacks keep their defaults.
+
+    Raises UsageError.
+    """
+    names = [field.name for field in fields(VideoOptions) if field.name in values]
     try:
-        return VideoOptions(**{field.name: values.pop(field.name) for field in fields(VideoOptions)})
+        return VideoOptions(**{name: values.pop(name) for name in names})
     except ValueError as error:
         raise click.UsageError(str(error)) from error
 
 
 def encoding(values: dict[str, Any]) -> Encoding:
-    """Take what `writing_options` added out of `values`."""
+    """Take out of `values` what `writing_options` added to it."""
     return Encoding(
         values.pop("codec"),
         values.pop("crf"),
@@ -123,7 +142,7 @@ def encoding(values: dict[str, Any]) -> Encoding:
 
 
 def check_named_files(options: VideoOptions) -> None:
-    """Read what is quickly read of the files that options name. Raises OseDiffError."""
+    """Read the small files that options name, before a model is loaded. Raises OseDiffError."""
     from image_core.errors import CheckpointError
     from osediff_video.shots.cuts import read_cut_list
     from osediff_video.shots.shot_list import read_shot_list

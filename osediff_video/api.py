@@ -8,6 +8,9 @@ from os import PathLike
 from pathlib import Path
 from typing import TypeVar, overload
 
+import torch
+
+from image_core.bundle import Bundle
 from image_core.images import ImageArray
 from image_core.models import load
 from image_core.models.catalogue import find_model
@@ -84,7 +87,9 @@ def upscale(
 
 
 @overload
-def upscale_image(source: ImageArray, *, model: str | Upscaler = ..., scale: float = ...) -> ImageArray: ...
+def upscale_image(
+    source: ImageArray, *, model: str | Upscaler = ..., scale: float = ..., size: str | None = ...
+) -> ImageArray: ...
 @overload
 def upscale_image(
     source: AnyPath,
@@ -92,6 +97,7 @@ def upscale_image(
     *,
     model: str | Upscaler = ...,
     scale: float = ...,
+    size: str | None = ...,
     overwrite: bool = ...,
     options: UpscaleOptions | None = ...,
     device: str = ...,
@@ -104,6 +110,7 @@ def upscale_image(
     *,
     model: str | Upscaler = "auto",
     scale: float = 4.0,
+    size: str | None = None,
     overwrite: bool = False,
     options: UpscaleOptions | None = None,
     device: str = "auto",
@@ -116,13 +123,14 @@ def upscale_image(
     target: path of the result, for a source that is a file; None is NAME_x4.png beside it.
     model: as in `upscale`.
     scale: as in `upscale`.
+    size: "1080p", "4k", a short side in pixels, or WIDTHxHEIGHT, in place of the scale.
     overwrite: replace an existing target.
     options: settings for the image.
     device: as in `upscale`.
     precision: as in `upscale`.
     report: called with sentences about the model, about what memory forces, and about what the target cannot hold.
 
-    Returns an array of the same type, (H * scale, W * scale, 3), or the path of the file that was written.
+    Returns an array of the same type, (H * scale, W * scale, 3) or of `size`, or the path of the file that was written.
     Transparency, colour profile, EXIF and 16 bits are kept where the target can hold them.
     Raises TypeError or ValueError for a wrong argument, and an `OseDiffError` for everything that the command refuses.
     """
@@ -131,13 +139,17 @@ def upscale_image(
         if target is not None:
             raise TypeError("target: an array is returned, not written; leave target out, or give a path as source")
         image = ArraySource([source]).first
-        return _upscaler(model, settings, device, precision, report)([image])[0]
+        shape = output_size(image.shape[0], image.shape[1], settings.scale, size)
+        return _upscaler(model, settings, device, precision, report)([image], shape)[0]
     origin = as_path(source, "source")
-    place = default_image_target(origin, settings.scale) if target is None else as_path(target, "target")
+    place = (
+        default_image_target(origin, size or f"x{settings.scale:g}") if target is None else as_path(target, "target")
+    )
     check_image_target(origin, place, overwrite)
     file = read_image(origin)
+    shape = output_size(file.image.shape[0], file.image.shape[1], settings.scale, size)
     upscaler = _upscaler(model, settings, device, precision, report)
-    result, lost = file.enlarged(upscaler([file.image])[0]).fitted(place.suffix)
+    result, lost = file.enlarged(upscaler([file.image], shape)[0]).fitted(place.suffix)
     for note in lost if report else ():
         report(f"{origin}: {note}")  # type: ignore[misc]
     write_image(place, result, overwrite=overwrite)
@@ -175,7 +187,7 @@ def upscale_frames(
     settings = _settings(model, scale, options)
     source = ArraySource(frames, Fraction(fps))
     upscaler = _upscaler(model, settings, device, precision, report)
-    height, width = output_size(source.info, upscaler.options.scale, video)
+    height, width = output_size(source.info.height, source.info.width, upscaler.options.scale, video.size)
     # planned as a pipe, which comes once too; what it would encode is not used
     plan = plan_pipe(source, height, width, Encoding(), replace(video, pipe_format="y4m"), [])
     steadiness = prepare(video, upscaler)
@@ -210,12 +222,25 @@ def load_upscaler(
     """
     options = _instance(options, UpscaleOptions, "options")
     report = report or (lambda _: None)
-    bundle, place = find_model(str(model)), load.choose_device(device)
-    dtype = load.choose_dtype(precision, place, bundle.config.alpha_bar)
+    bundle, place, dtype = choose_model(model, device, precision)
     upscaler = load.load_upscaler(bundle, options, device=place, dtype=dtype, report=report)
-    summary = bundle.config.card.get("summary", "")
-    report(f"model: {bundle.config.name} on {place} in {str(dtype).removeprefix('torch.')}. {summary}".strip())
+    report(describe_model(bundle, place, dtype))
     return upscaler
+
+
+def choose_model(model: str, device: str, precision: Precision) -> tuple[Bundle, torch.device, torch.dtype]:
+    """Return the bundle, device and type of numbers that these names stand for; nothing is loaded.
+
+    Raises ModelNotFoundError or CheckpointError.
+    """
+    bundle, place = find_model(str(model)), load.choose_device(device)
+    return bundle, place, load.choose_dtype(precision, place, bundle.config.alpha_bar)
+
+
+def describe_model(bundle: Bundle, device: torch.device, dtype: torch.dtype) -> str:
+    """Return a sentence on which model runs, and where."""
+    summary = bundle.config.card.get("summary", "")
+    return f"model: {bundle.config.name} on {device} in {str(dtype).removeprefix('torch.')}. {summary}".strip()
 
 
 def as_path(value: object, name: str) -> Path:

@@ -95,7 +95,7 @@ def plan_opened(
     sources = tuple(sources) or (source,)
     check_target(sources, target, overwrite)
     info, notes = opened.info, notes or []
-    height, width = output_size(info, scale, options)
+    height, width = output_size(info.height, info.width, scale, options.size)
     suffix = target.suffix.lower()
     if target == PIPE:
         return plan_pipe(opened, height, width, encoding, options, notes)
@@ -145,18 +145,22 @@ def plan_pipe(
     )
 
 
-def output_size(info: VideoInfo, scale: float, options: VideoOptions) -> tuple[int, int]:
-    """Height and width of the output. Raises OutputError when it is out of the model's range."""
-    if options.size is None:
-        return scaled_size(info.height, info.width, scale)
-    height, width = parse_size(options.size, info.height, info.width)
-    factors = (height / info.height, width / info.width)
+def output_size(height: int, width: int, scale: float, size: str | None = None) -> tuple[int, int]:
+    """Return height and width of the output for an input of this size.
+
+    size: "1080p", "4k", a short side in pixels or WIDTHxHEIGHT, instead of `scale`. Raises OutputError when that is out
+    of the model's range.
+    """
+    if size is None:
+        return scaled_size(height, width, scale)
+    target_height, target_width = parse_size(size, height, width)
+    factors = (target_height / height, target_width / width)
     if min(factors) < MIN_SCALE or max(factors) > MAX_SCALE:
         raise OutputError(
-            f"--size {options.size} is {width} x {height}, {min(factors):.2f} to {max(factors):.2f} times the input of "
-            f"{info.width} x {info.height}; expected {MIN_SCALE:g} to {MAX_SCALE:g} times"
+            f"--size {size} is {target_width} x {target_height}, {min(factors):.2f} to {max(factors):.2f} times the "
+            f"input of {width} x {height}; expected {MIN_SCALE:g} to {MAX_SCALE:g} times"
         )
-    return height, width
+    return target_height, target_width
 
 
 def check_room(info: VideoInfo, height: int, width: int, target: Path) -> None:

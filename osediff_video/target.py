@@ -185,6 +185,6 @@ def result_name(source: Path, scale: str) -> str:
     return f"{source.stem}_{scale}{suffix}"
 
 
-def default_image_target(source: Path, scale: float) -> Path:
-    """Return where the result of one image goes unasked: a PNG beside it."""
-    return source.parent / f"{source.stem}_x{scale:g}.png"
+def default_image_target(source: Path, label: str) -> Path:
+    """Return where the result of one image goes unasked: a PNG beside it, named by `label` ("x4", "1080p")."""
+    return source.parent / f"{source.stem}_{label}.png"

@@ -81,7 +81,7 @@ def _two_steps(recipe: Recipe, out: Path, trial: Path) -> Iterator[str]:
     yield f"disk: {wanted / GB:.2f} GB for {recipe.loop.keep} checkpoints and one on the way, {free / GB:.1f} GB free"
     if wanted > free:
         raise RecipeError(
-            f"{out}: not enough room for the checkpoints; free some, lower loop.keep, or choose another --out"
+            f"{out}: not enough room for the checkpoints; free some, lower loop.keep, or choose another --output"
         )
 
 

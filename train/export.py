@@ -43,20 +43,32 @@ def export_run(run: Path, recipe: Recipe, out: Path, commit: str = "", card: Map
     recipe: of the run; its base must still be there. commit: of the code that trained it. card: more to keep, such as
     a table of measurements. Raises RecipeError for a run that trained no generator, OutputError if `out` exists.
     """
+    check_export(recipe, out)
     content = read_run(run)
-    if "generator" not in content["modules"]:
-        raise RecipeError(f"{run}: the stage {recipe.stage!r} trains no generator; its result is used as start.prior")
     weights = averaged(content)
-    told = provenance(recipe, content, commit) | dict(card or {})
+    facts = provenance(recipe, content, commit) | dict(card or {})
     if recipe.model == "lite":
-        if out.suffix == ".pkl":
-            raise RecipeError(f"{out}: the published layout is of the full model; export the lite one as a bundle")
-        return _lite_bundle(recipe, weights, out, told).path
+        return _lite_bundle(recipe, weights, out, facts).path
     official = official_weights(weights)
     if out.suffix == ".pkl":
-        write_official(official, out, told)
+        write_official(official, out, facts)
         return out
-    return _sd21_bundle(recipe, official, out, told)
+    return _sd21_bundle(recipe, official, out, facts)
+
+
+def check_export(recipe: Recipe, out: Path) -> None:
+    """Refuse what cannot be exported, which is known before the training.
+
+    Raises RecipeError for a recipe without a generator or of another layout, OutputError where `out` cannot be written.
+    """
+    if recipe.stage == "prior":
+        raise RecipeError(f"{recipe.name}: the stage 'prior' trains no generator; its result is used as start.prior")
+    if recipe.model == "lite" and out.suffix == ".pkl":
+        raise RecipeError(f"{out}: the published layout is of the full model; export the lite one as a bundle")
+    if out.exists():
+        raise OutputError(f"{out}: exists already; remove it or choose another name")
+    if not out.absolute().parent.is_dir():
+        raise OutputError(f"{out.absolute().parent}: no such folder; create it first")
 
 
 def _sd21_bundle(recipe: Recipe, weights: OfficialWeights, out: Path, card: dict[str, Any]) -> Path:

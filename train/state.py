@@ -215,7 +215,7 @@ def _check_continues(content: dict[str, Any], recipe: Recipe, items_per_step: in
     if content["items_per_step"] != items_per_step:
         changed.append(f"batch x accumulate x processes was {content['items_per_step']}, is {items_per_step}")
     if changed:
-        raise RecipeError(f"{where}: made with another recipe ({'; '.join(changed[:3])}); use another --out folder")
+        raise RecipeError(f"{where}: made with another recipe ({'; '.join(changed[:3])}); use another --output folder")
 
 
 def _flat(tables: dict[str, Any], prefix: str = "") -> dict[str, Any]:

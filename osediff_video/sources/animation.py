@@ -29,13 +29,17 @@ def is_animation(path: Path) -> bool:
 
 
 class AnimationSource:
-    """The frames of an animated image, composed, in milliseconds."""
+    """The frames of an animated image, composed, in milliseconds.
+
+    start_s, end_s: the part that is read, in seconds; None is the beginning and the end.
+    """
 
     last_sign = math.inf
 
-    def __init__(self, path: Path) -> None:
-        """Raises MediaError when the file cannot be read."""
+    def __init__(self, path: Path, start_s: Fraction | None = None, end_s: Fraction | None = None) -> None:
+        """Read size and durations. Raises MediaError when the file cannot be read."""
         self.path, self.faults = path, Faults()
+        self.start_s, self.end_s = start_s or Fraction(0), end_s
         try:
             with Image.open(path) as image:
                 durations = [self.duration(frame) for frame in ImageSequence.Iterator(image)]
@@ -64,16 +68,22 @@ class AnimationSource:
         return shown if shown > 10 else SHORTEST_MS
 
     def frames(self, skip: int = 0, bookmark: Bookmark | None = None) -> Iterator[Frame]:  # noqa: ARG002 - no need here
-        """Every frame after the first `skip`. Raises MediaError."""
-        pts = 0
+        """Yield every frame after the first `skip`; a file that ends early is noted in `faults`."""
+        pts = number = 0
+        self.faults = Faults()
         try:
             with Image.open(self.path) as image:
-                for number, frame in enumerate(ImageSequence.Iterator(image)):
-                    pixels = np.asarray(frame.convert("RGBA"))
-                    duration = self.duration(frame)
-                    if number >= skip:
+                for frame in ImageSequence.Iterator(image):
+                    pixels = np.asarray(frame.convert("RGBA"))  # each is composed over those before it
+                    duration, begun = self.duration(frame), pts * MILLISECOND >= self.start_s
+                    if self.end_s is not None and pts * MILLISECOND >= self.end_s:
+                        break
+                    if begun and number >= skip:
                         alpha = np.ascontiguousarray(pixels[..., 3]) if self.info.alpha else None
                         yield Frame(np.ascontiguousarray(pixels[..., :3]), pts, duration, alpha)
+                    number += begun
                     pts += duration
+            if not number:
+                raise MediaError(f"{self.path}: holds no frame from {float(self.start_s):g} s on; it lasts {pts} ms")
         except UNREADABLE as error:
             self.faults.cut_short = f"at {pts / 1000:.2f} s: {error}"

@@ -31,13 +31,25 @@ def list_frames(folder: Path) -> list[Path]:
 
 
 class FolderSource:
-    """A folder of frames as a video: in natural order, one tick of the time base each."""
+    """A folder of frames as a video: in natural order, one tick of the time base each.
+
+    start_s, end_s: the part that is read, in seconds from the first frame at `fps`; None is the beginning and the end.
+    """
 
     last_sign = math.inf
 
-    def __init__(self, folder: Path, fps: Fraction) -> None:
-        """Facts come from the first frame. Raises MediaError or ImageError."""
-        self.paths, self.faults = list_frames(folder), Faults()
+    def __init__(
+        self, folder: Path, fps: Fraction, start_s: Fraction | None = None, end_s: Fraction | None = None
+    ) -> None:
+        """Take size and depth from the first frame. Raises MediaError or ImageError."""
+        paths, self.faults = list_frames(folder), Faults()
+        self.first = math.ceil((start_s or 0) * fps)
+        self.paths = paths[self.first : None if end_s is None else math.ceil(end_s * fps)]
+        if not self.paths:
+            raise MediaError(
+                f"{folder}: holds {len(paths)} frames, {float(len(paths) / fps):g} s at {float(fps):g} per second; "
+                f"nothing from {float(start_s or 0):g} s on"
+            )
         first = read_image(self.paths[0])
         height, width = first.image.shape[:2]
         self.info = VideoInfo(
@@ -57,7 +69,7 @@ class FolderSource:
     def frames(self, skip: int = 0, bookmark: Bookmark | None = None) -> Iterator[Frame]:  # noqa: ARG002 - no need here
         """Every frame after the first `skip`. Raises MediaError for one of another size or depth."""
         info = self.info
-        for pts, path in enumerate(self.paths[skip:], skip):
+        for pts, path in enumerate(self.paths[skip:], self.first + skip):
             file = read_image(path)
             image = file.image
             deep = image.dtype == np.uint16

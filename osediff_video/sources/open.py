@@ -15,18 +15,13 @@ from osediff_video.types import UPRIGHT, Source, VideoInfo
 
 
 def open_source(path: Path, options: VideoOptions) -> tuple[Source, list[str]]:
-    """The source and what the user should know of how it is read. Raises MediaError."""
-    whole = options.start_s is None and options.end_s is None
+    """Open what the user points at; return it with what the user should know of how it is read. Raises MediaError."""
     if path.is_dir():
-        if not whole:
-            raise MediaError(f"{path}: a folder of frames has no clock; --start and --end are for videos")
-        source = FolderSource(path, options.fps)
+        source = FolderSource(path, options.fps, options.start_s, options.end_s)
         missing = gaps(source.paths)
         return source, [missing] if missing else []
     if is_animation(path):
-        if not whole:
-            raise MediaError(f"{path}: --start and --end are for videos, not for animated images")
-        return AnimationSource(path), []
+        return AnimationSource(path, options.start_s, options.end_s), []
     info = probe(path)
     notes = []
     deinterlace = options.deinterlace == "on"

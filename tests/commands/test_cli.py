@@ -107,13 +107,23 @@ def test_images_folders_and_patterns(tmp_path):
 
 def test_probe_models_and_verify(video):
     assert "24 x 16" in run("probe", video)
-    assert "lite" in run("models", "list") and "as they were written" in run("models", "verify", "lite")
+    assert "lite" in run("models", "list") and "match their hashes" in run("models", "verify", "lite")
 
 
 def test_models_import(tiny_base, tiny_weights, tmp_path):
     out = tmp_path / "bundle"
     run(
-        "models", "import", "--base", tiny_base, "--weights", tiny_weights, "--out", out, "--merge", "--prompt", "a cat"
+        "models",
+        "import",
+        "--base",
+        tiny_base,
+        "--weights",
+        tiny_weights,
+        "--output",
+        out,
+        "--merge",
+        "--prompt",
+        "a cat",
     )
     Image.fromarray(sample_image(0, 16, 16)).save(tmp_path / "in.png")
     run("image", tmp_path / "in.png", "--model", out, "--prompt", "a cat", "--color-fix", "wavelet")
@@ -147,13 +157,13 @@ def test_models_import(tiny_base, tiny_weights, tmp_path):
         (["image", "EMPTYDIR"], 2, "no images here"),
         (["image", "IMAGE", "IMAGE", "-o", "new"], 2, "two images would both be written to new/in_x4.png"),
         (["image", "IMAGE", "-o", "o.png", "--uncertainty", "o.png"], 2, "both be written to o.png"),
-        (["image", "IMAGE", "EMPTY", "-o", "EMPTY"], 1, "in the place of the folder"),
+        (["image", "IMAGE", "EMPTY", "-o", "EMPTY"], 1, "exists and is not a folder"),
         (["image", "IMAGE", "-o", "new/out.png"], 1, "no such folder"),
         (["probe", "EMPTY"], 1, "0 bytes"),
         (["probe", "VIDEO", "--shots", "shots.toml"], 1, "shots.toml: no such file"),
         (["probe", "VIDEO", "--scale", "9"], 2, "scale"),
         (["models", "verify", "EMPTYDIR"], 1, "no bundle.json"),
-        (["models", "import", "--base", "EMPTYDIR", "--weights", "VIDEO", "--out", "bundle"], 1, "missing"),
+        (["models", "import", "--base", "EMPTYDIR", "--weights", "VIDEO", "--output", "bundle"], 1, "missing"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(video, tmp_path, monkeypatch, words, code, message):
@@ -270,7 +280,7 @@ def test_control_c_keeps_the_work_and_says_how_to_go_on(tmp_path):
                 break
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=30)
-    assert process.returncode == 1 and "run the same command again" in errors and "Traceback" not in errors
+    assert process.returncode == 1 and "Run the same command again" in errors and "Traceback" not in errors
     assert not (tmp_path / "in_x4.mp4").exists()
     said = run("upscale", source)
     assert "from an earlier run" in said and "verified: 300 of 300" in said

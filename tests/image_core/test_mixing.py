@@ -50,7 +50,7 @@ def test_every_weight_is_the_mean_and_the_ends_are_the_models(lite, other, tmp_p
 
 def test_the_command_says_what_it_made_and_keeps_a_card(other, tmp_path):
     (tmp_path / "card.json").write_text('{"summary": "Half and half."}')
-    words = ["models", "mix", "lite", str(other.path), "--out", str(tmp_path / "half")]
+    words = ["models", "mix", "lite", str(other.path), "--output", str(tmp_path / "half")]
     made = CliRunner().invoke(cli, [*words, "--card", str(tmp_path / "card.json")])
     assert made.exit_code == 0 and "ready, use it with --model" in made.output
     shown = CliRunner().invoke(cli, ["models", "show", str(tmp_path / "half")])

@@ -68,7 +68,7 @@ def command(*words, code=0):
 
 def test_a_model_is_pulled_with_one_command(published, tmp_path, tiny_base, tiny_weights):
     out = tmp_path / "sd21"
-    said = command("models", "pull", "sd21", "--out", out, "--prompt", "a cat")
+    said = command("models", "pull", "sd21", "--output", out, "--prompt", "a cat")
     assert f"{SOURCES[0]}: scheduler/scheduler_config.json: 401" in said and f"from {SOURCES[1]}" in said
     assert "ready, use it with --model" in said and f"the downloads are kept in {tmp_path / 'downloads'}" in said
     bundle = read_bundle(out)
@@ -81,9 +81,9 @@ def test_a_model_is_pulled_with_one_command(published, tmp_path, tiny_base, tiny
         results = [load_generator(b)(image, Prompts(b)("")) for b in (bundle, direct)]
     assert (results[0] - results[1]).abs().mean() < 0.01
     requests = len(published.seen)
-    command("models", "pull", "sd21", "--out", tmp_path / "again", "--offline", "--merge")
+    command("models", "pull", "sd21", "--output", tmp_path / "again", "--offline", "--merge")
     assert len(published.seen) == requests
-    assert "exists already" in command("models", "pull", "sd21", "--out", out, code=1)
+    assert "exists already" in command("models", "pull", "sd21", "--output", out, code=1)
 
 
 @pytest.mark.usefixtures("published")
@@ -95,7 +95,7 @@ def test_a_model_is_pulled_with_its_tagger(tmp_path):
 
 def test_a_pull_that_fails_leaves_no_model(published, tmp_path):
     shutil.rmtree(published.root / SOURCES[1])
-    said = command("models", "pull", "sd21", "--out", tmp_path / "sd21", code=1)
+    said = command("models", "pull", "sd21", "--output", tmp_path / "sd21", code=1)
     assert "could not be had from any source" in said and "Manojb/stable-diffusion-2-1-base" in said
     assert "By hand: get Stable Diffusion 2.1-base" in said and not (tmp_path / "sd21").exists()
     with pytest.raises(ModelNotFoundError, match="no model 'sd3' can be pulled: expected one of sd21, sd21-face"):
@@ -130,13 +130,13 @@ def test_import_knows_faces_takes_every_part_and_half_precision(
         and "Names tags." in listed
         and "RAM and DAPE: Apache-2.0" in listed
     )
-    assert "sd21: not here; osediff models pull sd21 loads 2.6 GB, 8.3 with --tagger" in listed
-    assert command("models", "verify").count("as they were written") == 3
+    assert "sd21: not installed; osediff models pull sd21 downloads 2.6 GB, 8.3 with --tagger" in listed
+    assert command("models", "verify").count("match their hashes") == 3
     assert "samples_seen: " in command("models", "show", "lite")
     folder = tmp_path / "models" / "sd21-face"
     (folder / "tagger" / "ram_tag_list.txt").write_text("")
     said = command("models", "verify", "sd21-face", "lite", code=1)
-    assert "altered or damaged" in said and "as they were written" in said  # one that is damaged hides no other
+    assert "altered or damaged" in said and "match their hashes" in said  # one that is damaged hides no other
 
 
 def test_adapters_without_their_tagger_are_refused(tiny_base, tiny_weights, tmp_path):

@@ -173,7 +173,7 @@ def test_the_folder_for_maps_is_checked_before_the_work(tmp_path):
     (tmp_path / "full" / "x").touch()
     for folder, words in (
         ("full", "holds files already"),
-        ("full/x", "in the place of"),
+        ("full/x", "exists and is not a folder"),
         ("no/maps", "no such folder"),
     ):
         assert words in run("upscale", source, "--uncertainty", tmp_path / folder, code=1)

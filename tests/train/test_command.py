@@ -19,7 +19,7 @@ def images(tmp_path_factory):
 def test_the_command_trains_exports_and_upscale_takes_it(images, tmp_path):
     tiny(tmp_path, images)
     file, folder = str(tmp_path / "tiny.toml"), str(tmp_path / "run")
-    words = [file, "--out", folder, "--set", f"data.folder={images.as_posix()!r}"]
+    words = [file, "--output", folder, "--set", f"data.folder={images.as_posix()!r}"]
     checked = CliRunner().invoke(cli, ["train", *words, "--check"])
     assert checked.exit_code == 0 and "a step:" in checked.output
     (tmp_path / "card.json").write_text('{"summary": "For tests.", "limits": "Knows nothing."}')
@@ -45,12 +45,12 @@ def test_two_processes_check_validate_and_export_once(images, tmp_path):
     """The prior is validated through its wrapper, whose buffers are sent around: all processes must take part."""
     tiny(tmp_path, images, "stage=prior")
     words = ["-m", "cli", "train", str(tmp_path / "tiny.toml"), "--set", f"data.folder={images.as_posix()!r}"]
-    more = [*words, "--out", str(tmp_path / "run"), "--set", "loop.steps=2"]
+    more = [*words, "--output", str(tmp_path / "run"), "--set", "loop.steps=2"]
     assert in_two_processes([*more, "--set", "stage=prior", "--set", "loop.validate_every=1"]) == [0, 0]
     lines = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "held_out/noise_t50" in line] == [1, 2]
     (tmp_path / "tiny.toml").write_text((tmp_path / "tiny.toml").read_text() + "sample_every = 1\n")
-    made = [*words, "--out", str(tmp_path / "lite"), "--set", "loop.steps=1"]
+    made = [*words, "--output", str(tmp_path / "lite"), "--set", "loop.steps=1"]
     assert in_two_processes([*made, "--check"]) == [0, 0]
     assert in_two_processes([*made, "--export", str(tmp_path / "model")]) == [0, 0]
     assert (tmp_path / "model/bundle.json").is_file()

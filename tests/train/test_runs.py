@@ -51,14 +51,14 @@ def osediff(*words, code=0):
 
 def test_three_recipes_in_one_command_make_a_bundle_and_are_not_trained_twice(chain, tmp_path):
     files, whole = chain
-    told = osediff(*files, "--out", tmp_path / "a", "--export", tmp_path / "model")
+    told = osediff(*files, "--output", tmp_path / "a", "--export", tmp_path / "model")
     assert [line.split(": ")[1] for line in told.splitlines() if "finished" in line] == ["finished at step 2"] * 3
     assert "model: written" in told and (tmp_path / "model/bundle.json").is_file()
     for name in NAMES:
         assert same(learnt(tmp_path / "a" / name), learnt(whole / name))
     marks = {path: path.stat().st_mtime_ns for path in (tmp_path / "a").rglob("*")}
     nothing = f"data.folder={(tmp_path / 'nothing').as_posix()!r}"
-    again = osediff(*files, "--out", tmp_path / "a", "--set", nothing)  # a finished run looks at no image
+    again = osediff(*files, "--output", tmp_path / "a", "--set", nothing)  # a finished run looks at no image
     assert again.count("finished") == 3 and "images_per_s" not in again
     assert marks == {path: path.stat().st_mtime_ns for path in (tmp_path / "a").rglob("*")}
 
@@ -92,7 +92,7 @@ def test_what_cannot_follow_is_said_before_anything_is_trained(chain, tmp_path):
 
 
 def test_check_tries_a_recipe_whose_start_comes_from_the_one_before(chain, tmp_path):
-    told = osediff(*chain[0], "--out", tmp_path / "runs", "--check")
+    told = osediff(*chain[0], "--output", tmp_path / "runs", "--check")
     assert told.count("a step: ") == 3 and "\nprior:\n" in told and "critic: " in told
     assert not (tmp_path / "runs").exists()
 
@@ -102,14 +102,14 @@ def test_minutes_stop_at_a_step_and_going_on_ends_in_the_same_bits(chain, tmp_pa
     files, whole = chain
     words = [
         *map(str, files),
-        "--out",
+        "--output",
         str(tmp_path / "runs"),
         "--minutes",
         "1e-9",
         "--export",
         str(tmp_path / "model"),
     ]
-    stopped = f"{tmp_path / 'runs/first'}: stopped at step 1 of 2; run the same command again and it goes on\n"
+    stopped = f"{tmp_path / 'runs/first'}: stopped at step 1 of 2; run the same command again to resume\n"
     assert osediff(*words).endswith(stopped)
     assert not (tmp_path / "runs/prior").exists()
     ends = [osediff(*words).splitlines() for _ in range(3)]
@@ -122,7 +122,7 @@ def test_minutes_stop_at_a_step_and_going_on_ends_in_the_same_bits(chain, tmp_pa
 
 def test_two_processes_stop_together_and_follow_the_chain(chain, tmp_path):
     """Precision changes between the stages, and each begins from what the first process alone has written."""
-    words = ["train", *map(str, chain[0]), "--set", "loop.batch=1", "--out", str(tmp_path / "runs")]
+    words = ["train", *map(str, chain[0]), "--set", "loop.batch=1", "--output", str(tmp_path / "runs")]
     assert in_two_processes(["-c", THRICE, *words]) == [0, 0]
     for name in NAMES:
         content = read_run(tmp_path / "runs" / name)

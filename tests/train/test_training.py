@@ -93,7 +93,7 @@ def test_two_passes_accumulated_are_one_of_twice_the_size(tmp_path, images):
 def test_a_run_may_go_on_with_other_passes_but_not_with_another_recipe(tmp_path, images):
     out = tmp_path / "run"
     run(tiny(tmp_path, images, "loop.steps=2", "loop.batch=4"), out, quiet)
-    with pytest.raises(RecipeError, match=r"loss.latent was 0.0, is 0.5.*another --out"):
+    with pytest.raises(RecipeError, match=r"loss.latent was 0.0, is 0.5.*another --output"):
         run(tiny(tmp_path, images, "loss.latent=0.5", "loop.batch=4"), out, quiet)
     with pytest.raises(RecipeError, match="batch x accumulate x processes was 4, is 2"):
         run(tiny(tmp_path, images), out, quiet)

@@ -217,9 +217,24 @@ def test_animated_images(tmp_path, suffix):
     result = copy(source, tmp_path / "out.mp4")
     assert result.frames == 4 and result.verification.ok
     assert [float(time) for time in read_times(tmp_path / "out.mp4")] == [0, 0.1, 0.15, 0.35]
-    if suffix != ".png":
-        with pytest.raises(MediaError, match="--start"):
-            copy(source, tmp_path / "cut.mp4", start_s=Fraction(1))
+    part = copy(source, tmp_path / "part.mp4", start_s=Fraction(1, 10), end_s=Fraction(3, 10))
+    assert part.frames == 2
+    assert [float(time) for time in read_times(tmp_path / "part.mp4")] == [0, 0.05]
+    with pytest.raises(MediaError, match=r"no frame|from 1 s"):
+        copy(source, tmp_path / "none.mp4", start_s=Fraction(1))
+
+
+def test_a_part_of_a_folder_of_frames(tmp_path):
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    for number in range(10):
+        Image.fromarray(sample_image(number)).save(frames / f"{number}.png")
+    part = {"fps": Fraction(10), "start_s": Fraction(1, 4), "end_s": Fraction(7, 10)}
+    assert copy(frames, tmp_path / "part.mkv", Encoding("ffv1"), **part).frames == 4  # at .3, .4, .5 and .6 s
+    shown = [frame.image for frame in read(tmp_path / "part.mkv")]
+    assert all(np.array_equal(image, sample_image(number)) for number, image in enumerate(shown, 3))
+    with pytest.raises(MediaError, match="holds 10 frames, 1 s at 10 per second"):
+        copy(frames, tmp_path / "none.mkv", fps=Fraction(10), start_s=Fraction(2))
 
 
 def test_telecined_video_is_said_not_deinterlaced(tmp_path):
