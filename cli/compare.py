@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from cli.help import OUTPUT, command, option
+from cli.printing import write
 from cli.video_options import encoding, overwrite_option, writing_options
 from osediff_video.options import LAYOUTS, Layout
 
@@ -44,7 +45,7 @@ def compare(first: Path, second: Path, output: Path | None, layout: Layout, over
         write_image(
             target, ImageFile(compose(read_image(first).image, read_image(second).image, layout)), overwrite=overwrite
         )
-        click.echo(target)
+        write(target)
         return
 
     from cli.progress import Teller

@@ -2,9 +2,8 @@
 
 from fractions import Fraction
 
-import click
-
 from cli.help import command
+from cli.printing import say, write
 
 
 @command()
@@ -21,39 +20,45 @@ def doctor() -> None:
 
     from image_core.bundle import read_bundle, verify_bundle
     from image_core.errors import OseDiffError
+    from image_core.free_memory import free_ram
     from image_core.models.catalogue import find_model, installed
+    from image_core.models.load import choose_device, choose_dtype
 
     problems = []
     for name in ("osediff-video", "torch", "torchvision", "diffusers", "av", "opencv-python-headless"):
-        click.echo(f"{name:24} {metadata.version(name)}")
-    click.echo(f"{'python':24} {platform.python_version()} on {platform.platform()}")
-    click.echo(f"{'ffmpeg':24} libavcodec {'.'.join(map(str, av.library_versions['libavcodec']))}")
+        write(f"{name:24} {metadata.version(name)}")
+    write(f"{'python':24} {platform.python_version()} on {platform.platform()}")
+    write(f"{'ffmpeg':24} libavcodec {'.'.join(map(str, av.library_versions['libavcodec']))}")
     if metadata.version("av").split(".")[0] != "18":
         problems.append("av must be 18.x")
     memory = psutil.virtual_memory()
-    click.echo(f"{'memory':24} {memory.available / 1e9:.1f} of {memory.total / 1e9:.1f} GB free")
-    click.echo(f"{'disk here':24} {shutil.disk_usage('.').free / 1e9:.1f} GB free")
+    write(f"{'memory':24} {free_ram() / 1e9:.1f} of {memory.total / 1e9:.1f} GB free")
+    write(f"{'disk here':24} {shutil.disk_usage('.').free / 1e9:.1f} GB free")
     features = [name for name in ("avx2", "avx512_f", "avx512_bf16") if torch.cpu.get_capabilities().get(name)]
-    click.echo(f"{'cpu':24} {torch.get_num_threads()} threads, {' '.join(features) or platform.machine()}")
+    write(f"{'cpu':24} {torch.get_num_threads()} threads, {' '.join(features) or platform.machine()}")
     if torch.cuda.is_available():
         for number in range(torch.cuda.device_count()):
             facts = torch.cuda.get_device_properties(number)
-            click.echo(f"{f'cuda:{number}':24} {facts.name}, {facts.total_memory / 1e9:.0f} GB")
-    else:
-        click.echo(f"{'gpu':24} none that torch can use")
+            write(f"{f'cuda:{number}':24} {facts.name}, {facts.total_memory / 1e9:.0f} GB")
+    if torch.backends.mps.is_available():
+        write(f"{'mps':24} {torch.mps.recommended_max_memory() / 1e9:.0f} GB of it for the GPU")
+    if not torch.cuda.is_available() and not torch.backends.mps.is_available():
+        write(f"{'gpu':24} none that torch can use")
     encoders = [name for name in ENCODERS if is_encoder(name)]
-    click.echo(f"{'encoders':24} {' '.join(encoders)}")
+    write(f"{'encoders':24} {' '.join(encoders)}")
     if "libx264" not in encoders:
         problems.append("libx264 is missing from this build of av")
     for name, folder in installed().items():
         try:
             verify_bundle(read_bundle(folder))
-            click.echo(f"{'model ' + name:24} whole, {folder}")
+            write(f"{'model ' + name:24} whole, {folder}")
         except OseDiffError as error:
             problems.append(str(error))
-    click.echo(f"{'--model auto':24} {find_model('auto').config.name}")
+    bundle, device = find_model("auto"), choose_device("auto")
+    dtype = str(choose_dtype("auto", device, bundle.config.alpha_bar)).removeprefix("torch.")
+    write(f"{'--model auto':24} {bundle.config.name} on {device} in {dtype}")
     for problem in problems:
-        click.echo(f"PROBLEM: {problem}", err=True)
+        say(f"PROBLEM: {problem}")
     sys.exit(1 if problems else 0)
 
 

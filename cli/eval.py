@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.help import OUTPUT, command, option
-from cli.model_options import say
+from cli.printing import say, write
 from osediff_video.suffixes import is_image
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def tell(table: "Table", as_json: bool) -> None:
         click.echo(json.dumps(facts))
         return
     for name, value in table.means.items():
-        click.echo(f"{name:14} {value:10.4f}  {definitions[name]}")
+        write(f"{name:14} {value:10.4f}  {definitions[name]}")
     for name, reason in table.missing.items():
         say(f"without {name}: {reason}")
 

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.help import OUTPUT, UNCERTAINTY, command, option
-from cli.model_options import build_upscaler, drawing_options, image_options, model_options, say, size_options
+from cli.model_options import build_upscaler, drawing_options, image_options, model_options, size_options
+from cli.printing import say
+from cli.progress import ImageProgress
 from cli.video_options import overwrite_option
-from image_core.errors import OseDiffError, OutputError
+from image_core.errors import NotFiniteError, OseDiffError, OutputError
 from image_core.options import Draws
 from osediff_video.options import parse_size
 from osediff_video.suffixes import IMAGES, is_image
@@ -77,16 +79,26 @@ def image(
         try:
             file = read_image(path)
             shape = output_size(file.image.shape[0], file.image.shape[1], options.scale, size)
-            result, lost = file.enlarged(upscaler([file.image], shape)[0]).fitted(target.suffix)
+            progress = ImageProgress(path)
+            upscaler.progress = progress
+            image = upscaler([file.image], shape)[0]
+            progress.end()
+            result, lost = file.enlarged(image).fitted(target.suffix)
             write_image(target, result, overwrite=overwrite)
             tell(path, target=str(target), width=shape[1], height=shape[0], notes=lost)
             if map_path is not None:
                 tell_uncertainty(upscaler, file.image, result.image, map_path, Draws(draws, seed))
+        except NotFiniteError as error:
+            failed += 1
+            tell(path, error=str(NotFiniteError(error.index, str(path))))
         except OseDiffError as error:
             if len(paths) == 1 and not as_json:
                 raise
             failed += 1
             tell(path, error=str(error))
+        except MemoryError as error:
+            failed += 1
+            tell(path, error=f"{path}: not enough memory for this image ({error})")
     if failed:
         say(f"{failed} of {len(paths)} images failed")
         raise SystemExit(1)

@@ -1,10 +1,12 @@
 """One click group behind two names, `osediff-video` and `osediff`. Commands are imported when they are asked for."""
 
 import importlib
+import sys
 from typing import Any
 
 import click
 
+from cli.printing import in_words
 from image_core.errors import OseDiffError
 
 COMMANDS = {
@@ -41,7 +43,21 @@ class LazyGroup(click.Group):
         except OseDiffError as error:
             if ctx.params.get("debug"):
                 raise
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(in_words(error)) from error
+        except (MemoryError, RuntimeError) as error:
+            if ctx.params.get("debug") or not ran_out_of_memory(error):
+                raise
+            raise click.ClickException(
+                "not enough memory; close other programs, work on smaller pieces, or raise the limit (ulimit -v)"
+            ) from error
+
+
+def ran_out_of_memory(error: BaseException) -> bool:
+    """Tell whether memory ran out, without loading torch where it is not loaded."""
+    if isinstance(error, MemoryError):
+        return True
+    memory = sys.modules.get("image_core.memory")
+    return memory is not None and memory.is_out_of_memory(error)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

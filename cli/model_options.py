@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.help import LOADING, MODEL, RESTORATION, SIZE, UNCERTAINTY, option, together
+from cli.printing import say
 from image_core.options import (
     COLOR_FIXES,
     MAX_DRAWS,
@@ -106,8 +107,3 @@ def build_upscaler(options: UpscaleOptions, *, model: str, device: str, precisio
     from osediff_video.api import load_upscaler
 
     return load_upscaler(model, options, device=device, precision=precision, report=say)
-
-
-def say(sentence: str) -> None:
-    """Write a sentence to standard error."""
-    click.echo(sentence.strip(), err=True)

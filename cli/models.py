@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from cli.help import OUTPUT, command, option, together
-from cli.model_options import say
+from cli.printing import printable, say, write
 
 HERE = click.Path(path_type=Path)
 BUNDLE, PARTS = "Bundle", "Parts"
@@ -23,20 +23,26 @@ bundle_options = together([
 @command("list")
 def list_models() -> None:
     """Show every model on this machine with size, licence and use, and those that can be pulled."""
-    from image_core.bundle import read_bundle
+    from image_core.bundle import check_presence, read_bundle
+    from image_core.errors import CheckpointError
     from image_core.models.catalogue import installed, models_folder
     from image_core.models.downloads import KNOWN
+    from image_core.prompts.prompter import has_tagger
 
     here = installed()
     for name, folder in here.items():
-        config = read_bundle(folder).config
-        size = sum((folder / file).stat().st_size for file in config.files) / 1e6
-        tags = " Names tags." if "tagger/model.safetensors" in config.files else ""
-        click.echo(f"{name}: {size:.1f} MB, {config.licence}. {config.card.get('summary', '')}{tags}".rstrip())
+        try:
+            bundle = read_bundle(folder)
+            size = check_presence(bundle) / 1e6
+        except CheckpointError as error:
+            write(f"{name}: damaged. {error}")
+            continue
+        config, tags = bundle.config, " Names tags." if has_tagger(bundle) else ""
+        write(f"{name}: {size:.1f} MB, {config.licence}. {config.card.get('summary', '')}{tags}".rstrip())
     for name, known in KNOWN.items():
         if name not in here:
             plain, tagged = known.gigabytes
-            click.echo(
+            write(
                 f"{name}: not installed; osediff models pull {name} downloads {plain:g} GB, {tagged:g} with --tagger. "
                 f"{known.licence}. {known.summary}"
             )
@@ -52,7 +58,7 @@ def show(name: str) -> None:
     config = find_model(name).config
     facts = {"name": config.name, "licence": config.licence, "timestep": config.timestep}
     for line in _lines(facts | config.card, ""):
-        click.echo(line)
+        write(line)
 
 
 def _lines(facts: Mapping[str, object], indent: str) -> Iterator[str]:
@@ -154,6 +160,18 @@ def mix(first: str, second: str, share: float, card: Path | None, output: Path) 
 
 
 @command()
+@click.argument("name")
+@option(BUNDLE, "--yes", is_flag=True, help="Do not ask first.")
+def remove(name: str, yes: bool) -> None:
+    """Delete the model NAME, which you pulled or imported, from this machine."""
+    from image_core.models.catalogue import models_folder, remove_model
+
+    if not yes:
+        click.confirm(f"Delete {printable(str(models_folder() / name))}?", abort=True, err=True)
+    say(f"{remove_model(name)}: removed")
+
+
+@command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 def verify(names: tuple[str, ...]) -> None:
     """Compare every file of the models NAME, or of all that are here, with the hashes in their bundles."""
@@ -176,8 +194,8 @@ def verify(names: tuple[str, ...]) -> None:
 
 @click.group()
 def models() -> None:
-    """List, show, pull, import, mix and verify models."""
+    """List, show, pull, import, mix, verify and remove models."""
 
 
-for subcommand in (list_models, show, pull, import_model, mix, verify):
+for subcommand in (list_models, show, pull, import_model, mix, verify, remove):
     models.add_command(subcommand)

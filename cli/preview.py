@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from cli.help import OUTPUT, SIZE, command, option
-from cli.model_options import build_upscaler, image_options, model_options, say, size_options
+from cli.model_options import build_upscaler, image_options, model_options, size_options
+from cli.printing import say
 from cli.video_options import (
     Time,
     check_named_files,

@@ -8,6 +8,7 @@ import click
 
 from cli.help import OUTPUT, command, option
 from cli.model_options import image_options, model_options, size_options
+from cli.printing import write
 from cli.sources import video_target
 from cli.video_options import (
     check_named_files,
@@ -53,13 +54,13 @@ def probe(
         click.echo(json.dumps(plan_facts(plan) | {"model": chosen.removeprefix("model: ")}, indent=1))
     else:
         for name, value in rows(plan).items():
-            click.echo(f"{name:10} {value}")
-        click.echo(f"{'model':10} {chosen.removeprefix('model: ')}")
+            write(f"{name:10} {value}")
+        write(f"{'model':10} {chosen.removeprefix('model: ')}")
         for stream in plan.streams:
             where = f"stream {stream.index}" if stream.index >= 0 else "video"
-            click.echo(f"{where:10} {stream.kind} {stream.codec}".rstrip() + f" {stream.fate}")
+            write(f"{where:10} {stream.kind} {stream.codec}".rstrip() + f" {stream.fate}")
         for note in plan.notes:
-            click.echo(f"{'note':10} {note}")
+            write(f"{'note':10} {note}")
 
 
 def rows(plan: "VideoPlan") -> dict[str, str]:

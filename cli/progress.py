@@ -8,11 +8,40 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.model_options import say
+from cli.printing import printable, say
 
 if TYPE_CHECKING:
     from osediff_video.plan import VideoPlan
     from osediff_video.run import Progress, Result
+
+
+PLAIN: Any = {"highlight": False, "markup": False, "no_wrap": True}  # a name such as film [1080p].mkv is no style
+
+
+class ImageProgress:
+    """Shows how far one image is, and about how long it will take; nothing for what is done in two seconds."""
+
+    def __init__(self, source: Path) -> None:
+        from rich.console import Console
+
+        self.source, self.console = source, Console(stderr=True)
+        self.started = self.last = time.monotonic()
+        self.shown = False
+
+    def __call__(self, share: float) -> None:
+        """Show the share of the work that is done, 0 to 1."""
+        now, live = time.monotonic(), self.console.is_terminal
+        if share >= 1 or not share or now - self.started < 2 or now - self.last < (0.2 if live else 10):
+            return
+        self.last, self.shown = now, True
+        left = clock((now - self.started) * (1 - share) / share)
+        line = f"{printable(self.source.name)}: {share:.0%}, about {left} left"
+        self.console.print(line, end="\r" if live else "\n", **PLAIN)
+
+    def end(self) -> None:
+        """Leave the line, so that what follows begins a new one."""
+        if self.shown and self.console.is_terminal:
+            self.console.print()
 
 
 class Teller:
@@ -39,13 +68,13 @@ class Teller:
         if self.last and now - self.last < (0.2 if live else 10):
             return
         self.last = now
-        self.console.print(self.progress_line(progress), end="\r" if live else "\n", highlight=False, no_wrap=True)
+        self.console.print(self.progress_line(progress), end="\r" if live else "\n", **PLAIN)
 
     def progress_line(self, progress: "Progress") -> str:
         total = f" of {progress.total} ({progress.frames / progress.total:.0%})" if progress.total else ""
         eta = f", {clock(progress.eta_s)} left" if progress.eta_s is not None else ""
         rate = f"{progress.fps:.2f} fps{eta}, {self.memory_mb():.0f} MB"
-        return f"{self.source.name}: frame {progress.frames}{total}, {rate}"
+        return f"{printable(self.source.name)}: frame {progress.frames}{total}, {rate}"
 
     def memory_mb(self) -> float:
         return self.process.memory_info().rss / 2**20

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from cli.help import OUTPUT, command, option
+from cli.printing import write
 
 TRAINING, EXPORT = "Training", "Export"
 
@@ -85,15 +86,15 @@ def train(
         raise click.UsageError("--commit and --card go into what --export writes; add --export or leave them out")
     if check:
         for line in try_runs(runs):
-            click.echo(line)
+            write(line)
         return
     finished = 0
-    for run, step in train_runs(runs, lambda told: click.echo(_line(told)), minutes or math.inf):
+    for run, step in train_runs(runs, lambda told: write(_line(told)), minutes or math.inf):
         finished += step >= run.recipe.loop.steps
         if PartialState().is_main_process:
-            click.echo(_reached(run.folder, step, run.recipe.loop.steps))
+            write(_reached(run.folder, step, run.recipe.loop.steps))
     if export and finished == len(runs) and PartialState().is_main_process:
-        click.echo(f"{export_run(runs[-1].folder, runs[-1].recipe, export, commit, more)}: written")
+        write(f"{export_run(runs[-1].folder, runs[-1].recipe, export, commit, more)}: written")
 
 
 def _reached(folder: Path, step: int, steps: int) -> str:

@@ -214,6 +214,20 @@ def is_inside(name: str) -> bool:
     return bool(parts) and not name.startswith("/") and ".." not in parts and not set(name) & set("\\:\0")
 
 
+def check_presence(bundle: Bundle) -> int:
+    """Return how many bytes the files of a bundle take. Raises CheckpointError naming the first that is missing."""
+    size = 0
+    for name in bundle.config.files:
+        path = bundle.path / name
+        try:
+            size += path.stat().st_size
+        except OSError as error:
+            raise CheckpointError(
+                f"{path}: missing; import or download the model {bundle.config.name} again"
+            ) from error
+    return size
+
+
 def verify_bundle(bundle: Bundle) -> None:
     """Compare every file with its sha256. Raises CheckpointError naming the first that is missing or altered."""
     for name, expected in bundle.config.files.items():

@@ -11,6 +11,7 @@ from typing import TypeVar, overload
 import torch
 
 from image_core.bundle import Bundle
+from image_core.estimate import seconds_per_megapixel
 from image_core.images import ImageArray
 from image_core.models import load
 from image_core.models.catalogue import find_model
@@ -222,18 +223,23 @@ def load_upscaler(
     """
     options = _instance(options, UpscaleOptions, "options")
     report = report or (lambda _: None)
-    bundle, place, dtype = choose_model(model, device, precision)
+    bundle, place, dtype = choose_model(model, device, precision, report)
+    if note := duration_note(bundle, place, dtype):
+        report(note)
     upscaler = load.load_upscaler(bundle, options, device=place, dtype=dtype, report=report)
     report(describe_model(bundle, place, dtype))
     return upscaler
 
 
-def choose_model(model: str, device: str, precision: Precision) -> tuple[Bundle, torch.device, torch.dtype]:
+def choose_model(
+    model: str, device: str, precision: Precision, report: Callable[[str], None] = lambda _: None
+) -> tuple[Bundle, torch.device, torch.dtype]:
     """Return the bundle, device and type of numbers that these names stand for; nothing is loaded.
 
+    report: called with a sentence for each better model that "auto" passes over because it is damaged.
     Raises ModelNotFoundError or CheckpointError.
     """
-    bundle, place = find_model(str(model)), load.choose_device(device)
+    bundle, place = find_model(str(model), report), load.choose_device(device)
     return bundle, place, load.choose_dtype(precision, place, bundle.config.alpha_bar)
 
 
@@ -241,6 +247,17 @@ def describe_model(bundle: Bundle, device: torch.device, dtype: torch.dtype) -> 
     """Return a sentence on which model runs, and where."""
     summary = bundle.config.card.get("summary", "")
     return f"model: {bundle.config.name} on {device} in {str(dtype).removeprefix('torch.')}. {summary}".strip()
+
+
+def duration_note(bundle: Bundle, device: torch.device, dtype: torch.dtype) -> str | None:
+    """Return what a large model will take on a CPU, as measured now, in a sentence; None for all others."""
+    if bundle.config.autoencoder != "kl" or device.type != "cpu":
+        return None
+    minutes = seconds_per_megapixel(device, dtype) / 60
+    return (
+        f"note: {bundle.config.name} wants a GPU, and none is used: about {minutes:.1f} minutes for each million "
+        "pixels of the output; --model lite is made for CPUs"
+    )
 
 
 def as_path(value: object, name: str) -> Path:

@@ -18,6 +18,7 @@ from osediff_video.media.stdin import PIPE
 from osediff_video.options import VideoOptions
 from osediff_video.plan import VideoPlan
 from osediff_video.prefetch import StageHangsError, ahead
+from osediff_video.queues import depth, overlapped, step_bytes
 from osediff_video.shots.cuts import SETTLED, mark_cuts, mark_listed_cuts, read_cut_list
 from osediff_video.shots.prompts import (
     ShotEmbeddings,
@@ -37,7 +38,6 @@ from osediff_video.temporal.steps import Step, steps
 from osediff_video.types import Frame, Plane
 from osediff_video.uncertainty_maps import with_maps
 
-QUEUE_BYTES, MOST_QUEUED = 256 << 20, 8
 DECODER_PATIENCE_S = 120.0
 Numbered = tuple[int, Frame]
 """A frame and the number of its segment."""
@@ -75,7 +75,7 @@ def prepare(options: VideoOptions, upscaler: Upscaler) -> Steadiness:
         return Steadiness(blend, dis_flow, cuts, treatments)
     from osediff_video.temporal.raft import load_raft
 
-    return Steadiness(blend, load_raft(Path(options.flow), upscaler.device), cuts, treatments)
+    return Steadiness(blend, load_raft(Path(options.flow), upscaler.device, upscaler.report), cuts, treatments)
 
 
 def find_embeddings(
@@ -92,7 +92,7 @@ def find_embeddings(
     shots = read_shots(job.folder) if job else None
     if shots is None:
         upscaler.report("reading the video once to find the sharpest frame of each shot, which its prompt is made from")
-        frames = ahead(plan.source.frames(), MOST_QUEUED, lambda: watch(plan))
+        frames = ahead(plan.source.frames(), max(1, depth(step_bytes(plan, False).frame)), lambda: watch(plan))
         shots = say_shots(with_cuts(frames, plan, steadiness.cuts), prompter, plan.height, plan.width)
         upscaler.report(f"shots: {len(shots)}; the first shows {shots[0].prompt}")
         if job:
@@ -126,26 +126,26 @@ def upscaled(
     def watched() -> None:
         watch(plan)
 
-    image_bytes = plan.height * plan.width * 3 * (2 if plan.info.bit_depth > 8 else 1)
-    depth = max(1, min(MOST_QUEUED, QUEUE_BYTES // image_bytes))
     treatments = steadiness.treatments
     bookmarks = bookmarks or Bookmarks(length, steadiness.lead_frames)
     bookmark = None if treatments.by_number else bookmarks.at(skip)
     begin = 0 if treatments.by_number else bookmark.position if bookmark else skip - lead
-    decoded = ahead(bookmarks.placed(plan.source, begin, bookmark), MOST_QUEUED, watched)
+    sizes = step_bytes(plan, blend is not None)
+    decoded = ahead(bookmarks.placed(plan.source, begin, bookmark), max(1, depth(sizes.frame)), watched)
     related = related_steps(decoded, plan, steadiness, begin, skip - lead)
     if embeddings is not None:
         related = with_embeddings(related, embeddings)
     elif upscaler.prompter is not None:
         related = with_first_texts(related, upscaler.prompter, plan.height, plan.width)
-    wanted = (step for step in ahead(related, MOST_QUEUED, watched) if step.position >= skip - min(skip, WARMUP_FRAMES))
+    related = overlapped(related, sizes.related, watched)
+    wanted = (step for step in related if step.position >= skip - min(skip, WARMUP_FRAMES))
     upscaled = upscale_steps(wanted, plan, treatments, revisable=plan.options.temporal == "latent")
     if plan.options.uncertainty:
         draws = Draws(plan.options.draws, plan.options.seed)
         upscaled = with_maps(upscaled, Path(plan.options.uncertainty), draws, treatments, skip)
-    results = ahead(upscaled, depth)
+    results = overlapped(upscaled, sizes.upscaled)
     if blend:
-        results = ahead(steadied(results, blend, length), 1)
+        results = overlapped(steadied(results, blend, length), sizes.steadied)
     for step in results:
         if step.position >= skip:
             yield step.position // length, finished(step, treatments.at(step.frame).upscaler)

@@ -1,5 +1,6 @@
 """The models that can be had, from where, and under which licence."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,8 +9,9 @@ import platformdirs
 
 from image_core.bundle import Bundle
 from image_core.errors import ModelNotFoundError, OutputError
-from image_core.models.hub import Download, Fetcher, Notify
+from image_core.models.hub import Fetcher, Notify
 from image_core.models.official import LICENCE, Ingredients, make_bundle
+from image_core.models.sources import SPACE, Download, amount
 
 SD21_BASE = Download(
     folder="stable-diffusion-2-1-base",
@@ -19,18 +21,18 @@ SD21_BASE = Download(
         "Manojb/stable-diffusion-2-1-base",
     ),
     files={
-        "scheduler/scheduler_config.json": None,
-        "tokenizer/merges.txt": None,
-        "tokenizer/special_tokens_map.json": None,
-        "tokenizer/tokenizer_config.json": None,
-        "tokenizer/vocab.json": None,
-        "text_encoder/config.json": None,
+        "scheduler/scheduler_config.json": "b68a817036d3f5c36537e9c332a42c7e63a9d4e9",
+        "tokenizer/merges.txt": "76e821f1b6f0a9709293c3b6b51ed90980b3166b",
+        "tokenizer/special_tokens_map.json": "ae0c5be6f35217e51c4c000fd325d8de0294e99c",
+        "tokenizer/tokenizer_config.json": "65d055d1103982d6ba7cf1c5c876a9413077daf5",
+        "tokenizer/vocab.json": "469be27c5c010538f845f518c4f5e8574c78f7c8",
+        "text_encoder/config.json": "f9ac7c0b3b341525cd1b65e1a715128fee97b25c",
         "text_encoder/model.fp16.safetensors": "681c555376658c81dc273f2d737a2aeb23ddb6d1d8e5b3a7064636d359a22668",
-        "unet/config.json": None,
+        "unet/config.json": "0fa07f924dabbf7517dc62af845cd31573bc09e3",
         "unet/diffusion_pytorch_model.fp16.safetensors": (
             "28ec9cf3b239c0751c201b1f6fb46b551df5862731b30a37aa1360101cb3fbab"
         ),
-        "vae/config.json": None,
+        "vae/config.json": None,  # only the word of the mirror that gives it
         "vae/diffusion_pytorch_model.fp16.safetensors": (
             "3e4c08995484ee61270175e9e7a072b66a6e4eeb5f0c266667fe1f45b90daf9a"
         ),
@@ -40,22 +42,26 @@ SD21_BASE = Download(
     "osediff models import --base.",
 )
 
+OSEDIFF_FILES = {
+    "osediff.pkl": "bc84dc9729aa6173e8b1087977025a4fc566a5db",
+    "osediff_face.pkl": "4465e04da247be8f9af700f8cafbbd906439430c",
+}
 OSEDIFF_FOLDER = "https://raw.githubusercontent.com/cswry/OSEDiff/main/preset/models"
 OSEDIFF = {
     file: Download(
         folder="osediff",
         sources=(OSEDIFF_FOLDER,),
-        files={file: None},
+        files={file: digest},
         by_hand=f"get preset/models/{file} from https://github.com/cswry/OSEDiff, put it into {{folder}} and run the "
         "same command again.",
     )
-    for file in ("osediff.pkl", "osediff_face.pkl")
+    for file, digest in OSEDIFF_FILES.items()
 }
 
 TAGGER = (
     Download(
         folder="ram",
-        sources=("xinyu1205/recognize_anything_model",),
+        sources=("xinyu1205/recognize_anything_model", SPACE + "xinyu1205/recognize-anything"),
         files={"ram_swin_large_14m.pth": None},
         by_hand="get ram_swin_large_14m.pth, named in the README of https://github.com/xinyu1205/recognize-anything, "
         "put it into {folder} and run the same command again.",
@@ -75,7 +81,7 @@ TAGGER = (
     ),
     Download(
         folder="ram",
-        sources=("alexnasa/SEESR", "CSWRY/SeeSR"),
+        sources=("CSWRY/SeeSR", "alexnasa/SEESR"),  # the authors' own first
         files={"DAPE.pth": None},
         by_hand="get DAPE.pth, named in the README of https://github.com/cswry/OSEDiff, put it into {folder} and run "
         "the same command again.",
@@ -85,11 +91,12 @@ TAGGER = (
 
 @dataclass(frozen=True)
 class Known:
-    """A model that can be pulled. gigabytes: to load, without and with the tagger."""
+    """A model that can be pulled. gigabytes: to load, without and with the tagger. kept: of the bundle, likewise."""
 
     summary: str
     weights: str
     gigabytes: tuple[float, float]
+    kept: tuple[float, float] = (2.6, 3.1)
     licence: str = LICENCE
     base: Download = SD21_BASE
 
@@ -126,13 +133,39 @@ def pull(
     if out.exists():
         raise OutputError(f"{out}: exists already; remove it, or choose another --out")
     known, fetcher = KNOWN[name], Fetcher(downloads_folder(), offline, endpoint, report)
+    check_room(known, tagger, fetcher.root, out)
     weights = fetcher.fetch(OSEDIFF[known.weights]) / known.weights
     parts = Ingredients(fetcher.fetch(known.base), weights)
     if tagger:
         for download in TAGGER:
             folder = fetcher.fetch(download)
         parts = replace(parts, tagger=folder / "ram_swin_large_14m.pth", dape=folder / "DAPE.pth")
-    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{out.parent}: the folder cannot be made: {error}") from error
     bundle = make_bundle(parts, out, merge=merge, prompts=prompts, half=True)
     report(f"the downloads are kept in {fetcher.root}; delete that folder when you need the room")
     return bundle
+
+
+def check_room(known: Known, tagger: bool, downloads: Path, out: Path) -> None:
+    """Raise OutputError when the disk cannot hold what is still to come and the bundle that is made of it."""
+    present = sum(file.stat().st_size for file in downloads.rglob("*") if file.is_file())
+    needed = {downloads: max(0.0, known.gigabytes[tagger] * 1e9 - present), out: known.kept[tagger] * 1e9}
+    folders = {path: existing_folder(path) for path in needed}
+    for folder in set(folders.values()):
+        # several places on one disk share its room
+        device = folder.stat().st_dev
+        total = sum(size for path, size in needed.items() if folders[path].stat().st_dev == device)
+        free = shutil.disk_usage(folder).free
+        if total > free:
+            raise OutputError(
+                f"{folder}: {amount(int(total))} are needed there, to load what is missing and to write the model, but "
+                f"only {amount(free)} are free; make room, or choose another --out"
+            )
+
+
+def existing_folder(path: Path) -> Path:
+    """Return the nearest folder above `path`, or itself, that exists."""
+    return next(folder for folder in (path, *path.absolute().parents) if folder.is_dir())

@@ -5,42 +5,46 @@ mirror.
 """
 
 import errno
-import hashlib
 import os
 import shutil
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, cast
 
 from filelock import FileLock, Timeout
 from huggingface_hub import get_hf_file_metadata, hf_hub_url, is_offline_mode, try_to_load_from_cache
-from huggingface_hub.errors import HfHubHTTPError, HTTPError
-from huggingface_hub.file_download import HfFileMetadata, http_get
+from huggingface_hub.errors import HTTPError
+from huggingface_hub.file_download import http_get
 from huggingface_hub.utils import build_hf_headers
 
-from image_core.errors import DownloadError
-from image_core.files import replacing
+from image_core.errors import CheckpointError, DownloadError
+from image_core.files import replacing, write_whole
+from image_core.json_file import read_object
+from image_core.models.sources import (
+    SPACE,
+    Bounded,
+    Download,
+    SourceError,
+    Sources,
+    amount,
+    content_digest,
+    failure,
+    in_short,
+    is_passing,
+    matches,
+    note_of,
+    open_no_link,
+    read_note,
+)
+from image_core.tensors import refuse_stand_ins
 
 Notify = Callable[[str], None]
+MOST_BYTES = 8 << 30
+"""Of a file whose length nobody names."""
 
-
-@dataclass(frozen=True)
-class Download:
-    """Files that belong together.
-
-    folder: where they are kept, below that of all downloads. sources: tried in this order, each "owner/name" on the
-    Hub or the address of a folder. files: path -> sha256, None where only the Hub's own word is known. by_hand: what
-    to do when no source answers.
-    """
-
-    folder: str
-    sources: tuple[str, ...]
-    files: Mapping[str, str | None]
-    by_hand: str
-
-
-class SourceError(Exception):
-    """One source cannot give a file; the next may."""
+PAUSES_S = (1.0, 4.0)
 
 
 @dataclass(frozen=True)
@@ -67,69 +71,99 @@ class Fetcher:
         kept. Raises DownloadError naming every source and its reason when none gives a file.
         """
         folder = self.root / download.folder
-        folder.mkdir(parents=True, exist_ok=True)
-        failures: dict[str, str] = {}
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)  # nobody else may plant a file where ours will be
+        folder.mkdir(mode=0o700, exist_ok=True)
+        sources = Sources(list(download.sources))
         try:
             with FileLock(str(self.root / f".{download.folder}.lock"), timeout=0):
                 for path, digest in download.files.items():
                     file = folder / path
-                    if file.is_file() and digest and not matches(file, digest):
+                    if file.is_file() and (problem := self.distrust(file, digest)):
                         file.unlink()
-                        self.report(f"{file}: had a wrong hash (expected {digest[:12]}...); it was removed")
+                        self.report(f"{file}: {problem}; it was removed")
                     if not file.is_file():
-                        self.from_any(download, path, file, failures)
+                        self.from_any(download, path, file, sources)
         except Timeout as error:
             raise DownloadError(f"{folder}: another process is loading these files; wait for it to end") from error
         return folder
 
-    def from_any(self, download: Download, path: str, file: Path, failures: dict[str, str]) -> None:
-        """One file, from the first source that has not failed yet and gives it. Raises DownloadError."""
-        for source in download.sources:
-            if source in failures:
-                continue
+    def distrust(self, file: Path, digest: str | None) -> str | None:
+        """Say why a file that is here already is not to be used: by its hash, ours or noted when it came, or its looks.
+
+        A file without any hash was put there by hand.
+        """
+        expected = digest or read_note(file)
+        if expected:
+            return None if matches(file, expected) else f"had a wrong hash (expected {expected[:12]}...)"
+        try:
+            refuse_stand_ins(file)
+            if file.suffix == ".json":
+                read_object(file, "settings")
+        except CheckpointError as error:
+            return str(error).removeprefix(f"{file}: ")
+        return None
+
+    def from_any(self, download: Download, path: str, file: Path, sources: "Sources") -> None:
+        """Bring one file from the first source that gives it. Raises DownloadError."""
+        reasons: dict[str, str] = {}
+        for source in list(sources.order):
             try:
-                self.obtain(source, path, download.files[path], file)
+                self.obtain_patiently(source, path, download.files[path], file)
+                return
             except (SourceError, HTTPError, OSError) as error:
                 if isinstance(error, OSError) and error.errno:  # of this machine, not of the source
                     reason = "no room is left" if error.errno == errno.ENOSPC else str(error)
                     raise DownloadError(f"{file}: cannot be written: {reason}") from error
-                failures[source] = f"{path}: {in_short(error)}"
-                if not self.is_offline and (left := [s for s in download.sources if s not in failures]):
-                    self.report(f"{source}: {failures[source]}; asking {left[0]}")
-            else:
-                return
-        folder = self.root / download.folder
-        tried = "\n".join(f"  {source}: {reason}" for source, reason in failures.items())
-        missing = ", ".join(name for name in download.files if not (folder / name).is_file())
-        raise DownloadError(
-            f"{path} of {download.folder} could not be had from any source:\n{tried}\n"
-            f"Missing: {missing}\nBy hand: {download.by_hand.format(folder=folder)}"
-        )
+                reasons[source] = f"{path}: {in_short(error)}"
+                sources.failed(source, reasons[source], for_now=is_passing(error))
+                left = [other for other in download.sources if other not in reasons and other in sources.order]
+                if left and not self.is_offline:
+                    self.report(f"{source}: {reasons[source]}; asking {left[0]}")
+        raise failure(download, path, self.root / download.folder, sources.gone | reasons)
+
+    def obtain_patiently(self, source: str, path: str, digest: str | None, file: Path) -> None:
+        """Bring one file from one source, again after a pause when it is busy or slow. Raises as `obtain`."""
+        for pause_s in (*PAUSES_S, None):
+            try:
+                return self.obtain(source, path, digest, file)
+            except HTTPError as error:
+                if pause_s is None or not is_passing(error):
+                    raise
+                self.report(f"{source}: {path}: {in_short(error)}; trying again in {pause_s:g} s")
+                time.sleep(pause_s)
+        return None
 
     def obtain(self, source: str, path: str, digest: str | None, file: Path) -> None:
-        """One file from one source. Raises SourceError, or what the library raises."""
+        """Bring one file from one source. Raises SourceError, or what the library raises."""
         on_hub = "://" not in source
-        cached = try_to_load_from_cache(source, path) if on_hub else None
+        kind = "space" if source.startswith(SPACE) else None
+        repository = source.removeprefix(SPACE)
+        cached = try_to_load_from_cache(repository, path, repo_type=kind) if on_hub else None
         if isinstance(cached, str) and (digest is None or matches(Path(cached), digest)):
             self.report(f"{path}: taken from the Hub's cache, {cached}")
             adopt(Path(cached), file)
             return
         if self.is_offline:
             raise SourceError("not on this machine, and offline")
-        url = hf_hub_url(source, path, endpoint=self.endpoint) if on_hub else f"{source}/{path}"
+        url = f"{source}/{path}"
+        if on_hub:
+            url = hf_hub_url(repository, path, repo_type=kind, endpoint=self.endpoint)
         facts = get_hf_file_metadata(url, token=None if on_hub else False, endpoint=self.endpoint)
         theirs = content_digest(facts) if on_hub else None
         if digest and theirs and len(theirs) == len(digest) and theirs != digest:
-            raise SourceError(f"offers another file (sha256 {theirs[:12]}..., expected {digest[:12]}...)")
+            raise SourceError(f"offers another file (hash {theirs[:12]}..., expected {digest[:12]}...)")
         expected = digest or theirs
+        if expected is None:
+            raise SourceError("gives no hash, so what it sends could not be checked; a login page of a network?")
         # named by its content, so that another mirror goes on where this one stopped
-        name = expected or hashlib.sha256((facts.etag or url).encode()).hexdigest()
-        part = file.with_name(f"{file.name}.{name[:16]}.part")
+        part = file.with_name(f"{file.name}.{expected[:16]}.part")
         self.report(progress_words(path, part, facts.size, source))
         self.load(url, part, facts.size, build_hf_headers(token=None if on_hub else False))
-        if expected and not matches(part, expected):
+        if not matches(part, expected):
             part.unlink()
             raise SourceError(f"sent a file with a wrong hash (expected {expected[:12]}...); it was removed")
+        if digest is None:
+            write_whole(note_of(file), expected)
         part.replace(file)
 
     def load(self, url: str, part: Path, size: int | None, headers: dict[str, str]) -> None:
@@ -144,8 +178,14 @@ class Fetcher:
             raise DownloadError(f"{part}: {amount(size - done)} to come, but only {amount(free)} of disk free")
         name = part.name.rsplit(".", 2)[0]
         headers = {**headers, "Accept-Encoding": "identity"}  # ranges count the bytes of the file
-        with part.open("ab") as file:
-            http_get(url, file, resume_size=done, headers=headers, expected_size=size, displayed_filename=name)
+        most = MOST_BYTES if size is None else size
+        with open_no_link(part) as file:
+            bounded = cast(BinaryIO, Bounded(file, most))
+            try:
+                http_get(url, bounded, resume_size=done, headers=headers, expected_size=size, displayed_filename=name)
+            except SourceError:
+                part.unlink()
+                raise
 
 
 def progress_words(path: str, part: Path, size: int | None, source: str) -> str:
@@ -164,33 +204,3 @@ def adopt(cached: Path, file: Path) -> None:
             os.link(cached.resolve(), part)
         except OSError:
             shutil.copyfile(cached, part)
-
-
-def content_digest(facts: HfFileMetadata) -> str | None:
-    """What the Hub says of a file's content: sha256 of large ones, git's sha1 of small ones."""
-    etag = facts.etag or ""
-    return etag if len(etag) in (40, 64) and all(sign in "0123456789abcdef" for sign in etag) else None
-
-
-def matches(path: Path, digest: str) -> bool:
-    """Whether a file has this sha256 (64 signs) or this git blob id (40 signs)."""
-    with path.open("rb") as file:
-        if len(digest) == 64:
-            return hashlib.file_digest(file, "sha256").hexdigest() == digest
-        found = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
-        while block := file.read(1 << 20):
-            found.update(block)
-        return found.hexdigest() == digest
-
-
-def in_short(error: Exception) -> str:
-    """In a few words: the libraries' messages run over several lines."""
-    if isinstance(error, HfHubHTTPError):
-        return f"{error.response.status_code} {error.response.reason_phrase}"
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
-
-
-def amount(size: int) -> str:
-    if size < 1e6:
-        return f"{size / 1e3:.1f} kB"
-    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"

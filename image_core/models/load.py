@@ -11,12 +11,14 @@ from torch import nn
 from image_core.architecture import build_lite, build_unet, build_vae, first_line
 from image_core.autoencoder import LiteAutoencoder
 from image_core.bundle import Bundle, verify_bundle
-from image_core.errors import CheckpointError, ModelNotFoundError
+from image_core.errors import CheckpointError, ModelNotFoundError, OutOfMemoryError
 from image_core.files import sha256
+from image_core.free_memory import free_bytes
 from image_core.generator import Generator, KLAutoencoder, set_precision
 from image_core.json_file import read_object
 from image_core.json_rules import shown
 from image_core.lora import LoraWeights, check_weights, from_tensors, merged
+from image_core.memory import attempt, give_back_cache
 from image_core.options import Precision, UpscaleOptions
 from image_core.prompts.prompter import load_prompter, negative_embedding
 from image_core.tensors import Change, TensorFile, check_finite, fill
@@ -154,7 +156,25 @@ def load_upscaler(
     dtype: torch.dtype,
     report: Callable[[str], None] = lambda _: None,
 ) -> Upscaler:
-    """Read weights and prompt, ready to run. Raises CheckpointError for damaged files or a prompt it cannot read."""
+    """Read weights and prompt, ready to run.
+
+    Raises CheckpointError for damaged files or a prompt it cannot read, OutOfMemoryError for too small a device.
+    """
+    if device.type == "cuda" and dtype == torch.float32:
+        torch.backends.cudnn.allow_tf32 = False  # or convolutions would round to ten bits
+    upscaler, _ = attempt(lambda: _read_upscaler(bundle, options, device, dtype, report))
+    if upscaler is None:
+        give_back_cache(device)
+        raise OutOfMemoryError(
+            f"the model {bundle.config.name} does not fit in the memory of {device} ({free_bytes(device) / 1e9:.1f} GB "
+            "free); close other programs, or use --precision fp16, --device cpu or --model lite"
+        )
+    return upscaler
+
+
+def _read_upscaler(
+    bundle: Bundle, options: UpscaleOptions, device: torch.device, dtype: torch.dtype, report: Callable[[str], None]
+) -> Upscaler:
     verify_bundle(bundle)
     prompter = load_prompter(bundle, options, device, dtype, report)
     # with a fixed prompt its embedding; else one that stands for the shape of all

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from image_core.bundle import Bundle
-from image_core.errors import CheckpointError
+from image_core.errors import CheckpointError, OutOfMemoryError
+from image_core.memory import attempt, give_back_cache
 from image_core.options import UpscaleOptions
 from image_core.prompts.embedding import Prompts
 from image_core.prompts.tagger import FILES, Tagger, load_tagger
@@ -28,8 +29,21 @@ class Prompter:
 
     def describe(self, image: Tensor) -> list[str]:
         """image: enlarged, (B, 3, H, W) in [-1, 1]. Returns the prompt of each image."""
-        assert self.tagger is not None, "a fixed prompt needs no image"
-        return [published_prompt(tags, self.prompt) for tags in self.tagger.tags(image)]
+        return [published_prompt(tags, self.prompt) for tags in self.tags(image)]
+
+    def tags(self, image: Tensor) -> list[list[str]]:
+        """Name what each image shows; on the CPU from the first shortage of memory on. Raises OutOfMemoryError."""
+        tagger = self.tagger
+        assert tagger is not None, "a fixed prompt needs no image"
+        found, enough = attempt(lambda: tagger.tags(image))
+        if not enough and (device := tagger.label_embed.device).type != "cpu":
+            tagger.to("cpu")
+            give_back_cache(device)
+            self.prompts.report("out of memory: the tagger runs on the CPU from here on")
+            found, enough = attempt(lambda: tagger.tags(image.cpu()))
+        if found is None:
+            raise OutOfMemoryError("the tagger does not fit in memory; close other programs, or use --prompt-mode none")
+        return found
 
     def embedding(self, prompt: str | None) -> Tensor:
         """(1, L, D), from the disk where it was made before; None is the model's own first prompt."""

@@ -1,6 +1,5 @@
 """Steady images: each output is blended with the one before it, moved along the motion of the input."""
 
-from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol, cast
@@ -134,16 +133,16 @@ def steadied(upscaled: Iterable[Step], blend: Blend, segment_frames: int) -> Ite
 
     So a segment's images depend on nothing older than its warm-up, wherever reading began.
     """
-    recent: deque[Step] = deque(maxlen=WARMUP_FRAMES)
     state: State | None = None
+    warm: State | None = None  # what the next segment begins with; made on the way, since steps are too large to keep
     for step in upscaled:
-        if step.position % segment_frames == 0:
-            state = None
-            for earlier in recent:
-                state = next_state(state, earlier, blend)
+        place = step.position % segment_frames
+        if place == 0:
+            state, warm = warm, None
         state = next_state(state, step, blend)
-        recent.append(step)
-        yield replace(step, output=rounded(state.image, output_of(step)))
+        if place >= segment_frames - WARMUP_FRAMES:
+            warm = next_state(warm, step, blend)
+        yield replace(step, motion=None, output=rounded(state.image, output_of(step)))
 
 
 def next_state(state: State | None, step: Step, blend: Blend) -> State:

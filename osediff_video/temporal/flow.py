@@ -18,6 +18,9 @@ Estimator = Callable[[ImageArray, ImageArray], Flow]
 """From every pixel of the first image to where it is in the second, in its pixels. Both (H, W, 3) of one dtype."""
 
 SMOOTHING_PX = 0.75
+MOST_PX, PART_PX, MARGIN_PX = 9_000_000, 1536, 192
+"""The estimator takes 200 bytes a pixel: 1.7 GB for 4K, which is looked at as a whole, and 6.4 GB for 8K."""
+
 LEAST_SIDE_PX = 16  # what the coarsest patch of the estimator needs
 AGREEMENT_PX = 0.5
 COARSE_PX = 4
@@ -61,21 +64,53 @@ def motion(previous: ImageArray, current: ImageArray, estimate: Estimator = dis_
     Confidence falls with the disagreement e of forward and backward flow, exp(-e^2 / (2 0.5^2)), and with the largest
     colour difference d after a slight blur, exp(-(d / tau)^2 / 2); tau follows the noise, read off the median of what
     is fine in d. Where the light of the whole image changes, in a fade, it falls everywhere. It is zero where the
-    other frame does not reach.
+    other frame does not reach. Frames above nine million pixels are looked at in overlapping parts, for their memory.
     """
+    height, width = current.shape[:2]
+    if height * width <= MOST_PX:
+        return motion_of_part(previous, current, estimate)
+    flow, confidence = np.empty((height, width, 2), np.float32), np.empty((height, width), np.float32)
+    for top in range(0, height, PART_PX):
+        for left in range(0, width, PART_PX):
+            first = max(0, top - MARGIN_PX), max(0, left - MARGIN_PX)
+            ends = top + PART_PX + MARGIN_PX, left + PART_PX + MARGIN_PX
+            seen = tuple(map(slice, first, ends))
+            found = motion_of_part(previous[seen], current[seen], estimate)
+            kept = slice(top, top + PART_PX), slice(left, left + PART_PX)
+            rows, columns = top - first[0], left - first[1]
+            inner = slice(rows, rows + PART_PX), slice(columns, columns + PART_PX)
+            flow[kept], confidence[kept] = found.flow[inner], found.confidence[inner]
+    return Motion(flow, confidence)
+
+
+def motion_of_part(previous: ImageArray, current: ImageArray, estimate: Estimator) -> Motion:
+    """Find the motion of all that is given at once; see `motion`."""
     backward, forward = estimate(current, previous), estimate(previous, current)
     place = positions(*current.shape[:2]) + backward
-    agreement = backward + remap(forward, place)
-    error = (agreement**2).sum(-1)
-    change = blurred(current) - remap(blurred(previous), place)
+    agreement = remap(forward, place)
+    del forward  # of a large frame every field takes hundreds of megabytes: none is kept longer than it is used
+    agreement += backward
+    agreement *= agreement
+    error = agreement.sum(-1)
+    del agreement
+    change = blurred(current)
+    change -= remap(blurred(previous), place)
     coarse = cv2.GaussianBlur(change, (0, 0), COARSE_PX)
     noise = np.median(largest(change[::2, ::2] - coarse[::2, ::2]))
     light = np.abs(np.median(coarse[::4, ::4], axis=(0, 1))).max()
     tau = float(np.clip(NOISE_TO_TAU * noise, SMALLEST_TAU, LARGEST_TAU))
+    del coarse
     difference = largest(change)
+    del change
     last = np.array(current.shape[1::-1]) - 1
     inside = ((place >= 0) & (place <= last)).all(-1)
-    doubt = error / AGREEMENT_PX**2 + (difference / tau) ** 2 + (light / SAME_LIGHT) ** 2
+    del place
+    difference /= tau
+    difference *= difference
+    doubt = error
+    doubt /= AGREEMENT_PX**2
+    doubt += difference
+    doubt += (light / SAME_LIGHT) ** 2
     confidence = np.exp(-doubt / 2) * inside
     return Motion(backward, confidence.astype(np.float32))
 
@@ -88,7 +123,9 @@ def prepared(image: ImageArray) -> NDArray[np.uint8]:
 
 def blurred(image: ImageArray) -> NDArray[np.float32]:
     """In [0, 1], sigma 1."""
-    return cv2.GaussianBlur(image.astype(np.float32) / np.iinfo(image.dtype).max, (0, 0), 1)
+    values = image.astype(np.float32)
+    values /= np.iinfo(image.dtype).max
+    return cv2.GaussianBlur(values, (0, 0), 1)
 
 
 def largest(difference: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -100,7 +137,8 @@ def largest(difference: NDArray[np.float32]) -> NDArray[np.float32]:
 @functools.lru_cache(maxsize=4)
 def positions(height: int, width: int) -> NDArray[np.float32]:
     """The column and row of every pixel, (H, W, 2)."""
-    return np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1).astype(np.float32)
+    columns, rows = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)
+    return np.stack(np.meshgrid(columns, rows), -1)
 
 
 def warp(image: NDArray[np.float32], flow: Flow) -> NDArray[np.float32]:
@@ -116,6 +154,8 @@ def remap(image: NDArray[np.float32], place: NDArray[np.float32]) -> NDArray[np.
 def enlarged(found: Motion, height: int, width: int) -> Motion:
     """The same motion on a grid of `height` x `width`, in its pixels."""
     rows, columns = found.flow.shape[:2]
+    if (rows, columns) == (height, width):
+        return found
     flow = found.flow * np.array((width / columns, height / rows), np.float32)
     flow, confidence = (
         cv2.resize(field, (width, height), interpolation=cv2.INTER_LINEAR) for field in (flow, found.confidence)

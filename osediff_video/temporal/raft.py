@@ -1,21 +1,27 @@
 """RAFT (Teed and Deng, ECCV 2020) as an estimator of motion: torchvision's network, weights from a file."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor
 from torchvision.models.optical_flow import RAFT, raft_large, raft_small
 
 from image_core.errors import CheckpointError
 from image_core.images import pad_to_multiple, to_tensor
+from image_core.memory import attempt, give_back_cache
 from image_core.tensors import fill, read_checkpoint
-from osediff_video.temporal.flow import Flow
+from osediff_video.temporal.flow import Flow, dis_flow
 from osediff_video.types import ImageArray
 
 LEAST_SIDE_PX = 128
 """What the coarsest level of its correlation pyramid needs."""
+
+MOST_SIDE_PX = 512
+"""Its table of all correlations grows with the square of the pixels: 4.2 GB at 1080p, 67 GB at 4K."""
 
 UPDATES = 12
 
@@ -41,22 +47,51 @@ PRINCETON = (
 
 
 class Raft:
-    """An Estimator. network: on its device, ready for inference."""
+    """An Estimator.
 
-    def __init__(self, network: RAFT) -> None:
-        self.network = network
+    network: on its device, ready for inference.
+    report: called with a sentence when memory runs out.
+    """
+
+    def __init__(self, network: RAFT, report: Callable[[str], None] = lambda _: None) -> None:
+        self.network, self.report = network, report
+        self.has_room = True
+
+    def __call__(self, source: ImageArray, target: ImageArray) -> Flow:
+        """Find the motion as every Estimator, at 512 px a side at most; by DIS from the first shortage of memory on."""
+        if self.has_room:
+            flow, self.has_room = attempt(lambda: self.flow(source, target))
+            if flow is not None:
+                return flow
+            give_back_cache(next(self.network.parameters()).device)
+            self.report("out of memory: motion is found by DIS instead of RAFT from here on")
+        return dis_flow(source, target)
 
     @torch.inference_mode()
-    def __call__(self, source: ImageArray, target: ImageArray) -> Flow:
-        """As every Estimator; small images grow by repeating their border."""
+    def flow(self, source: ImageArray, target: ImageArray) -> Flow:
+        """Run the network. Large images are made smaller first, small ones grow by repeating their border."""
         height, width = source.shape[:2]
+        rows, columns = fitting_size(height, width)
+        if (rows, columns) != (height, width):
+            source, target = (cv2.resize(i, (columns, rows), interpolation=cv2.INTER_AREA) for i in (source, target))
         device = next(self.network.parameters()).device
         first, second = (pad_to_multiple(to_tensor([image]), 8, LEAST_SIDE_PX).to(device) for image in (source, target))
-        flow = self.network(first, second, num_flow_updates=UPDATES)[-1][0, :, :height, :width]
-        return flow.permute(1, 2, 0).contiguous().cpu().numpy()
+        found = self.network(first, second, num_flow_updates=UPDATES)[-1][0, :, :rows, :columns]
+        flow = found.permute(1, 2, 0).contiguous().cpu().numpy()
+        if (rows, columns) == (height, width):
+            return flow
+        flow = cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR)
+        flow *= np.array((width / columns, height / rows), np.float32)
+        return flow
 
 
-def load_raft(path: Path, device: torch.device | str = "cpu") -> Raft:
+def fitting_size(height: int, width: int) -> tuple[int, int]:
+    """Return the size at which an image is looked at: its longer side 512 px at most."""
+    share = min(1.0, MOST_SIDE_PX / max(height, width))
+    return max(1, round(height * share)), max(1, round(width * share))
+
+
+def load_raft(path: Path, device: torch.device | str = "cpu", report: Callable[[str], None] = lambda _: None) -> Raft:
     """Read weights of RAFT, large or small, in torchvision's layout or that of the authors (raft-things.pth and so on).
 
     path: a .pth or .safetensors file. Raises CheckpointError when it is neither or incomplete.
@@ -69,7 +104,7 @@ def load_raft(path: Path, device: torch.device | str = "cpu") -> Raft:
     tensors = torchvision_names(read_checkpoint(path))
     network = (raft_large if "mask_predictor.conv.weight" in tensors else raft_small)(weights=None, progress=False)
     fill(network, tensors, f"{path}: not the weights of RAFT, large or small")
-    return Raft(network.requires_grad_(False).eval().to(device))
+    return Raft(network.requires_grad_(False).eval().to(device), report)
 
 
 def torchvision_names(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

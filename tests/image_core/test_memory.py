@@ -163,3 +163,53 @@ def test_the_limit_of_the_shell_counts(tmp_path):
         assert 0 < free_ram(tmp_path) <= 500_000_000
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def test_a_model_too_large_for_the_device_is_one_line(tiny_bundle, monkeypatch):
+    from image_core.errors import OutOfMemoryError
+    from image_core.models import load
+
+    def short(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+
+    monkeypatch.setattr(load, "build_generator", short)
+    with pytest.raises(OutOfMemoryError, match=r"the model tiny does not fit in the memory of cpu \(.* GB free\)"):
+        load.load_upscaler(tiny_bundle, OPTIONS, device=CPU, dtype=torch.float32)
+
+
+def test_a_tagger_without_room_is_said(tiny_bundle):
+    from image_core.errors import OutOfMemoryError
+    from image_core.prompts.embedding import Prompts
+    from image_core.prompts.prompter import Prompter
+
+    class Large(torch.nn.Module):
+        """Has no room but on the CPU; here it is already there, unless it pretends not to be."""
+
+        def __init__(self, kind):
+            super().__init__()
+            self.label_embed = torch.nn.Parameter(torch.zeros(1, device=kind))
+
+        def to(self, device):
+            self.label_embed = torch.nn.Parameter(torch.zeros(1, device=device))
+
+        def tags(self, image):
+            if self.label_embed.device.type != "cpu" or self.label_embed.item():
+                raise torch.OutOfMemoryError("no room")
+            return [["cat"]] * len(image)
+
+    said, image = [], torch.zeros(2, 3, 64, 64)
+    prompts = Prompts(tiny_bundle, report=said.append)
+    assert Prompter(prompts, Large("meta"), "").tags(image) == [["cat"], ["cat"]]
+    assert said == ["out of memory: the tagger runs on the CPU from here on"]
+    stuck = Large("cpu")
+    stuck.label_embed.data.fill_(1)
+    with pytest.raises(OutOfMemoryError, match="the tagger does not fit"):
+        Prompter(prompts, stuck, "").tags(image)
+
+
+def test_a_prompt_of_ones_own_does_not_keep_the_text_encoder(tiny_bundle, monkeypatch, tmp_path):
+    from image_core.models.load import load_upscaler
+
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda *_, **__: tmp_path)
+    model = load_upscaler(tiny_bundle, UpscaleOptions(prompt="a new prompt"), device=CPU, dtype=torch.float32)
+    assert model.prompts.encoder is None

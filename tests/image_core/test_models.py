@@ -1,6 +1,9 @@
 """Models a user can get: pulled, imported, listed, verified."""
 
+import errno
 import hashlib
+import json
+import os
 import shutil
 from dataclasses import replace
 
@@ -13,6 +16,7 @@ from cli.main import cli
 from image_core.bundle import read_bundle, verify_bundle
 from image_core.errors import CheckpointError, ModelNotFoundError, OutputError
 from image_core.models import downloads as known
+from image_core.models.catalogue import find_model
 from image_core.models.downloads import pull
 from image_core.models.load import load_generator
 from image_core.models.official import Ingredients, make_bundle
@@ -32,6 +36,14 @@ def half_names(base, target):
         (target / "tokenizer" / name).write_text("{}")
 
 
+def digest_like(digest, path):
+    """The hash of a file, of the kind that `digest` is."""
+    content = path.read_bytes()
+    if len(digest) == 64:
+        return hashlib.sha256(content).hexdigest()
+    return hashlib.sha1(f"blob {len(content)}\0".encode() + content).hexdigest()
+
+
 @pytest.fixture
 def published(hub, tmp_path, tiny_base, tiny_weights, tiny_ram, monkeypatch):
     """The Hub and its neighbours with tiny models, at the addresses the program knows; the first mirror is gone."""
@@ -40,18 +52,20 @@ def published(hub, tmp_path, tiny_base, tiny_weights, tiny_ram, monkeypatch):
     (served / "osediff").mkdir()
     shutil.copy(tiny_weights, served / "osediff" / "osediff.pkl")
     shutil.copytree(tiny_ram, served / "xinyu1205" / "recognize_anything_model")
-    shutil.copytree(tiny_ram, served / "alexnasa" / "SEESR")
+    shutil.copytree(tiny_ram, served / "CSWRY" / "SeeSR")
     shutil.copytree(tiny_ram, served / "lists")
     base = served / SOURCES[1]
-    digests = {path: digest and hashlib.sha256((base / path).read_bytes()).hexdigest()
-               for path, digest in known.SD21_BASE.files.items()}  # fmt: skip
+    digests = {path: digest and digest_like(digest, base / path) for path, digest in known.SD21_BASE.files.items()}
     monkeypatch.setattr(known, "KNOWN", {
         name: replace(model, base=replace(model.base, files=digests)) for name, model in known.KNOWN.items()
     })  # fmt: skip
-    plain = replace(known.OSEDIFF["osediff.pkl"], sources=(f"{hub.address}/osediff",))
+    weights = known.OSEDIFF["osediff.pkl"]
+    plain = replace(weights, sources=(f"{hub.address}/osediff",),
+                    files={"osediff.pkl": digest_like(weights.files["osediff.pkl"], tiny_weights)})  # fmt: skip
     monkeypatch.setattr(known, "OSEDIFF", {"osediff.pkl": plain})
     weights, lists, dape = known.TAGGER
-    lists = replace(lists, sources=(f"{hub.address}/lists",), files=dict.fromkeys(lists.files))
+    theirs = {name: digest_like(digest, tiny_ram / name) for name, digest in lists.files.items()}
+    lists = replace(lists, sources=(f"{hub.address}/lists",), files=theirs)
     monkeypatch.setattr(known, "TAGGER", (weights, lists, dape))
     monkeypatch.setattr(known, "downloads_folder", lambda: tmp_path / "downloads")
     monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE",
@@ -96,7 +110,7 @@ def test_a_model_is_pulled_with_its_tagger(tmp_path):
 def test_a_pull_that_fails_leaves_no_model(published, tmp_path):
     shutil.rmtree(published.root / SOURCES[1])
     said = command("models", "pull", "sd21", "--output", tmp_path / "sd21", code=1)
-    assert "could not be had from any source" in said and "Manojb/stable-diffusion-2-1-base" in said
+    assert "could not be had from any of 3 sources" in said and "Manojb/stable-diffusion-2-1-base" in said
     assert "By hand: get Stable Diffusion 2.1-base" in said and not (tmp_path / "sd21").exists()
     with pytest.raises(ModelNotFoundError, match="no model 'sd3' can be pulled: expected one of sd21, sd21-face"):
         pull("sd3", tmp_path / "sd3")
@@ -107,7 +121,7 @@ def test_a_pull_that_fails_leaves_no_model(published, tmp_path):
 def test_what_the_program_knows_is_well_formed():
     for download in (known.SD21_BASE, *known.OSEDIFF.values(), *known.TAGGER):
         assert download.sources and all("://" in source or source.count("/") == 1 for source in download.sources)
-        assert all(digest is None or len(bytes.fromhex(digest)) == 32 for digest in download.files.values())
+        assert all(digest is None or len(bytes.fromhex(digest)) in (20, 32) for digest in download.files.values())
         assert "{folder}" in download.by_hand
     assert {model.weights for model in known.KNOWN.values()} == known.OSEDIFF.keys()
 
@@ -142,3 +156,97 @@ def test_import_knows_faces_takes_every_part_and_half_precision(
 def test_adapters_without_their_tagger_are_refused(tiny_base, tiny_weights, tmp_path):
     with pytest.raises(CheckpointError, match=r"DAPE\.pth: these adapters need the tagger"):
         make_bundle(Ingredients(tiny_base, tiny_weights, dape=tmp_path / "DAPE.pth"), tmp_path / "b", merge=True)
+
+
+@pytest.fixture
+def kept(tiny_bundle, tmp_path, monkeypatch):
+    """A folder of models with one, `mine`."""
+    folder = tmp_path / "models"
+    monkeypatch.setattr("image_core.models.catalogue.models_folder", lambda: folder)
+    shutil.copytree(tiny_bundle.path, folder / "mine")
+    return folder
+
+
+def test_a_damaged_model_hides_no_other(kept):
+    shutil.copytree(kept / "mine", kept / "broken")
+    (kept / "broken" / "bundle.json").write_text("[" * 50_000)
+    shutil.copytree(kept / "mine", kept / "lacking")
+    (kept / "lacking" / "unet.safetensors").unlink()
+    (kept / ".osediff-half").mkdir()
+    (kept / ".osediff-half" / "bundle.json").write_text("{}")
+    lines = command("models", "list").splitlines()
+    assert any(line.startswith("broken: damaged. ") for line in lines)
+    assert any(line.startswith("lacking: damaged. ") and "missing" in line for line in lines)
+    assert any(line.startswith("mine: ") for line in lines) and any(line.startswith("lite: ") for line in lines)
+    assert not any("half" in line for line in lines)
+
+
+def test_auto_passes_over_a_damaged_model(kept):
+    shutil.copytree(kept / "mine", kept / "sd21")
+    assert find_model("auto").config.name == "tiny"
+    (kept / "sd21" / "unet.safetensors").unlink()
+    said = []
+    assert find_model("auto", said.append).config.name == "lite"
+    assert len(said) == 1 and "sd21 is passed over" in said[0]
+
+
+def test_a_large_model_on_a_cpu_says_what_it_takes(tiny_bundle):
+    from osediff_video import load_upscaler
+
+    said = []
+    load_upscaler(str(tiny_bundle.path), device="cpu", report=said.append)
+    assert "wants a GPU" in said[0] and "minutes for each million pixels" in said[0]
+    said.clear()
+    load_upscaler("lite", device="cpu", report=said.append)
+    assert len(said) == 1
+
+
+def test_models_are_removed_and_nothing_else(kept, tmp_path):
+    (kept / "mine" / "thesis.doc").write_text("mine")
+    assert "no part of a model" in command("models", "remove", "mine", "--yes", code=1)
+    (kept / "mine" / "thesis.doc").unlink()
+    command("models", "remove", "mine", code=1)  # asked, and nobody there to answer
+    assert "removed" in command("models", "remove", "mine", "--yes")
+    assert list(kept.iterdir()) == []
+    for name in ("lite", "mine", "../models", str(tmp_path)):
+        assert "no model" in command("models", "remove", name, "--yes", code=1)
+    (kept / "linked").symlink_to(tmp_path)
+    (tmp_path / "bundle.json").write_text("{}")
+    assert "a link" in command("models", "remove", "linked", "--yes", code=1)
+
+
+def test_what_a_model_says_of_itself_does_not_steer_the_terminal(kept):
+    file = kept / "mine" / "bundle.json"
+    values = json.loads(file.read_text())
+    values |= {"name": "x\x1b[2J\nError: forged", "licence": "a\u202eb\r", "card": {"summary": "\x07[red]\n  y"}}
+    file.write_text(json.dumps(values))
+    for words in (("list",), ("show", "mine"), ("verify", "mine")):
+        said = command("models", *words)
+        assert not set(said) & set("\x1b\x07\r\u202e") and not any(
+            line.startswith("Error:") for line in said.splitlines()
+        )
+
+
+def test_room_is_summed_up_before_anything_is_loaded(published, tmp_path, monkeypatch):
+    monkeypatch.setattr(known, "KNOWN", {"sd21": replace(known.KNOWN["sd21"], gigabytes=(1e6, 1e6), kept=(1e6, 1e6))})
+    said = command("models", "pull", "sd21", "-o", tmp_path / "sd21", code=1)
+    assert "2000000.00 GB are needed there" in said and published.seen == []
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tiny_base, tiny_weights, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("image_core.bundle.save_file", full)
+    with pytest.raises(OutputError, match=r"new: the model cannot be written: no room is left on the disk$"):
+        make_bundle(Ingredients(tiny_base, tiny_weights), tmp_path / "new", merge=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_users_umask_holds_for_models(tiny_base, tiny_weights, tmp_path):
+    before = os.umask(0o077)
+    try:
+        bundle = make_bundle(Ingredients(tiny_base, tiny_weights), tmp_path / "new", merge=True)
+    finally:
+        os.umask(before)
+    assert all(path.stat().st_mode & 0o077 == 0 for path in (bundle.path, *bundle.path.rglob("*")))

@@ -2,6 +2,7 @@
 
 import hashlib
 import threading
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,7 +16,9 @@ class Hub:
     """root: holds OWNER/NAME/FILES. seen: (method, path, Range header) of each request.
 
     cut_after: a file's name -> bytes after which the connection is lost, once. other: a file's name -> what is sent
-    instead of its content. plain: answer as an ordinary server, without the Hub's headers.
+    instead of its content. plain: answer as an ordinary server, without the Hub's headers. busy: a file's name -> the
+    codes of the next answers. slow_s: a file's name -> how long an answer takes. named: a file's name -> None for a
+    body without a length.
     """
 
     root: Path
@@ -24,6 +27,10 @@ class Hub:
     cut_after: dict[str, int] = field(default_factory=dict)
     other: dict[str, bytes] = field(default_factory=dict)
     ranges: bool = True
+    plain: bool = False
+    busy: dict[str, list[int]] = field(default_factory=dict)
+    slow_s: dict[str, float] = field(default_factory=dict)
+    named: dict[str, int | None] = field(default_factory=dict)
 
     def answer(self, handler: BaseHTTPRequestHandler, body: bool) -> None:
         wanted = handler.headers.get("Range", "")
@@ -36,18 +43,28 @@ class Hub:
             handler.send_header("Content-Length", "0")
             handler.end_headers()
             return
+        time.sleep(self.slow_s.get(path.name, 0))
+        if codes := self.busy.get(path.name):
+            handler.send_response(codes.pop(0))
+            handler.send_header("Content-Length", "0")
+            handler.end_headers()
+            return
         content = path.read_bytes()
         large = path.suffix in (".safetensors", ".pth", ".bin")
         blob = hashlib.sha1(f"blob {len(content)}\0".encode() + content).hexdigest()
         content = self.other.get(path.name, content) if body else content
         start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and self.ranges else 0
         handler.send_response(206 if start else 200)
-        if found:
+        if found and not self.plain:
             handler.send_header("X-Repo-Commit", COMMIT)
-        handler.send_header("ETag", f'"{hashlib.sha256(content).hexdigest() if large else blob}"')
+        if not self.plain:
+            handler.send_header("ETag", f'"{hashlib.sha256(content).hexdigest() if large else blob}"')
         if start:
             handler.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-        handler.send_header("Content-Length", str(len(content) - start))
+        if body and path.name in self.named:
+            handler.close_connection = True
+        else:
+            handler.send_header("Content-Length", str(len(content) - start))
         handler.end_headers()
         if body:
             cut = self.cut_after.pop(path.name, None)

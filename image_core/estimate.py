@@ -1,0 +1,24 @@
+"""How long a large model will take here, from how fast this machine multiplies: said before the work, not after it."""
+
+import time
+
+import torch
+from torch.nn import functional as F
+
+GMAC_PER_MEGAPIXEL = 8457
+"""Of Stable Diffusion's autoencoder and one call of its UNet, for each million pixels of the output (at 512 px)."""
+
+WIDTH, SIDE, ROUNDS = 128, 128, 3
+
+
+@torch.inference_mode()
+def seconds_per_megapixel(device: torch.device, dtype: torch.dtype) -> float:
+    """Time a convolution like the model's own, and return the seconds that a million output pixels will take about."""
+    image = torch.zeros(1, WIDTH, SIDE, SIDE, device=device, dtype=dtype).to(memory_format=torch.channels_last)
+    weight = torch.zeros(WIDTH, WIDTH, 3, 3, device=device, dtype=dtype).to(memory_format=torch.channels_last)
+    best = float("inf")
+    for _ in range(1 + ROUNDS):  # the first prepares
+        started = time.perf_counter()
+        F.conv2d(image, weight, padding=1).sum().item()
+        best = min(best, time.perf_counter() - started)
+    return GMAC_PER_MEGAPIXEL * 1e9 / (WIDTH * WIDTH * 9 * SIDE * SIDE / best)
