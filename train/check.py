@@ -13,7 +13,7 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 
 from train.config import Recipe, RecipeError
-from train.data.samples import held_out, open_samples
+from train.data.material import held_out, open_material
 from train.loop import run
 from train.runs import Run
 from train.stage import Stage, build_stage
@@ -39,7 +39,7 @@ def check(runs: Sequence[Run]) -> Iterator[str]:
 
 def _check_one(recipe: Recipe, out: Path, trials: Path) -> Iterator[str]:
     recipe = with_starts(recipe, out.parent, trials)
-    _, high, caption = open_samples(recipe.data, recipe.loop.seed, 1)[0]
+    _, high, caption = open_material(recipe.data, recipe.loop.seed, 1)[0]
     yield f"data: items of {high.shape[0]} x {high.shape[-1]} x {high.shape[-2]} px, caption {caption!r}"
     if recipe.loop.validate_every or recipe.loop.sample_every:
         yield f"held out: {len(held_out(recipe.data))} images"

@@ -58,6 +58,54 @@ class StartConfig:
 
 
 @dataclass(frozen=True)
+class PoolConfig:
+    """Settings of pairs made ahead by `python -m train.data.pool RECIPE` from whole images.
+
+    shards: how often every image is damaged; 0 is no pool, samples are made as they are needed.
+    folder: folder of pools; empty is the user's cache.
+    mixture: probability of each kind of damage (train/data/damage.py).
+    crops: parts of 512 x 512 px that are taken of one image at most.
+    overlays: number of photographs with contours painted over them.
+    pages: number of pages that hold contours alone.
+    overlay_share: share of overlays among the samples.
+    page_share: share of pages among the samples.
+    recoloured: probability that the channels change places.
+    squeezed: probability that each channel is squeezed into a part of its range.
+    half: probability that an image is made half as large instead of a quarter.
+    growth: items after which one more shard takes part; 0 is all shards from the first item on.
+    seed: seed of everything that is drawn.
+    """
+
+    shards: int = 0
+    folder: str = ""
+    mixture: dict[str, float] = field(default_factory=lambda: {"video": 1.0})
+    crops: int = 4
+    overlays: int = 0
+    pages: int = 0
+    overlay_share: float = 0.0
+    page_share: float = 0.0
+    recoloured: float = 0.0
+    squeezed: float = 0.0
+    half: float = 0.0
+    growth: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        chances = {name: getattr(self, name) for name in POOL_CHANCES} | self.mixture
+        for name, chance in chances.items():
+            if not isinstance(chance, int | float) or not 0 <= chance <= 1:
+                raise RecipeError(f"data.pool: {name} is a probability, a number from 0 to 1; got {chance!r}")
+        if abs(sum(self.mixture.values()) - 1) > 1e-6:
+            raise RecipeError(f"data.pool.mixture must sum to 1, got {sum(self.mixture.values()):g}")
+        for share, count in (("overlay_share", self.overlays), ("page_share", self.pages)):
+            if getattr(self, share) and not count:
+                raise RecipeError(f"data.pool.{share} is {getattr(self, share):g}, but there are none of these images")
+
+
+POOL_CHANCES = ("overlay_share", "page_share", "recoloured", "squeezed", "half")
+
+
+@dataclass(frozen=True)
 class DataConfig:
     """Where good images and videos are, and how they are made bad.
 
@@ -89,6 +137,7 @@ class DataConfig:
     codec: float = 1.0
     licence: str = ""
     latent: str = ""
+    pool: PoolConfig = PoolConfig()
     most_bad: int = 20
     workers: int = 1
     cache_mb: int = 512
@@ -99,7 +148,7 @@ class DataConfig:
         }
         for name, chance in chances.items():
             if not isinstance(chance, int | float) or not 0 <= chance <= 1:
-                raise RecipeError(f"data.{name} is a chance, a number from 0 to 1; got {chance!r}")
+                raise RecipeError(f"data.{name} is a probability, a number from 0 to 1; got {chance!r}")
         if abs(sum(self.mixture.values()) - 1) > 1e-6:
             raise RecipeError(f"data.mixture must sum to 1, got {sum(self.mixture.values()):g}")
         if self.frames < 1:

@@ -13,7 +13,8 @@ from torch import Tensor
 from image_core.errors import OseDiffError
 from train.batch import Batch
 from train.config import Recipe
-from train.data.samples import held_out, open_samples, training_batches
+from train.data.material import held_out, open_material
+from train.data.samples import training_batches
 from train.item_random import ItemRandom
 from train.progress import Journal, ReportStep, TrainingProgress
 from train.schedule import learning_rate_share
@@ -47,7 +48,7 @@ def run(recipe: Recipe, out: Path, report: ReportStep, deadline: float = math.in
     saved = read_progress(out, recipe, per_step)
     if saved and saved["step"] >= config.steps:
         return saved["step"]
-    samples = open_samples(recipe.data, config.seed, config.steps * per_step)
+    samples = open_material(recipe.data, config.seed, config.steps * per_step)
     torch.manual_seed(config.seed)  # new weights are the same in every process
     stage = build_stage(with_starts(recipe, out.parent), device)
     state = TrainState(stage.modules, stage.learning_rates, config, per_step)

@@ -19,7 +19,7 @@ from train.recipe import build
 RUN_FORMAT = 1
 FREE = {
     "name",
-    *(f"data.{name}" for name in ("folder", "latent", "licence", "workers")),
+    *(f"data.{name}" for name in ("folder", "latent", "licence", "workers", "pool.folder")),
     *(f"loop.{name}" for name in ("batch", "accumulate", "device", "keep")),
     *(f"loop.{name}_every" for name in ("log", "checkpoint", "sample", "validate")),
 }

@@ -1,0 +1,84 @@
+"""Crops of the pairs of a pool (train/data/pool.py), as training samples."""
+
+from typing import cast
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from image_core.images import enlarge, to_tensor
+from train.config import DataConfig, RecipeError
+from train.data.pool import HIGHS, LOW_PX, LOWS, NOTES, pool_folder, toned
+from train.data.samples import Sample
+
+MARGIN_PX = 4  # of the low image around a crop: what the filter that enlarges it sees
+
+
+class PoolSamples(Dataset[Sample[str]]):
+    """Item n depends on the pool, the seed and n alone. Raises RecipeError when a part of the pool is not there."""
+
+    def __init__(self, data: DataConfig, seed: int, length: int) -> None:
+        self.data, self.seed, self.length = data, seed, length
+        folder, config = pool_folder(data), data.pool
+        names = [HIGHS, *(name.format(n) for n in range(self.shards(length)) for name in (LOWS, NOTES))]
+        for name in names:
+            if config.growth == 0 and not (folder / name).is_file():
+                raise RecipeError(f"{folder}: {name} is missing; make the pool first: python -m train.data.pool RECIPE")
+        self.folder = folder
+        self.highs = np.load(folder / HIGHS, mmap_mode="r")
+        self.photos = len(self.highs) - config.overlays - config.pages
+        self.parts: dict[int, tuple[NDArray[np.uint8], NDArray[np.void]]] = {}
+
+    def shards(self, index: int) -> int:
+        """Return how many shards item `index` may come from: one more every `growth` items, made meanwhile."""
+        config = self.data.pool
+        return min(config.shards, 1 + index // config.growth) if config.growth else config.shards
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> Sample[str]:
+        if not 0 <= index < self.length:
+            raise IndexError(f"item {index} of {self.length}")
+        rng = np.random.default_rng((self.seed, index))
+        number, shard = self.draw_high(rng), int(rng.integers(self.shards(index)))
+        lows, notes = self.shard(shard)
+        note, crop_px = notes[number], self.data.crop_px
+        scale = int(note["scale"])
+        side = crop_px // scale
+        top, left = (int(place) for place in rng.integers(0, LOW_PX - side + 1, 2))
+        low = enlarged_part(lows[number], top, left, side, scale)
+        y, x = (int(place) + scale * corner for place, corner in zip(note["place"], (top, left), strict=True))
+        high = toned(self.highs[number, y : y + crop_px, x : x + crop_px], note)
+        pair = np.rot90(np.stack([low, high]), int(rng.integers(4)), (1, 2))
+        pair = pair[:, :, ::-1] if rng.random() < 0.5 else pair
+        low_tensor, high_tensor = to_tensor(list(np.ascontiguousarray(pair))).split(1)
+        return Sample(low_tensor, high_tensor, "")
+
+    def draw_high(self, rng: Generator) -> int:
+        config, kind = self.data.pool, rng.random()
+        if kind < config.page_share:
+            return int(len(self.highs) - 1 - rng.integers(config.pages))
+        if kind < config.page_share + config.overlay_share:
+            return int(self.photos + rng.integers(config.overlays))
+        return int(rng.integers(self.photos))
+
+    def shard(self, number: int) -> tuple[NDArray[np.uint8], NDArray[np.void]]:
+        if number not in self.parts:
+            try:
+                lows, notes = (np.load(self.folder / name.format(number), mmap_mode="r") for name in (LOWS, NOTES))
+            except OSError as error:
+                advice = "make more of the pool: python -m train.data.pool RECIPE"
+                raise RecipeError(f"{self.folder}: shard {number} cannot be read ({error}); {advice}") from error
+            self.parts[number] = lows, notes
+        return self.parts[number]
+
+
+def enlarged_part(low: NDArray[np.uint8], top: int, left: int, side: int, scale: int) -> NDArray[np.uint8]:
+    """(side * scale, side * scale, 3): a part of the enlarged image, as if all of it had been enlarged."""
+    above, before = min(top, MARGIN_PX), min(left, MARGIN_PX)
+    part = low[top - above : top + side + MARGIN_PX, left - before : left + side + MARGIN_PX]
+    large = cast(NDArray[np.uint8], enlarge(np.ascontiguousarray(part), part.shape[0] * scale, part.shape[1] * scale))
+    y, x, edge = above * scale, before * scale, side * scale
+    return large[y : y + edge, x : x + edge]
