@@ -33,7 +33,7 @@ MARGIN_PX = MOST_PAN_PX * (FRAMES - 1)
 
 @dataclass(frozen=True)
 class Material:
-    """Ranges and probabilities of one kind. Lengths are in pixels, of the good image for the lens, else of the small one.
+    """Ranges and probabilities of one kind of damage. Lengths are in pixels, of the good image only for the lens.
 
     blur, blurred: sigma of the lens, and its probability.
     sharpened: probability of an unsharp mask, as cameras, discs and scalers leave it.
