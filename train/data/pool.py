@@ -16,8 +16,11 @@ import argparse
 import dataclasses
 import hashlib
 import json
+import multiprocessing
 import sys
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from itertools import starmap
 from pathlib import Path
 
 import cv2
@@ -66,10 +69,21 @@ def make_pool(data: DataConfig, workers: int = 1) -> Path:
     if not (folder / HIGHS).is_file():
         save(folder / HIGHS, draw_highs(data))
     missing = [shard for shard in range(config.shards) if not (folder / LOWS.format(shard)).is_file()]
-    with ProcessPoolExecutor(workers) as processes:
-        for shard in processes.map(make_shard, len(missing) * [folder], len(missing) * [config], missing):
-            print(f"{folder}: shard {shard} of {config.shards}")
+    for shard in make_shards(folder, config, missing, workers):
+        print(f"{folder}: shard {shard} of {config.shards}", flush=True)
     return folder
+
+
+def make_shards(folder: Path, config: PoolConfig, shards: Sequence[int], workers: int) -> Iterator[int]:
+    """Make shards, in several processes where there are several workers; yield the number of each that is complete."""
+    jobs = [(folder, config, shard) for shard in shards]
+    if workers == 1:
+        yield from starmap(make_shard, jobs)
+        return
+    # spawned, not forked: OpenCV's threads do not survive a fork, and a child would wait for them for ever
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as processes:
+        for done in as_completed([processes.submit(make_shard, *job) for job in jobs]):
+            yield done.result()
 
 
 def draw_highs(data: DataConfig) -> Images:
