@@ -25,8 +25,8 @@ DEFAULT = UpscaleOptions()
 
 size_options = together([
     option(
-        SIZE, "--scale", type=click.FloatRange(MIN_SCALE, MAX_SCALE), default=DEFAULT.scale, show_default=True,
-        help="Output size divided by input size.",
+        SIZE, "--scale", type=click.FloatRange(MIN_SCALE, MAX_SCALE),
+        help="Output size divided by input size.  [default: what the model advises, 4; for sd21-face 1]",
     ),
     option(
         SIZE, "--size", metavar="SIZE",
@@ -93,13 +93,29 @@ drawing_options = together([
 ])  # fmt: skip
 
 
-def image_options(values: dict[str, Any]) -> UpscaleOptions:
-    """Take out of `values` what `size_options` and `model_options` added to it. Raises UsageError."""
+def image_options(values: dict[str, Any], model: str = "auto") -> UpscaleOptions:
+    """Take out of `values` what `size_options` and `model_options` added to it.
+
+    model: where it is no part of `values`. Without --scale and --size the model says its own. Raises UsageError.
+    """
+    if "scale" in values and values["scale"] is None:
+        values["scale"] = UpscaleOptions.scale if values.get("size") else own_scale(values.get("model", model))
     try:
         names = [field.name for field in fields(UpscaleOptions) if field.name in values]
         return UpscaleOptions(**{name: values.pop(name) for name in names})
     except ValueError as error:
         raise click.UsageError(str(error)) from error
+
+
+def own_scale(model: str) -> float:
+    """Return the scale that a model advises; the usual one for a model that cannot be read, which loading will say."""
+    from image_core.errors import OseDiffError
+    from image_core.models.catalogue import advised_scale
+
+    try:
+        return advised_scale(model)
+    except OseDiffError:
+        return UpscaleOptions.scale
 
 
 def build_upscaler(options: UpscaleOptions, *, model: str, device: str, precision: Any) -> "Upscaler":

@@ -40,7 +40,7 @@ def probe(
     source: Path, output: Path | None, as_json: bool, model: str, device: str, precision: Any, **values: Any
 ) -> None:
     """Inspect SOURCE and show what `upscale` with the same options would do with it. Nothing is written."""
-    images, options, how = image_options(values), video_options(values), encoding(values)
+    images, options, how = image_options(values, model), video_options(values), encoding(values)
     target = video_target(source, output, options.size or f"x{images.scale:g}", False)
     check_named_files(options)
 

