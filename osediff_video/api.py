@@ -11,6 +11,7 @@ from typing import TypeVar, overload
 import torch
 
 from image_core.bundle import Bundle
+from image_core.errors import NotFiniteError
 from image_core.estimate import seconds_per_megapixel
 from image_core.images import ImageArray
 from image_core.models import load
@@ -150,7 +151,11 @@ def upscale_image(
     file = read_image(origin)
     shape = output_size(file.image.shape[0], file.image.shape[1], settings.scale, size)
     upscaler = _upscaler(model, settings, device, precision, report)
-    result, lost = file.enlarged(upscaler([file.image], shape)[0]).fitted(place.suffix)
+    try:
+        image = upscaler([file.image], shape)[0]
+    except NotFiniteError as error:
+        raise NotFiniteError(error.index, str(origin)) from error
+    result, lost = file.enlarged(image).fitted(place.suffix)
     for note in lost if report else ():
         report(f"{origin}: {note}")  # type: ignore[misc]
     write_image(place, result, overwrite=overwrite)

@@ -213,3 +213,20 @@ def test_a_prompt_of_ones_own_does_not_keep_the_text_encoder(tiny_bundle, monkey
     monkeypatch.setattr("platformdirs.user_cache_path", lambda *_, **__: tmp_path)
     model = load_upscaler(tiny_bundle, UpscaleOptions(prompt="a new prompt"), device=CPU, dtype=torch.float32)
     assert model.prompts.encoder is None
+
+
+def test_what_torch_keeps_for_later_counts_as_free(monkeypatch):
+    from image_core.free_memory import free_bytes
+
+    for name, value in (("mem_get_info", (10, 100)), ("memory_reserved", 50), ("memory_allocated", 30)):
+        monkeypatch.setattr(torch.cuda, name, lambda _, value=value: value)
+    assert free_bytes(torch.device("cuda")) == 10 + 50 - 30
+
+
+@pytest.mark.parametrize("tile_px", [None, 256])
+def test_progress_goes_from_nothing_to_all(generator, tile_px):
+    model, shares = upscaler(generator, tile_px=tile_px), []
+    model.progress = shares.append
+    model(sample_images(1, 100, 120))
+    assert shares == sorted(shares) and shares[-1] == 1 and shares[0] > 0
+    assert len(shares) == (2 if tile_px is None else 2 * 6)

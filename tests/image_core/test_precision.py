@@ -109,3 +109,17 @@ def test_weights_come_back_from_float32_bit_for_bit(generator):
         raise KeyError
     after = model.state_dict()
     assert all(torch.equal(before[key], after[key]) and before[key].dtype == after[key].dtype for key in before)
+
+
+def test_an_image_file_is_named(generator, tmp_path):
+    from PIL import Image
+
+    from osediff_video import upscale_image
+
+    Image.fromarray(sample_images(1, 16, 16)[0]).save(tmp_path / "a.png")
+    broken = copy.deepcopy(generator)
+    broken.autoencoder.to_patch.bias.data.fill_(float("nan"))
+    model = Upscaler(broken, torch.zeros(1, 1, 8), UpscaleOptions(), bytes_per_pixel=600)
+    with pytest.raises(NotFiniteError, match=r"a\.png: the model's result"):
+        upscale_image(tmp_path / "a.png", tmp_path / "b.png", model=model)
+    assert not (tmp_path / "b.png").exists()
