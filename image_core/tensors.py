@@ -94,7 +94,7 @@ def read_torch(path: Path) -> dict[str, Any]:
 
 
 def read_checkpoint(path: Path) -> Mapping[str, Tensor]:
-    """Tensors by name from safetensors, or from a torch file, there also below "state_dict". Raises CheckpointError."""
+    """Read tensors by name from safetensors, or from a torch file, also below "state_dict". Raises CheckpointError."""
     if path.suffix == ".safetensors":
         return TensorFile(path)
     content = read_torch(path)

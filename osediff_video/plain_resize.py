@@ -22,7 +22,7 @@ class PlainResize(Upscaler):
         self.prompter, self.report = None, lambda _: None
 
     def workload_for(self, height: int, width: int) -> Workload:  # noqa: ARG002 - the same at every size
-        """One frame at a time."""
+        """Return the workload of one frame at a time."""
         return Workload(1, None)
 
     def drafts(

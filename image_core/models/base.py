@@ -176,7 +176,7 @@ def read_weights(folder: Path) -> Mapping[str, Tensor]:
 
 
 def modern_attention(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Attention under today's names, and as matrices where the file has convolutions of one pixel."""
+    """Rename attention to today's names, and make matrices where the file has convolutions of one pixel."""
     result = {}
     for key, tensor in tensors.items():
         before, dot, after = key.partition(".attentions.0.")

@@ -75,7 +75,7 @@ def is_passing(error: Exception) -> bool:
 
 
 class Bounded:
-    """A file that takes so many bytes and no more. Raises SourceError for the first beyond."""
+    """Writes to a file, but no more than so many bytes. Raises SourceError for the first beyond."""
 
     def __init__(self, file: Any, most: int) -> None:
         self.file, self.most = file, most
@@ -96,7 +96,7 @@ def open_no_link(path: Path) -> BinaryIO:
 
 
 def note_of(file: Path) -> Path:
-    """Where the hash is kept that the Hub told of a file."""
+    """Return where the hash is kept that the Hub gave for a file."""
     return file.with_name(f".{file.name}.hash")
 
 
