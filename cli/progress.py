@@ -144,7 +144,15 @@ class JsonTeller(Teller):
             elapsed_s=round(result.elapsed_s, 3),
             notes=list(result.notes),
             complete=result.complete,
-            damage={"repeated": len(faults.repeated), "concealed": faults.concealed, "cut_short": faults.cut_short},
+            damage={
+                "repeated": len(faults.repeated),
+                "lost": len(faults.lost),
+                "concealed": faults.concealed,
+                "moved": faults.moved,
+                "joined": len(faults.joined),
+                "changes": faults.changes,
+                "cut_short": faults.cut_short,
+            },
             verified=None if check is None else check.ok,
             largest_time_error_ms=None if check is None else round(float(check.largest_error_s) * 1000, 6),
             sound_error_ms=None

@@ -44,6 +44,7 @@ def assemble_result(plan: VideoPlan, folder: Path, segments: list[Segment], cut:
         alpha=plan.encoder.alpha,
         cut=cut,
         display_matrix=plan.info.display_matrix if plan.options.keep_rotation else None,
+        jumps=tuple(plan.source.jumps),
     )
     return part, assemble(assembly, part, plan.suffix)
 

@@ -82,7 +82,7 @@ class Result:
     @property
     def complete(self) -> bool:
         """Return whether the source was read to its end."""
-        return self.faults.cut_short is None
+        return self.faults.is_complete
 
 
 def upscale_video(
@@ -149,7 +149,7 @@ def carry_out(
         check = verify_result(plan, part, assembled.payload, segments, cut) if assembled else None
         job.check_sources()
         place(plan, part)
-        if plan.source.faults.cut_short is None and (check is None or check.ok):
+        if plan.source.faults.is_complete and (check is None or check.ok):
             identity = job.identity.result()
             record_finished(plan.target, Finished(count(segments), identity, job.manifest.fingerprint))
         job.remove()

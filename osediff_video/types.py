@@ -1,7 +1,7 @@
 """What travels between the stages: facts about a video, and its frames."""
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -111,28 +111,77 @@ class Frame:
 
 @dataclass
 class Faults:
-    """What went wrong while reading, and was survived. Filled as the frames come.
+    """What was wrong with a source and was survived. Filled as the frames come.
 
-    repeated: times, in pts, where a damaged packet gave no frame and the last good one stands in. concealed: frames
-    the decoder marked as damaged. cut_short: why reading ended before the end, or None.
+    repeated: times, in pts, of images that did not decode; the last good one stands in.
+    lost: times of images that did not decode and that nothing stands in for, since no good one came before.
+    concealed: frames that the decoder marked as damaged.
+    moved: frames whose time was not after that of the one before, and was moved behind it.
+    joined: times, in pts, where the clock started again and was continued.
+    changes: sentences on properties that changed in mid-video.
+    cut_short: why reading ended before the end, or None.
     """
 
     repeated: list[int] = field(default_factory=list)
+    lost: list[int] = field(default_factory=list)
     concealed: int = 0
+    moved: int = 0
+    joined: list[int] = field(default_factory=list)
+    changes: list[str] = field(default_factory=list)
     cut_short: str | None = None
 
     def __bool__(self) -> bool:
-        return bool(self.repeated or self.concealed or self.cut_short)
+        return self != Faults()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every frame of the source is in the result, or has another one in its place."""
+        return self.cut_short is None and not self.lost
 
     def __str__(self) -> str:
-        parts = []
+        sentences = []
+        if self.lost:
+            sentences.append(
+                f"{number_of('frame', self.lost)} at the start could not be decoded: missing in the result"
+            )
         if self.repeated:
-            parts.append(f"{len(self.repeated)} damaged frames were replaced by the last good one")
+            sentences.append(f"{number_of('damaged frame', self.repeated)} replaced by the last good one")
         if self.concealed:
-            parts.append(f"{self.concealed} frames are damaged and were patched by the decoder")
+            sentences.append(f"{number_of('damaged frame', self.concealed)} patched by the decoder")
+        if self.moved:
+            sentences.append(f"{number_of('frame', self.moved)} with the time of the one before, moved behind it")
+        if self.joined:
+            sentences.append(f"the clock starts again ({number_of('time', self.joined)}) and was continued")
+        sentences += self.changes
         if self.cut_short:
-            parts.append(f"the video ends early: {self.cut_short}")
-        return "; ".join(parts)
+            sentences.append(f"the video ends early: {self.cut_short}")
+        return "; ".join(sentences)
+
+    def __add__(self, other: "Faults") -> "Faults":
+        """Both together, as of two sources that are shown in one."""
+        return Faults(
+            self.repeated + other.repeated,
+            self.lost + other.lost,
+            self.concealed + other.concealed,
+            self.moved + other.moved,
+            self.joined + other.joined,
+            self.changes + other.changes,
+            self.cut_short or other.cut_short,
+        )
+
+
+def number_of(thing: str, items: Sequence[object] | int) -> str:
+    """Return "1 frame" or "3 frames"."""
+    count = items if isinstance(items, int) else len(items)
+    return f"{count} {thing}{'' if count == 1 else 's'}"
+
+
+@dataclass(frozen=True)
+class Jump:
+    """A place where times start again. at_s: on the continuous clock. by_s: added to all times from there on."""
+
+    at_s: Fraction
+    by_s: Fraction
 
 
 @dataclass(frozen=True)
@@ -156,9 +205,21 @@ class Source(Protocol):
     """Where frames come from: a video, a folder of frames, an animation, a pipe."""
 
     info: VideoInfo
-    faults: Faults
-    last_sign: float
-    """When anything last came in, by the monotonic clock; a watchdog reads it. Infinite where nothing can hang."""
+
+    @property
+    def faults(self) -> Faults:
+        """What was wrong so far with what the last call of `frames` read."""
+        ...
+
+    @property
+    def jumps(self) -> Sequence[Jump]:
+        """Where the times of the file start again, as far as it was read."""
+        ...
+
+    @property
+    def last_sign(self) -> float:
+        """When the decoder last gave a sign while it works, by the monotonic clock; infinite while it waits."""
+        ...
 
     def frames(self, skip: int = 0, bookmark: Bookmark | None = None) -> Iterator[Frame]:
         """Yield every frame after the first `skip`, in order. Raises MediaError.

@@ -14,13 +14,14 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from image_core.errors import MediaError, OutputError
-from osediff_video.media.container import open_container, reason
+from osediff_video.media.container import ffmpeg_name, open_container, reason
 from osediff_video.media.cut import WHOLE, Cut
 from osediff_video.media.payload import PayloadDigest
 from osediff_video.media.segment import Segment
 from osediff_video.media.stream_plan import StreamPlan
 from osediff_video.media.streams import OtherStreams
 from osediff_video.suffixes import CONTAINERS
+from osediff_video.types import Jump
 
 LARGEST_TIMESCALE = 2**31 - 1
 
@@ -30,7 +31,7 @@ class Assembly:
     """What to put together. source: the video whose other streams come along, None for a folder of frames.
 
     rate: of the frames, a hint that only time code tracks need. alpha: the segments hold transparency.
-    display_matrix: written instead of turned images.
+    display_matrix: written instead of turned images. jumps: where the times of the source start again.
     """
 
     segments: list[Segment]
@@ -42,6 +43,7 @@ class Assembly:
     alpha: bool = False
     cut: Cut = WHOLE
     display_matrix: tuple[int, ...] | None = None
+    jumps: tuple[Jump, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,9 @@ def assemble(assembly: Assembly, part: Path, suffix: str) -> Assembled:
             first = files.enter_context(open_container(assembly.folder / "00000.mkv"))
             video, others = add_video_copy(output, first.streams.video[0], assembly), None
             if assembly.source is not None:
-                others = files.enter_context(OtherStreams(assembly.source, assembly.streams, output, assembly.cut))
+                others = files.enter_context(
+                    OtherStreams(assembly.source, assembly.streams, output, assembly.cut, assembly.jumps)
+                )
                 others.tag_video(video)
             output.start_encoding()
             payload = PayloadDigest(first.streams.video[0])
@@ -89,7 +93,7 @@ def open_output(path: Path, container_format: str, time_base: Fraction) -> Outpu
         options["movflags"] = "+faststart"
         if (movie := math.lcm(1000, scale)) <= LARGEST_TIMESCALE:
             options["movie_timescale"] = str(movie)
-    return av.open(str(path), "w", format=container_format, container_options=options)
+    return av.open(ffmpeg_name(path), "w", format=container_format, container_options=options)
 
 
 def add_video_copy(output: OutputContainer, template: VideoStream, assembly: Assembly) -> VideoStream:

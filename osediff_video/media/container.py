@@ -17,6 +17,16 @@ from osediff_video.media.stdin import PIPE, Replay, standard_input
 DECODER_THREADS = 4
 IO_TIMEOUT_S = 60.0
 MOST_UNREADABLE = 100
+FILE = "file:"
+"""The protocol of FFmpeg that names a file."""
+
+FAR_AHEAD = {"analyzeduration": "120000000", "probesize": "200000000"}
+"""How far to look for streams: microseconds and bytes."""
+
+
+def ffmpeg_name(path: Path) -> str:
+    """Return the name under which FFmpeg opens a file, and nothing else: a bare name may look like an address."""
+    return f"{FILE}{path.absolute()}"
 
 
 def reason(error: Exception) -> str:
@@ -36,9 +46,14 @@ def open_container(path: Path) -> Iterator[InputContainer]:
     elif path.is_file() and path.stat().st_size == 0:
         raise MediaError(f"{path}: is empty (0 bytes)")
     else:
-        source = str(path)
+        source = ffmpeg_name(path)
     try:
         container = av.open(source, metadata_errors="replace", timeout=IO_TIMEOUT_S)
+        if container.format.name == "mpeg" and isinstance(
+            source, str
+        ):  # its header lists no streams: sound may begin at any time
+            container.close()
+            container = av.open(source, metadata_errors="replace", timeout=IO_TIMEOUT_S, options=FAR_AHEAD)
     except (av.FFmpegError, ValueError, OSError) as error:
         raise MediaError(
             f"{path}: not a video that FFmpeg can read, or cut off before its index ({reason(error)})"
@@ -54,9 +69,16 @@ def pipe_advice(path: Path) -> str:
 
 
 def video_stream(container: InputContainer, path: Path) -> VideoStream:
-    """The first video stream that is not a cover image. Raises MediaError when there is none."""
-    for stream in container.streams.video:
-        if not stream.disposition & Disposition.attached_pic and stream.codec_context is not None:
+    """Return the video that players show: the default one that moves. Raises MediaError when there is none.
+
+    A cover image is none, and a still image only where there is nothing else.
+    """
+    candidates = [
+        s for s in container.streams.video if not s.disposition & Disposition.attached_pic and s.codec_context
+    ]
+    ranked = sorted(candidates, key=lambda s: (s.frames == 1, not s.disposition & Disposition.default, s.index))
+    for stream in ranked[:1]:
+        if stream.codec_context is not None:
             # not by frames: those threads report damage packets late and lose good frames at the end; one thread
             # decodes many times faster than any model works
             stream.thread_type = "SLICE"
@@ -75,7 +97,7 @@ def readable_packets(container: InputContainer, streams: Sequence[Stream]) -> It
 
     Raises UnreadableError after many failures, MediaError when the file itself is gone.
     """
-    packets, failures = container.demux(streams), 0
+    packets, failures, name = container.demux(streams), 0, container.name.removeprefix(FILE)
     while True:
         try:
             packet = next(packets, None)
@@ -83,11 +105,13 @@ def readable_packets(container: InputContainer, streams: Sequence[Stream]) -> It
             # an IndexError is PyAV's when a damaged file seems to begin a new stream
             failures += 1
             if failures > MOST_UNREADABLE:
-                raise UnreadableError(f"{container.name}: unreadable data ({reason(error)})") from error
+                raise UnreadableError(
+                    f"{container.name.removeprefix(FILE)}: unreadable data ({reason(error)})"
+                ) from error
             packets = container.demux(streams)
             continue
         except av.FFmpegError as error:
-            raise MediaError(f"{container.name}: reading failed ({reason(error)}); is the file still there?") from error
+            raise MediaError(f"{name}: reading failed ({reason(error)}); is the file still there?") from error
         if packet is None:
             return
         yield packet

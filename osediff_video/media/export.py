@@ -15,7 +15,7 @@ from av.video.stream import VideoStream
 from image_core.errors import OutputError
 from osediff_video.image_file import ImageFile, write_image
 from osediff_video.media.color import rgb_layout
-from osediff_video.media.container import open_container, reason
+from osediff_video.media.container import ffmpeg_name, open_container, reason
 from osediff_video.media.deinterlace import pulled
 from osediff_video.media.encoder import EncoderPlan
 from osediff_video.media.segment import Segment
@@ -47,7 +47,7 @@ def export_gif(folder: Path, segments: list[Segment], plan: EncoderPlan, target:
     """One palette of 256 colours for the whole video, dithered. Raises OutputError."""
     try:
         palette = video_palette(folder, segments, plan)
-        with av.open(str(target), "w", format="gif") as output:
+        with av.open(ffmpeg_name(target), "w", format="gif") as output:
             stream = output.add_stream("gif", rate=plan.rate)
             stream.width, stream.height, stream.pix_fmt = plan.width, plan.height, "pal8"
             stream.codec_context.time_base = plan.time_base

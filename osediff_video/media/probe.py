@@ -1,5 +1,7 @@
 """Facts about a video, from its header and its first frame."""
 
+import itertools
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from osediff_video.media.container import open_container, pipe_advice, readable_
 from osediff_video.types import UPRIGHT, ColorTags, Light, Orientation, VideoInfo
 
 FALLBACK_RATE = Fraction(25)
+ALPHA_FRAMES = 200
 ONE = 1 << 16
 QUARTER_TURNS = {
     90: (0, -ONE, 0, ONE, 0, 0, 0, 0, 1 << 30),
@@ -38,7 +41,8 @@ def probe(path: Path) -> VideoInfo:
         duration_s = video_duration(container, stream)
         matrix = display_matrix(frame)
         orientation = orientation_of(matrix) if matrix else UPRIGHT
-        ratio = stream.codec_context.sample_aspect_ratio or stream.sample_aspect_ratio or Fraction(1)
+        # players take the container's word before the bitstream's
+        ratio = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or Fraction(1)
         ratio = Fraction(ratio) if ratio > 0 else Fraction(1)
         return VideoInfo(
             path=path,
@@ -56,7 +60,7 @@ def probe(path: Path) -> VideoInfo:
             pix_fmt=frame.format.name,
             codec=stream.codec_context.name,
             container=container.format.name,
-            alpha=hidden_alpha or is_transparent(frame),
+            alpha=hidden_alpha or is_transparent(frame) or becomes_transparent(container, stream, frame),
             light=light_of(frame),
             interlaced=frame.interlaced_frame,
         )
@@ -92,6 +96,16 @@ def is_transparent(frame: VideoFrame) -> bool:
     if not any(component.is_alpha for component in frame.format.components):
         return False
     return frame.format.name not in ("bgra", "rgba") or bool(frame.to_ndarray(format="rgba")[..., 3].min() < 255)
+
+
+def becomes_transparent(container: InputContainer, stream: VideoStream, first: VideoFrame) -> bool:
+    """Return whether a video whose format always has alpha uses it in one of the first 200 frames."""
+    if first.format.name not in ("bgra", "rgba"):
+        return False
+    with suppress(av.FFmpegError, MediaError):  # damage is reported by the reader
+        frames = (frame for packet in readable_packets(container, [stream]) for frame in stream.decode(packet))
+        return any(is_transparent(frame) for frame in itertools.islice(frames, ALPHA_FRAMES))
+    return False
 
 
 def frame_rate(stream: VideoStream) -> Fraction:

@@ -1,7 +1,8 @@
 """Frames out of a video: all of them, upright, in RGB, each with its exact time, over damage where there is some."""
 
+import math
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import suppress
 from fractions import Fraction
 
@@ -13,11 +14,15 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from image_core.errors import MediaError
-from osediff_video.media.color import ColorConverter
+from osediff_video.media.aspects import Aspects
 from osediff_video.media.container import UnreadableError, open_container, readable_packets, reason, video_stream
 from osediff_video.media.deinterlace import Timed, deinterlaced
+from osediff_video.media.file_end import FileEnd
+from osediff_video.media.frame_converter import FrameConverter
 from osediff_video.media.probe import ALPHA_DECODER
-from osediff_video.types import Bookmark, Faults, Frame, VideoInfo, checksum_of
+from osediff_video.media.shown import is_shown
+from osediff_video.media.timeline import Timeline
+from osediff_video.types import Bookmark, Faults, Frame, Jump, VideoInfo, checksum_of
 
 MOST_DAMAGED_IN_A_ROW = 100
 SEEK_MARGIN_S = 5
@@ -26,8 +31,8 @@ SEEK_MARGIN_S = 5
 class VideoSource:
     """The frames of a video from `start_s` (included) to `end_s` (not), both in seconds of its own clock.
 
-    deinterlace: weave fields into whole images.
-    last_sign: when anything last came out of the demuxer or decoder, by the monotonic clock; a watchdog reads it.
+    deinterlace: weave fields into whole images. strict: what changes in mid-video is an error.
+    jumps: where times start again, found while reading. last_sign: see `Source`.
     """
 
     def __init__(
@@ -37,10 +42,13 @@ class VideoSource:
         start_s: Fraction | None = None,
         end_s: Fraction | None = None,
         deinterlace: bool = False,
+        strict: bool = False,
     ) -> None:
         self.info, self.faults = info, Faults()
-        self.start_s, self.end_s, self.deinterlace = start_s, end_s, deinterlace
-        self.last_sign = time.monotonic()
+        self.start_s, self.end_s, self.deinterlace, self.strict = start_s, end_s, deinterlace, strict
+        self.jumps: list[Jump] = []
+        self.aspects = Aspects()
+        self.last_sign = math.inf
 
     def frames(self, skip: int = 0, bookmark: Bookmark | None = None) -> Iterator[Frame]:
         """Decode from start to end, the decoder's delayed frames included; the first `skip` are not converted.
@@ -65,38 +73,41 @@ class VideoSource:
 
     def decoded(self, start_s: Fraction | None, skip: int) -> Generator[Frame, None, None]:
         """Yield the frames at and after `start_s` but for the first `skip`."""
-        self.faults = Faults()
+        self.faults, self.jumps, self.aspects = Faults(), [], Aspects()
         info, count = self.info, 0
-        self.last_sign = time.monotonic()
         usual = max(1, round(1 / (info.frame_rate * info.time_base)))
-        convert = ColorConverter(info.color)
+        convert = FrameConverter(info, self.faults, self.strict, self.aspects)
         held: tuple[VideoFrame, int] | None = None  # until its successor's time says how long it lasts
-        for frame, pts in self.timed_frames(start_s):
-            if held is not None:
-                if pts is None:
-                    pts = held[1] + (held[0].duration or usual)
-                pts = max(pts, held[1] + 1)  # no encoder takes a time that is not after its predecessor's
-                count += 1
-                if count > skip:
-                    yield self.frame(convert, held[0], held[1], pts - held[1])
-            held = (frame, pts or 0)
-        if held is None:
-            raise MediaError(f"{info.path}: holds no frame that can be decoded{self.in_range()}")
-        if count >= skip:
-            yield self.frame(convert, *held, held[0].duration or usual)
+        try:
+            self.last_sign = time.monotonic()
+            for frame, pts in self.timed_frames(start_s):
+                if held is not None:
+                    if pts is None:
+                        pts = held[1] + (held[0].duration or usual)
+                    elif pts <= held[1]:  # no encoder takes a time that is not after its predecessor's
+                        self.faults.moved += 1
+                        pts = held[1] + 1
+                    count += 1
+                    if count > skip:
+                        result = convert(held[0], held[1], pts - held[1])
+                        self.last_sign = math.inf  # from here on others work
+                        yield result
+                        self.last_sign = time.monotonic()
+                held = (frame, pts or 0)
+            if held is None:
+                raise MediaError(f"{info.path}: holds no frame that can be decoded{self.in_range()}")
+            if count >= skip:
+                result = convert(*held, held[0].duration or usual)
+                self.last_sign = math.inf
+                yield result
+        finally:
+            self.last_sign = math.inf
 
     def in_range(self) -> str:
         if self.start_s is None and self.end_s is None:
             return ""
         end = "its end" if self.end_s is None else f"{float(self.end_s):g} s"
         return f" from {float(self.start_s or 0):g} s to {end}"
-
-    def frame(self, convert: ColorConverter, frame: VideoFrame, pts: int, duration: int) -> Frame:
-        info = self.info
-        size = (info.height, info.width) if info.orientation.transpose else (info.width, info.height)
-        image, alpha = convert.to_rgb(frame, *size, info.bit_depth > 8, info.alpha)
-        alpha = None if alpha is None else info.orientation(alpha)
-        return Frame(info.orientation(image), pts, duration, alpha)
 
     def timed_frames(self, start_s: Fraction | None) -> Iterator[Timed]:
         """Decoded frames from `start_s` to the wanted end."""
@@ -116,7 +127,7 @@ class VideoSource:
         jump = seek and start_s is not None and start_s > 2 * SEEK_MARGIN_S
         with open_container(self.info.path) as container:
             stream = video_stream(container, self.info.path)
-            frames = self.decode(container, stream)
+            frames = self.decode(container, stream, start_s, sought=jump)
             if jump and start_s is not None:
                 container.seek(int((start_s - SEEK_MARGIN_S) * 1_000_000))
                 first = next(frames, None)
@@ -129,50 +140,61 @@ class VideoSource:
                 yield first
             yield from deinterlaced(frames, stream) if self.deinterlace else frames
 
-    def decode(self, container: InputContainer, stream: VideoStream) -> Generator[Timed, None, None]:
-        """Good frames in order of presentation; for a packet that gives none, the last good frame at its time."""
-        decoder = self.decoder(stream)
+    def decode(
+        self, container: InputContainer, stream: VideoStream, start_s: Fraction | None = None, sought: bool = False
+    ) -> Generator[Timed, None, None]:
+        """Yield frames in order of presentation, and for a packet that gives none the last good frame at its time.
+
+        sought: reading does not begin at the start of the file, so that less than all of it can be expected.
+        """
+        decoder, codec = self.decoder(stream), stream.codec_context.name
         waiting: set[int] = set()  # times of packets whose frames have not come out yet
-        owed = in_a_row = 0  # damaged packets that have not been made up for
+        in_a_row = 0
         last: VideoFrame | None = None
+        last_pts = 0
+        base = self.info.time_base
 
-        def made_up(times: list[int]) -> Iterator[Timed]:
-            nonlocal owed
-            for time_lost in times[:owed]:
-                if last is None:
-                    return  # nothing yet to stand in for them
-                self.faults.repeated.append(time_lost)
-                owed -= 1
-                yield last, time_lost
+        def stand_in(times: Iterable[int]) -> Iterator[Timed]:
+            for time_lost in times:
+                if last is not None:
+                    self.faults.repeated.append(time_lost)
+                    yield last, time_lost
+                elif start_s is None or time_lost * base >= start_s:
+                    self.faults.lost.append(time_lost)
 
-        for packet in self.packets(container, stream):
-            if packet.pts is not None and packet.size and not packet.is_discard:
+        for packet in self.packets(container, stream, sought):
+            if packet.pts is not None and packet.size and not packet.is_discard and is_shown(codec, packet):
                 waiting.add(packet.pts)
             try:
                 frames = decoder.decode(packet)
                 in_a_row = 0 if frames else in_a_row
             except (av.InvalidDataError, av.error.UndefinedError, av.error.PatchWelcomeError) as error:
-                owed, in_a_row, frames = owed + 1, in_a_row + 1, []
+                in_a_row, frames = in_a_row + 1, []
                 if in_a_row > MOST_DAMAGED_IN_A_ROW:
                     self.faults.cut_short = f"{in_a_row} damaged packets in a row ({reason(error)})"
-                    break
+                    return
             except av.EOFError:  # flushed before: a damaged file ended more than once
                 break
             except av.FFmpegError as error:
                 raise MediaError(f"{self.info.path}: decoding failed ({reason(error)})") from error
+            self.aspects.see(packet, decoder.sample_aspect_ratio)
             for frame in frames:
                 pts = frame.pts
                 if pts is not None:
                     # output is in order: what is still waiting from before this frame will never come
                     late = sorted(time for time in waiting if time < pts)
-                    yield from made_up(late)
                     waiting.difference_update(late)
                     waiting.discard(pts)
+                    if last is not None and frame.interlaced_frame:
+                        late = [time for time in late if not is_second_field(time, last_pts, pts)]
+                    yield from stand_in(late)
+                    last_pts = pts
                 self.faults.concealed += frame.is_corrupt
                 last = frame
                 yield frame, pts
-        if not self.faults.cut_short:
-            yield from made_up(sorted(waiting))
+        fields = last is not None and last.interlaced_frame
+        rest = sorted(time for time in waiting if time > last_pts or last is None)
+        yield from stand_in(rest[1:] if fields and len(rest) == 1 else rest)
 
     def decoder(self, stream: VideoStream) -> VideoCodecContext:
         """The stream's own decoder, or the one that also decodes a hidden alpha plane."""
@@ -184,28 +206,35 @@ class VideoSource:
         decoder.extradata = stream.codec_context.extradata
         return decoder
 
-    def packets(self, container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
-        """The video's packets and the flushing one. Reads all streams to see whether the file stops too early."""
-        streams = [s for s in container.streams if s is stream or s.type in ("audio", "video")]
-        reached = Fraction(0)
+    def packets(self, container: InputContainer, stream: VideoStream, sought: bool) -> Iterator[Packet]:
+        """Yield the video's packets, on one clock, and the flushing one.
+
+        All streams are read, to see whether the file ends where it promises.
+        """
+        timeline = Timeline(forward="mpegts" in container.format.name)
+        end = FileEnd(container, stream, sought)
         try:
-            for packet in readable_packets(container, streams):
+            for packet in readable_packets(container, list(container.streams)):
                 self.last_sign = time.monotonic()
-                if packet.pts is not None and packet.time_base:
-                    reached = max(reached, (packet.pts + (packet.duration or 0)) * Fraction(packet.time_base))
                 if packet.stream.index == stream.index:  # a flushing packet has no stream_index of its own
+                    before = len(timeline.jumps)
+                    timeline.adjust(packet)
+                    if len(timeline.jumps) > before:
+                        self.jumps.append(timeline.jumps[-1])
+                        self.faults.joined.append(round(timeline.jumps[-1].at_s / self.info.time_base))
+                    end.see_video(packet)
                     yield packet
+                else:
+                    end.see_other(packet)
         except UnreadableError as error:
             self.faults.cut_short = str(error)
-        self.check_end(container, reached)
+        if not self.faults.cut_short:
+            self.faults.cut_short = end.shortfall(jumped=bool(self.jumps))
 
-    def check_end(self, container: InputContainer, reached: Fraction) -> None:
-        """Note a file that promised more than it held."""
-        if not container.duration or self.faults.cut_short:
-            return
-        promised = Fraction(container.duration + (container.start_time or 0), 1_000_000)
-        if reached < promised - max(Fraction(1, 2), promised / 20):
-            self.faults.cut_short = f"at {float(reached):.2f} s of {float(promised):.2f} s the file stops"
+
+def is_second_field(time: int, before: int, after: int) -> bool:
+    """Return whether a packet at `time` can be the second field of a frame: it lies halfway between two frames."""
+    return abs((time - before) * 2 - (after - before)) * 4 < after - before
 
 
 def is_marked(frame: Frame, bookmark: Bookmark) -> bool:

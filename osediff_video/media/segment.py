@@ -9,7 +9,7 @@ import av
 
 from image_core.errors import OutputError
 from image_core.files import flush_to_disk, sha256
-from osediff_video.media.container import reason
+from osediff_video.media.container import ffmpeg_name, reason
 from osediff_video.media.encoder import Encoder, EncoderPlan, add_video
 from osediff_video.sealed import read_sealed, write_sealed
 from osediff_video.types import Bookmark, Frame
@@ -85,7 +85,7 @@ class SegmentWriter:
         self.order: list[int] = []
         self.last_duration = 0
         try:
-            self.container = av.open(str(self.part), "w", format="matroska")
+            self.container = av.open(ffmpeg_name(self.part), "w", format="matroska")
             self.encoder = Encoder(add_video(self.container, plan), plan)
         except (av.FFmpegError, ValueError, OSError) as error:
             raise OutputError(f"{self.part}: cannot be written ({reason(error)})") from error

@@ -10,7 +10,7 @@ from av.container import OutputContainer
 from av.stream import Disposition, Stream
 
 from image_core.errors import OutputError
-from osediff_video.media.container import open_container, video_stream
+from osediff_video.media.container import FILE, open_container, video_stream
 
 TEXT_SUBTITLE = {"mp4": "mov_text", "mov": "mov_text", "matroska": "srt", "webm": "webvtt"}
 """The text format that each container takes."""
@@ -156,7 +156,7 @@ def accepts(container_format: str, stream: Stream) -> bool:
 
 
 def mux_first_packet(output: OutputContainer, target: Stream, stream: Stream) -> None:
-    with open_container(Path(stream.container.name)) as source:
+    with open_container(Path(stream.container.name.removeprefix(FILE))) as source:
         packet = next((p for p in source.demux(source.streams[stream.index]) if p.size), None)
         if packet is not None:
             packet.stream = target

@@ -1,6 +1,6 @@
 """Everything of a video beside its images, carried over: packets as they are, or converted where they must be."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from fractions import Fraction
 from pathlib import Path
@@ -16,6 +16,8 @@ from osediff_video.media.carriers import ConvertedSound, ConvertedText, Copied
 from osediff_video.media.container import UnreadableError, open_container, readable_packets, video_stream
 from osediff_video.media.cut import Cut
 from osediff_video.media.stream_plan import StreamPlan, add_copy
+from osediff_video.media.timeline import Timeline
+from osediff_video.types import Jump
 
 STATISTICS = ("BPS", "DURATION", "NUMBER_OF_", "_STATISTICS_", "ENCODER", "ALPHA_MODE")
 """Tags that describe the encoding of the source and would lie about the result."""
@@ -41,15 +43,22 @@ def kept_tags(tags: dict[str, str], container_format: str) -> dict[str, str]:
 
 
 class OtherStreams:
-    """All planned streams of one video in an output, with its tags and chapters. Use as a context."""
+    """All planned streams of one video in an output, with its tags and chapters. Use as a context.
 
-    def __init__(self, source: Path, plans: list[StreamPlan], output: OutputContainer, cut: Cut) -> None:
+    jumps: where the times of the source start again; the streams are continued as the video is.
+    """
+
+    def __init__(
+        self, source: Path, plans: list[StreamPlan], output: OutputContainer, cut: Cut, jumps: Sequence[Jump] = ()
+    ) -> None:
         self.output, self.cut, self.files = output, cut, ExitStack()
         self.carriers: dict[int, Copied] = {}
         self.last_dts: dict[int, int] = {}
         self.moved = self.lost = 0
         self.waiting: Packet | None = None
         self.container = self.files.enter_context(open_container(source))
+        forward = "mpegts" in self.container.format.name
+        self.timelines = {s.index: Timeline(forward, list(jumps)) for s in self.container.streams} if jumps else {}
         for plan in plans:
             if plan.index >= 0:
                 self.add(plan, self.container.streams[plan.index])
@@ -112,6 +121,8 @@ class OtherStreams:
         with suppress(UnreadableError):  # the reader of the video tells of it
             for packet in readable_packets(self.container, wanted) if wanted else ():
                 if packet.size:  # the demuxer ends with an empty packet for each stream: a signal to decoders
+                    if packet.stream.index in self.timelines:
+                        self.timelines[packet.stream.index].adjust(packet)
                     yield from self.carriers[packet.stream.index].convert(packet)
         for carrier in self.carriers.values():
             yield from carrier.flush()

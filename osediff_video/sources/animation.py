@@ -35,6 +35,7 @@ class AnimationSource:
     """
 
     last_sign = math.inf
+    jumps = ()
 
     def __init__(self, path: Path, start_s: Fraction | None = None, end_s: Fraction | None = None) -> None:
         """Read size and durations. Raises MediaError when the file cannot be read."""

@@ -20,6 +20,7 @@ class ArraySource:
     """
 
     last_sign = math.inf
+    jumps = ()
 
     def __init__(self, arrays: Iterable[ImageArray], fps: Fraction = Fraction(25)) -> None:
         """Take the first array to learn size and depth. Raises MediaError when there is none, or it is no image."""

@@ -1,7 +1,7 @@
 """Two versions of the same images in one: side by side, split by a line, or wiped."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -13,7 +13,7 @@ from image_core.errors import MediaError
 from osediff_video.image_file import eight_bit
 from osediff_video.options import Layout, VideoOptions
 from osediff_video.sources.open import open_source
-from osediff_video.types import Bookmark, Frame, ImageArray, Source, VideoInfo
+from osediff_video.types import Bookmark, Faults, Frame, ImageArray, Jump, Source, VideoInfo
 
 WIDEST_PX = 3840
 WIPE_S = 4.0
@@ -58,11 +58,8 @@ def fitted(image: ImageArray, height: int, width: int, deep: bool) -> ImageArray
 class Comparison:
     """Two sources as one, paired frame by frame; the times are the second's. Ends with the shorter one."""
 
-    last_sign = math.inf
-
     def __init__(self, first: Source, second: Source, layout: Layout) -> None:
         self.first, self.second, self.layout = first, second, layout
-        self.faults = second.faults
         a, b = first.info, second.info
         height, width = common_size((a.height, a.width), (b.height, b.width), layout)
         self.info: VideoInfo = replace(
@@ -72,6 +69,21 @@ class Comparison:
             bit_depth=min(a.bit_depth, b.bit_depth),
             alpha=False,
         )
+
+    @property
+    def faults(self) -> Faults:
+        """What was wrong with either."""
+        return self.first.faults + self.second.faults
+
+    @property
+    def jumps(self) -> Sequence[Jump]:
+        """Where the times of the second start again: its sound comes along."""
+        return self.second.jumps
+
+    @property
+    def last_sign(self) -> float:
+        """When the one that works longest without a sign last gave one."""
+        return min(self.first.last_sign, self.second.last_sign)
 
     def frames(self, skip: int = 0, bookmark: Bookmark | None = None) -> Iterator[Frame]:  # noqa: ARG002 - no need here
         for a, b in zip(self.first.frames(skip), self.second.frames(skip), strict=False):

@@ -37,6 +37,7 @@ class FolderSource:
     """
 
     last_sign = math.inf
+    jumps = ()
 
     def __init__(
         self, folder: Path, fps: Fraction, start_s: Fraction | None = None, end_s: Fraction | None = None

@@ -219,8 +219,8 @@ def test_a_long_video_is_resumed_near_the_place_and_not_from_its_start(tmp_path)
     plan = plan_video(source, target, 1, LOSSLESS, options)
     decode, decoded = plan.source.decode, []
 
-    def counted(*arguments):
-        for frame in decode(*arguments):
+    def counted(*arguments, **named):
+        for frame in decode(*arguments, **named):
             decoded.append(frame)
             yield frame
 

@@ -126,14 +126,13 @@ def test_a_decoder_that_hangs_is_given_up(video, tmp_path, monkeypatch):
     import time
 
     from osediff_video import chain as restore
-    from osediff_video.media.reader import VideoSource
 
     def stuck(*_):
         time.sleep(30)
         yield from ()
 
     monkeypatch.setattr(restore, "DECODER_PATIENCE_S", 0.5)
-    monkeypatch.setattr(VideoSource, "frames", stuck)
+    monkeypatch.setattr("osediff_video.media.reader.readable_packets", stuck)
     started = time.monotonic()
     with pytest.raises(MediaError, match="silent"):
         copy(video, tmp_path / "out.mp4")
