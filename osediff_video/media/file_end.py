@@ -63,11 +63,15 @@ class FileEnd:
         # Matroska counts from zero, others from the first time in the file
         from_zero = "matroska" in name
         track_s = track_duration(self.stream, from_zero)
-        reached, promised = (
-            (self.video_s, track_s) if track_s is not None else (self.all_s, self.file_duration(from_zero))
-        )
-        # the last image may be shown for long, which its packet need not say; AVI knows one duration for all
-        tolerance_s = 2 * self.longest_s if name == "avi" else max(TOLERANCE_S, self.longest_s)
+        reached, promised = self.video_s, track_s
+        # the last image may be shown for long, which its packet need not say
+        tolerance_s = max(TOLERANCE_S, self.longest_s)
+        if name == "avi" and self.stream.frames and self.stream.average_rate:
+            # FFmpeg shortens the duration of a cut file; the header's count, in images of one duration, stays
+            step_s = 1 / Fraction(self.stream.average_rate)
+            promised, tolerance_s = self.stream.frames * step_s, COUNT_TOLERANCE * step_s
+        if promised is None:
+            reached, promised = self.all_s, self.file_duration(from_zero)
         if promised is None or reached >= promised - tolerance_s:
             return None
         return f"at {float(reached):.2f} s of {float(promised):.2f} s the file stops"
