@@ -218,9 +218,9 @@ def test_nothing_to_train_on_is_an_error_that_says_so(folder, tmp_path):
         ({"crop_px": 100}, "multiple of 8"),
         ({"frames": 0}, "frames must be at least 1"),
         ({"holdout": -1}, "holdout must not be negative"),
-        ({"codec": 1.5}, "codec is a chance"),
-        ({"mixture": {"light": 1.5, "heavy": -0.5}}, "mixture.light is a chance"),
-        ({"mixture": {"light": "all"}}, "mixture.light is a chance"),
+        ({"codec": 1.5}, "codec is a probability"),
+        ({"mixture": {"light": 1.5, "heavy": -0.5}}, "mixture.light is a probability"),
+        ({"mixture": {"light": "all"}}, "mixture.light is a probability"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(changes, message):
