@@ -66,7 +66,7 @@ _ROOMS = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name from the room that holds it. Raises AttributeError."""
+    """Import a public name from the module that defines it. Raises AttributeError."""
     if name == "__version__":
         return metadata.version("osediff-video")
     if name not in __all__:
@@ -75,5 +75,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """List the names of the module, public ones that are not imported yet included."""
+    """List the names of the module, including public ones that are not imported yet."""
     return sorted({*globals(), *__all__})

@@ -1,4 +1,4 @@
-"""The public functions: upscale a video, an image, or frames that a program holds. Commands and programs enter here."""
+"""Upscale a video, an image, or frames in memory: the public functions, which commands and programs call."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
@@ -174,7 +174,7 @@ def upscale_frames(
     precision: Precision = "auto",
     report: Callable[[str], None] | None = None,
 ) -> Iterator[ImageArray]:
-    """Upscale frames as they come, kept steady in time like a video; memory does not depend on their number.
+    """Upscale frames as they arrive, kept steady in time like a video; memory does not depend on their number.
 
     frames: (H, W, 3) RGB of uint8 or uint16, all of one size and type.
     model: as in `upscale`.
@@ -305,7 +305,7 @@ def _upscaler(
 
 
 def _instance(value: T | None, kind: type[T], name: str) -> T:
-    """Return `value`, or the default of its kind for None. Raises TypeError."""
+    """Return `value`, or the default of its type for None. Raises TypeError."""
     if value is None:
         return kind()
     if not isinstance(value, kind):

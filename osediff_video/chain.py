@@ -1,4 +1,4 @@
-"""The chain in one readable function: decode, model and blend overlap, and memory does not depend on length."""
+"""Run the chain in one readable function: decoding, model and blend overlap; memory does not depend on length."""
 
 import itertools
 import time
@@ -45,8 +45,11 @@ Numbered = tuple[int, Frame]
 
 @dataclass(frozen=True)
 class Steadiness:
-    """How a video is kept steady. blend: None leaves frames alone. cuts: their times, or None to find them.
+    """Hold how a video is kept steady.
 
+    blend: None leaves frames as the model made them.
+    cuts: their times; None detects them.
+    estimate: estimator of the motion.
     treatments: which model, with which settings, makes which frame.
     """
 
@@ -57,12 +60,12 @@ class Steadiness:
 
     @property
     def lead_frames(self) -> int:
-        """Frames to read before the first that is wanted, so that it comes out as if all had been read."""
+        """Return how many frames must be read before the first result, so that it comes out as if all had been read."""
         return WARMUP_FRAMES + STATS_SPAN + SETTLED if self.blend else 0
 
 
 def prepare(options: VideoOptions, upscaler: Upscaler) -> Steadiness:
-    """Read what the options name. Raises MediaError for cuts or shots, CheckpointError for weights or texts."""
+    """Read the files that the options name. Raises MediaError for cuts or shots, CheckpointError for weights."""
     cuts: list[Fraction] | None = None
     if options.cuts != "auto":
         cuts = [] if options.cuts == "off" else read_cut_list(Path(options.cuts))
@@ -81,10 +84,10 @@ def prepare(options: VideoOptions, upscaler: Upscaler) -> Steadiness:
 def find_embeddings(
     plan: VideoPlan, upscaler: Upscaler, steadiness: Steadiness, job: Job | None
 ) -> ShotEmbeddings | None:
-    """Where the model's prompts say what a shot shows: read the video once, before the work, and say it.
+    """Read the video once before the work, when the model's prompts describe what a shot shows, and report it.
 
-    job: keeps what was found. None is returned where all frames have the same prompt, and for a video that can be read
-    only once.
+    job: stores the prompts. Returns None where all frames have the same prompt, and for a video that can be read only
+        once.
     """
     prompter = upscaler.prompter
     if prompter is None or plan.path == PIPE:
@@ -102,7 +105,7 @@ def find_embeddings(
 
 
 def watch(plan: VideoPlan) -> None:
-    """Raises StageHangsError when nothing has come out of the decoder for long."""
+    """Raise StageHangsError when the decoder has produced nothing for long."""
     silence = time.monotonic() - plan.source.last_sign
     if silence > DECODER_PATIENCE_S:
         raise StageHangsError(f"{plan.info.path}: the decoder has been silent for {silence:.0f} s and was given up")
@@ -116,7 +119,7 @@ def upscaled(
     skip: int,
     bookmarks: Bookmarks | None = None,
 ) -> Generator[Numbered, None, None]:
-    """Frames after the first `skip`, upscaled and steadied, with the number of the segment each belongs to.
+    """Yield frames after the first `skip`, upscaled and steadied, with the number of the segment each belongs to.
 
     bookmarks: where reading begins for `skip`; filled with those of the segments that follow.
     """
@@ -154,7 +157,7 @@ def upscaled(
 def related_steps(
     frames: Iterable[Frame], plan: VideoPlan, steadiness: Steadiness, begin: int, first: int
 ) -> Iterator[Step]:
-    """Everything that can be known of a frame before the model sees it: shots, treatment, motion, tones.
+    """Determine everything known of a frame before the model sees it: shots, treatment, motion, tones.
 
     frames: from `begin` on. Steps: from `first` on.
     """
@@ -167,12 +170,12 @@ def related_steps(
 
 
 def with_cuts(frames: Iterable[Frame], plan: VideoPlan, cuts: list[Fraction] | None) -> Iterator[Frame]:
-    """The same frames, those that begin a shot marked. cuts: their times, or None to find them."""
+    """Yield the frames with those marked that begin a shot. cuts: their times; None detects them."""
     return mark_cuts(frames) if cuts is None else mark_listed_cuts(frames, cuts, plan.info.time_base)
 
 
 def upscale_steps(related: Iterable[Step], plan: VideoPlan, treatments: Treatments, revisable: bool) -> Iterator[Step]:
-    """Put the model's draft into every step, in order; a frame that equals the one before is not computed again."""
+    """Put the model's draft into every step, in order; a frame equal to the previous one is not computed again."""
     last: Draft | None = None
     size = (plan.height, plan.width)
     for batch in batches(related, treatments, plan.segment_frames, size):
@@ -216,7 +219,7 @@ def batches(
 
 
 def finished(step: Step, upscaler: Upscaler) -> Frame:
-    """The frame as it will be encoded; transparency grows with it."""
+    """Return the frame as it will be encoded; transparency grows with it."""
     assert step.draft is not None
     image, alpha = step.draft.image, step.frame.alpha
     if step.output is not None:

@@ -1,4 +1,4 @@
-"""How a video is encoded. Standard library only, so that `--help` is instant."""
+"""Define how a video is encoded. Imports only the standard library, so that `--help` is instant."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ ALPHA_CODEC = {".mov": "prores_ks", ".mkv": "ffv1", ".webm": "libvpx-vp9"}
 
 @dataclass(frozen=True)
 class Encoding:
-    """Settings for encoding the result.
+    """Hold the settings for encoding the result.
 
     codec: encoder by its common name (x264, x265, av1, vp9, prores, ffv1) or FFmpeg's; None is x264, x265 for HDR, VP9
         in WebM, and one with alpha where the source has transparency and the container can hold it.
@@ -38,7 +38,7 @@ class Encoding:
     options: Mapping[str, str] = field(default_factory=dict)
 
     def codec_for(self, suffix: str, *, alpha: bool = False, hdr: bool = False) -> str:
-        """The encoder for a file with this ending."""
+        """Return the encoder for a file with this suffix."""
         suffix = suffix.lower()
         if self.codec:
             return SHORT_NAMES.get(self.codec.lower(), self.codec)
@@ -51,7 +51,7 @@ class Encoding:
         return "libx265" if hdr else "libx264"
 
     def options_for(self, codec: str) -> dict[str, str]:
-        """What FFmpeg's encoder is given."""
+        """Return the options passed to FFmpeg's encoder."""
         crf = self.crf
         if crf is None and not self.options.keys() & OTHER_QUALITY:
             crf = DEFAULT_CRF.get(codec)

@@ -1,4 +1,4 @@
-"""Finished segments become the result, which is checked and then appears by one rename."""
+"""Turn finished segments into the result, check it, and let it appear by one rename."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -14,7 +14,7 @@ from osediff_video.target import put_in_place
 
 
 def cut_of(plan: VideoPlan, segments: list[Segment]) -> Cut:
-    """The part of the source that the segments cover: it begins with the first frame that was kept."""
+    """Return the part of the source that the segments cover: it begins with the first selected frame."""
     options = plan.options
     if options.start_s is None:
         return Cut(None, options.end_s)
@@ -23,7 +23,7 @@ def cut_of(plan: VideoPlan, segments: list[Segment]) -> Cut:
 
 
 def assemble_result(plan: VideoPlan, folder: Path, segments: list[Segment], cut: Cut) -> tuple[Path, Assembled | None]:
-    """Put the segments in `folder` together there; None for a folder of frames or a GIF, which are decoded from them.
+    """Put the segments in `folder` together there; return None for a folder of frames or a GIF, which are decoded.
 
     Raises OutputError or MediaError; the segments stay.
     """
@@ -50,7 +50,7 @@ def assemble_result(plan: VideoPlan, folder: Path, segments: list[Segment], cut:
 
 
 def verify_result(plan: VideoPlan, part: Path, payload: str, segments: list[Segment], cut: Cut) -> Verification:
-    """Compare the video `part` with what was made. Raises OutputError where its images are others."""
+    """Compare the video `part` with what was encoded. Raises OutputError where its images differ."""
     shift = cut.shift(plan.info.time_base)
     times = sorted(pts - shift for segment in segments for pts in segment.order)
     check = verify(plan.path, plan.info.time_base, part, times, plan.streams, cut, payload)

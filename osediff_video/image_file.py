@@ -1,4 +1,4 @@
-"""One image file in and out: upright RGB of 8 or 16 bit, with alpha, colour profile and EXIF carried along."""
+"""Read and write one image file: upright RGB of 8 or 16 bit, with alpha, colour profile and EXIF carried along."""
 
 import secrets
 from dataclasses import dataclass, replace
@@ -32,7 +32,12 @@ EXIF_HEAD = len(b"Exif\0\0")
 
 @dataclass(frozen=True)
 class ImageFile:
-    """image: (H, W, 3) RGB. alpha: (H, W) of the same dtype, or None. icc, exif: as they stood in the file."""
+    """Hold an image and what its file says of it.
+
+    image: (H, W, 3) RGB, uint8 or uint16.
+    alpha: (H, W) of the same dtype, or None.
+    icc, exif: as they stood in the file.
+    """
 
     image: ImageArray
     alpha: NDArray[np.uint8] | NDArray[np.uint16] | None = None
@@ -40,14 +45,14 @@ class ImageFile:
     exif: bytes | None = None
 
     def enlarged(self, image: ImageArray) -> "ImageFile":
-        """The same file around a larger `image`; alpha grows with it (bicubic)."""
+        """Return the same file around a larger `image`; alpha grows with it (bicubic)."""
         alpha = self.alpha
         if alpha is not None:
             alpha = cv2.resize(alpha, (image.shape[1], image.shape[0]), interpolation=cv2.INTER_CUBIC)
         return replace(self, image=image, alpha=alpha)
 
     def fitted(self, suffix: str) -> tuple["ImageFile", list[str]]:
-        """What a file with this ending can hold, and what is lost, in words."""
+        """Return what a file with this suffix can hold, and describe what is lost."""
         suffix, result, lost = suffix.lower(), self, list[str]()
         if self.image.dtype == np.uint16 and suffix not in SIXTEEN_BIT:
             image, alpha = (None if plane is None else eight_bit(plane) for plane in (self.image, self.alpha))
@@ -61,7 +66,7 @@ class ImageFile:
 
 
 def eight_bit(plane: NDArray[Any]) -> NDArray[np.uint8]:
-    """0..65535 to 0..255, rounded; 8 bit as they are."""
+    """Convert 16 bit to 8 bit, 0..65535 to 0..255, rounded; 8-bit images are returned as they are."""
     if plane.dtype == np.uint8:
         return plane
     return np.rint(plane / 257).astype(np.uint8)
@@ -90,7 +95,7 @@ def read_image(path: Path) -> ImageFile:
 
 
 def _is_deep(path: Path) -> bool:
-    """Whether a PNG or TIFF holds 16 bits a sample: PIL reduces those in colour to 8 without a word."""
+    """Return whether a PNG or TIFF holds 16 bits per sample: PIL silently reduces those in colour to 8."""
     if path.suffix.lower() not in SIXTEEN_BIT:
         return False
     pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
@@ -109,7 +114,7 @@ def _read_deep(path: Path, facts: ImageFile, upright: Orientation) -> ImageFile:
 
 
 def write_image(path: Path, image: ImageFile, *, overwrite: bool = False) -> None:
-    """Write an image by the ending of `path`, which appears whole or not at all.
+    """Write an image in the format of the suffix of `path`, which appears whole or not at all.
 
     What it may replace is what `put_in_place` says. Raises OutputError, also for what `fitted` would have changed.
     """

@@ -1,4 +1,4 @@
-"""Settings of a video as a whole. Standard library only, so that `--help` is instant."""
+"""Define the settings of a video as a whole. Imports only the standard library, so that `--help` is instant."""
 
 import re
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ SHORT_SIDE = {
 
 @dataclass(frozen=True)
 class VideoOptions:
-    """Settings for reading a video and keeping it steady. Raises ValueError for a value out of range.
+    """Hold the settings for reading a video and keeping it steady. Raises ValueError for a value out of range.
 
     size: "1080p", "4k", a short side in pixels, or WIDTHxHEIGHT; None is the scale of `UpscaleOptions`.
     start_s: beginning of the part to keep, in seconds of the video's clock; None is its beginning.
@@ -86,9 +86,9 @@ class VideoOptions:
 
 
 def parse_size(words: str, height: int, width: int) -> tuple[int, int]:
-    """Height and width of the output for an input of this size; a short side keeps the aspect, to even numbers.
+    """Return height and width of the output for an input of this size; a short side keeps the aspect.
 
-    Raises ValueError for words that are no size.
+    Computed sides are even. Raises ValueError for words that are no size.
     """
     if exact := re.fullmatch(r"(\d+)\s*[xX:]\s*(\d+)", words.strip()):
         return int(exact[2]), int(exact[1])
@@ -100,7 +100,7 @@ def parse_size(words: str, height: int, width: int) -> tuple[int, int]:
 
 
 def parse_time(words: str) -> Fraction:
-    """Seconds from "90", "1:30", "0:01:30.5". Raises ValueError."""
+    """Return the seconds of "90", "1:30" or "0:01:30.5". Raises ValueError."""
     parts = words.strip().split(":")
     try:
         numbers = [Fraction(part) for part in parts]

@@ -1,4 +1,7 @@
-"""No model: images are resized or left as they are. For comparisons, and to measure everything around the model."""
+"""Resize images, or leave them as they are, without a model.
+
+For comparisons, and to measure everything around the model.
+"""
 
 from collections.abc import Sequence
 
@@ -14,7 +17,7 @@ from image_core.upscaler import Draft, Size, Upscaler
 
 
 class PlainResize(Upscaler):
-    """Takes the place of an upscaler; scale 1 gives images back as they are."""
+    """Replace an upscaler without a model; scale 1 returns images as they are."""
 
     def __init__(self, scale: float = 1.0) -> None:
         self.options, self.identity = UpscaleOptions(scale), "plain resize"
@@ -33,7 +36,7 @@ class PlainResize(Upscaler):
         revisable: bool = False,
         embeddings: Sequence[Tensor] | None = None,
     ) -> list[Draft]:
-        """As every upscaler, but that there is nothing to tell and no latent to revise. Raises ValueError for those."""
+        """Return drafts like every upscaler, but without prompts or a latent to revise. Raises ValueError for those."""
         if tones or revisable or embeddings:
             raise ValueError("a plain resize has no colour fix, latent or text; use temporal pixel or off")
         height, width = size or scaled_size(images[0].shape[0], images[0].shape[1], self.options.scale)

@@ -1,4 +1,4 @@
-"""What will be done with one video, decided and checked before the long work."""
+"""Decide and check what will be done with one video, before the long work."""
 
 import shutil
 from collections.abc import Sequence
@@ -26,10 +26,17 @@ LEAST_BYTES_PER_PIXEL = 0.005
 
 @dataclass(frozen=True)
 class VideoPlan:
-    """source: opened, nothing decoded yet. path: what the user named, whose other streams come along.
+    """Hold what will be done with one video.
 
-    height, width: of the output. streams: every stream of a video and its fate. notes: what the user should know before
-    and after.
+    source: opened, nothing decoded yet.
+    path: what the user named, whose other streams are carried over.
+    target: path of the result; its suffix selects the container.
+    height, width: size of the output in pixels.
+    encoder: how the images are encoded.
+    streams: every stream of the video and what happens to it.
+    notes: what the user should know before and after.
+    sources: paths that must not be written to.
+    overwrite: an existing target may be replaced.
     """
 
     source: Source
@@ -58,12 +65,12 @@ class VideoPlan:
 
     @property
     def is_video(self) -> bool:
-        """The result has a clock and other streams, unlike a folder or a GIF."""
+        """Return whether the result has a clock and other streams, unlike a folder or a GIF."""
         return self.suffix not in ("", ".gif")  # a pipe has no suffix
 
     @property
     def segment_frames(self) -> int:
-        """Frames between two points of resumption: about four seconds."""
+        """Return the number of frames between two points of resumption: about four seconds."""
         return max(24, min(240, round(4 * self.info.frame_rate)))
 
 
@@ -88,7 +95,7 @@ def plan_opened(
     sources: Sequence[Path] = (),
     overwrite: bool = False,
 ) -> VideoPlan:
-    """Plan the same for frames from `opened`, with all other streams from the video `source`.
+    """Plan the upscaling of frames from `opened`, with all other streams from the video `source`.
 
     sources: everything that must not be touched, if that is not `source` alone. Raises MediaError or OutputError.
     """
@@ -126,14 +133,14 @@ def cut_timecode(stream: StreamPlan, options: VideoOptions) -> StreamPlan:
 
 
 def is_video(path: Path, opened: Source) -> bool:
-    """Whether there are other streams to carry over."""
+    """Return whether there are other streams to carry over."""
     return path.is_file() and not isinstance(opened, AnimationSource)
 
 
 def plan_pipe(
     source: Source, height: int, width: int, encoding: Encoding, options: VideoOptions, notes: list[str]
 ) -> VideoPlan:
-    """To standard output: lossless unless the user chose a codec, images only."""
+    """Plan output to standard output: lossless unless the user chose a codec, images only."""
     codec = "rawvideo" if options.pipe_format == "y4m" else encoding.codec or "ffv1"
     encoder = plan_encoder(source.info, width, height, replace(encoding, codec=codec), ".mkv")
     if options.pipe_format == "y4m":

@@ -11,11 +11,11 @@ T = TypeVar("T")
 
 
 class StageHangsError(MediaError):
-    """A stage gives no sign of life; its thread is left behind."""
+    """Report that a stage shows no sign of life; its thread is left behind."""
 
 
 class _End:
-    """Sent last; carries what the stage raised, if anything."""
+    """Mark the end of a queue; carries what the stage raised, if anything."""
 
     def __init__(self, error: BaseException | None) -> None:
         self.error = error

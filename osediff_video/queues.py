@@ -1,4 +1,4 @@
-"""How much waits between the stages of the chain, bounded by bytes: a frame may have a thousand pixels or millions."""
+"""Bound what waits between the stages of the chain by bytes: a frame may have a thousand pixels or millions."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ LATENT_BYTES = 4
 
 @dataclass(frozen=True)
 class StepBytes:
-    """Memory of one item between two stages of the chain, in bytes."""
+    """Hold the memory of one item between two stages of the chain, in bytes."""
 
     frame: int
     related: int

@@ -1,4 +1,4 @@
-"""A video as a job: restored stretch by stretch, put together, checked; goes on where it was interrupted."""
+"""Run a video as a job: upscale it segment by segment, assemble, verify, and resume where it was interrupted."""
 
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -30,7 +30,7 @@ MOST_ATTEMPTS = 3
 
 @dataclass(frozen=True)
 class Progress:
-    """State of a running job, passed to `progress` after every frame.
+    """Describe the state of a running job, passed to `progress` after every frame.
 
     frames: frames finished so far, with those of earlier runs.
     total: estimated number of frames; None when the container does not say.
@@ -58,7 +58,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Result:
-    """Outcome of a finished job.
+    """Report the outcome of a finished job.
 
     target: path of the result.
     frames: frames in the result.
@@ -126,7 +126,7 @@ def carry_out(
     restart: bool = False,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> Result:
-    """Do what is planned. As `upscale_video`."""
+    """Execute a plan. Raises as `upscale_video`."""
     steadiness = prepare(plan.options, upscaler)
     started = time.monotonic()
     if plan.is_piped:
@@ -166,7 +166,7 @@ def make_segments(
     job: Job,
     report: Callable[[int], None],
 ) -> None:
-    """Make the segments that the job lacks, again where the disk does not give back what was written.
+    """Encode the segments that the job lacks, again where the disk does not return what was written.
 
     report: called with the number of frames encoded after those of finished segments. Raises OutputError where that
     is so time and again.
@@ -187,7 +187,7 @@ def make_segments(
 def pipe_through(
     plan: VideoPlan, results: Generator[Numbered, None, None], progress: Callable[[Progress], None]
 ) -> Result:
-    """Straight to standard output: nothing to resume, nothing to verify."""
+    """Write straight to standard output: nothing to resume, nothing to verify."""
     started = time.monotonic()
 
     def reported(frames: Iterable[Numbered]) -> Iterator[Frame]:

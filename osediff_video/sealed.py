@@ -1,4 +1,4 @@
-"""Records in JSON that notice a changed bit: each holds the hash of what it says."""
+"""Store records as JSON with a hash of their content, so that a changed bit is noticed."""
 
 import hashlib
 import json
@@ -25,5 +25,5 @@ def read_sealed(path: Path) -> dict[str, Any] | None:
 
 
 def seal_of(values: dict[str, Any]) -> str:
-    """Return the SHA-256 of `values`, whatever the order of their names."""
+    """Return the SHA-256 of `values`, independent of the order of their names."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

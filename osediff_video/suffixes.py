@@ -1,4 +1,4 @@
-"""Which file endings are images and videos, said once. Standard library only, so that `--help` is instant."""
+"""Define which file suffixes are images and videos. Imports only the standard library, so that `--help` is instant."""
 
 from pathlib import Path
 
@@ -18,10 +18,10 @@ VIDEOS = (
 
 
 def is_image(path: Path) -> bool:
-    """Return whether the ending of `path` is that of an image."""
+    """Return whether the suffix of `path` is that of an image."""
     return path.suffix.lower() in IMAGES
 
 
 def is_video(path: Path) -> bool:
-    """Return whether the ending of `path` is that of a video."""
+    """Return whether the suffix of `path` is that of a video."""
     return path.suffix.lower() in VIDEOS

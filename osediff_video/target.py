@@ -1,4 +1,4 @@
-"""Who owns the target: what may be written where, and how a result takes its place.
+"""Decide who owns the target: what may be written where, and how a result takes its place.
 
 Every way to a result goes through here: `check_target` before work, `put_in_place` at the end. Never touched: a source,
 what holds a source, a link, a file that is not ours in a folder, and, unless the user asked to overwrite, anything that
@@ -72,7 +72,7 @@ def keep_sources(sources: Sequence[Path], target: Path) -> None:
 
 
 def check_replaceable(target: Path, overwrite: bool) -> None:
-    """Refuse what stands at `target` if it must not be replaced. Raises OutputError."""
+    """Refuse to replace what stands at `target` if it must not be replaced. Raises OutputError."""
     if target.is_symlink():
         raise OutputError(f"{target}: is a link, which is never written through; name the file itself")
     if not target.exists():
@@ -87,7 +87,7 @@ def check_replaceable(target: Path, overwrite: bool) -> None:
 
 
 def is_ours(path: Path) -> bool:
-    """Return whether a file in a folder of frames has a name that this program gives, and is a plain file."""
+    """Return whether a file in a folder of frames has a name that this program writes, and is a plain file."""
     return bool(OUR_FRAME.fullmatch(path.name)) and path.is_file() and not path.is_symlink()
 
 
@@ -169,7 +169,7 @@ def _place_folder(part: Path, target: Path) -> None:
 
 
 def default_target(source: Path, scale: str) -> Path:
-    """Return where the result of a video or folder of frames goes unasked: beside it, named by `scale` ("x4", "1080p").
+    """Return where the result goes if no target is given: beside the source, named by `scale` ("x4", "1080p").
 
     A container that can be written is kept; any other becomes .mkv, which holds everything.
     """

@@ -1,4 +1,4 @@
-"""What travels between the stages: facts about a video, and its frames."""
+"""Define what travels between the stages: facts about a video, and its frames."""
 
 import zlib
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ Plane = NDArray[np.uint8] | NDArray[np.uint16]
 
 @dataclass(frozen=True)
 class ColorTags:
-    """How the samples of a video stream mean colour: values of ITU-T H.273, as FFmpeg numbers them.
+    """State how the samples of a video stream mean colour: values of ITU-T H.273, as FFmpeg numbers them.
 
     matrix, primaries, transfer: 2 is "not said". full_range: samples use the whole code range.
     guessed: the file did not say its matrix and we chose by image size.
@@ -36,7 +36,11 @@ class ColorTags:
 
 @dataclass(frozen=True)
 class Light:
-    """HDR10 static metadata. mastering: display volume in the words of x265. content: (MaxCLL, MaxFALL) in cd/m2."""
+    """Hold HDR10 static metadata.
+
+    mastering: display volume in the syntax of x265.
+    content: (MaxCLL, MaxFALL) in cd/m2.
+    """
 
     mastering: str | None = None
     content: tuple[int, int] | None = None
@@ -44,14 +48,14 @@ class Light:
 
 @dataclass(frozen=True)
 class Orientation:
-    """How a coded image becomes upright: first rows and columns change places, then it is mirrored."""
+    """Turn a coded image upright: first rows and columns change places, then it is mirrored."""
 
     transpose: bool = False
     mirror_x: bool = False
     mirror_y: bool = False
 
     def __call__(self, image: Pixels) -> Pixels:
-        """image: (H, W) or (H, W, C). The result is contiguous in memory."""
+        """Return the image upright and contiguous in memory. image: (H, W) or (H, W, C)."""
         if not (self.transpose or self.mirror_x or self.mirror_y):
             return image
         turned = np.swapaxes(image, 0, 1) if self.transpose else image
@@ -63,13 +67,22 @@ UPRIGHT = Orientation()
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """One video stream as it will be decoded.
+    """Describe one video stream as it will be decoded.
 
-    width, height: pixels of a decoded frame, upright. time_base: seconds per pts unit. frame_rate: a hint for
-    encoders, never a source of timestamps. frame_count_estimate: from the header or the duration; the truth is known
-    at the end only. bit_depth: bits per sample of the source. sample_aspect_ratio: width / height of one pixel,
-    upright. orientation: what the reader does to coded images; display_matrix: the file's own words for it.
-    alpha: frames come with transparency. interlaced: frames are woven of two fields, `fields` says which came first.
+    path: the file, or `-` for standard input.
+    width, height: pixels of a decoded frame, upright.
+    time_base: seconds per unit of pts.
+    frame_rate: frames per second; a hint for encoders, never a source of timestamps.
+    frame_count_estimate: from the header or the duration; the exact number is known at the end only.
+    duration_s: seconds; None when the container does not say.
+    bit_depth: bits per sample of the source.
+    color: matrix, primaries, transfer and range.
+    sample_aspect_ratio: width / height of one pixel, upright.
+    orientation: how the reader turns coded images upright.
+    display_matrix: the file's own form of it.
+    alpha: frames come with transparency.
+    light: HDR10 static metadata.
+    interlaced: frames are woven of two fields.
     """
 
     path: Path
@@ -94,11 +107,13 @@ class VideoInfo:
 
 @dataclass(frozen=True)
 class Frame:
-    """A decoded image and its exact time.
+    """Hold a decoded image and its exact time.
 
-    image: (H, W, 3) RGB, uint8 or uint16. pts, duration: in the time base of its VideoInfo; duration 0 is unknown.
-    alpha: (H, W) of the same dtype, or None. cut: it begins a shot. table: which of a list of shots' tables says how it
-    is treated, None where none does.
+    image: (H, W, 3) RGB, uint8 or uint16.
+    pts, duration: in the time base of its VideoInfo; duration 0 is unknown.
+    alpha: (H, W) of the same dtype, or None.
+    cut: the frame begins a shot.
+    table: number of its treatment in the list of shots; None is the usual one.
     """
 
     image: ImageArray
@@ -111,7 +126,7 @@ class Frame:
 
 @dataclass
 class Faults:
-    """What was wrong with a source and was survived. Filled as the frames come.
+    """Record what was wrong with a source; filled while its frames are read.
 
     repeated: times, in pts, of images that did not decode; the last good one stands in.
     lost: times of images that did not decode and that nothing stands in for, since no good one came before.
@@ -135,7 +150,7 @@ class Faults:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every frame of the source is in the result, or has another one in its place."""
+        """Return whether every frame of the source is in the result, or another one stands in its place."""
         return self.cut_short is None and not self.lost
 
     def __str__(self) -> str:
@@ -158,7 +173,7 @@ class Faults:
         return "; ".join(sentences)
 
     def __add__(self, other: "Faults") -> "Faults":
-        """Both together, as of two sources that are shown in one."""
+        """Combine the faults of two sources that are shown in one."""
         return Faults(
             self.repeated + other.repeated,
             self.lost + other.lost,
@@ -178,7 +193,7 @@ def number_of(thing: str, items: Sequence[object] | int) -> str:
 
 @dataclass(frozen=True)
 class Jump:
-    """A place where times start again. at_s: on the continuous clock. by_s: added to all times from there on."""
+    """Mark a place where times start again. at_s: on the continuous clock. by_s: added to all times from there on."""
 
     at_s: Fraction
     by_s: Fraction
@@ -186,7 +201,7 @@ class Jump:
 
 @dataclass(frozen=True)
 class Bookmark:
-    """A place in a source from which reading can go on: the frame number `position`, counted from 0.
+    """Mark a place in a source from which reading can resume: the frame number `position`, counted from 0.
 
     pts: its time, in the time base of the VideoInfo. checksum: of its image, see `checksum_of`.
     """
@@ -202,23 +217,23 @@ def checksum_of(image: ImageArray) -> int:
 
 
 class Source(Protocol):
-    """Where frames come from: a video, a folder of frames, an animation, a pipe."""
+    """Provide frames from a video, a folder of frames, an animation or a pipe."""
 
     info: VideoInfo
 
     @property
     def faults(self) -> Faults:
-        """What was wrong so far with what the last call of `frames` read."""
+        """Return the faults so far of what the last call of `frames` read."""
         ...
 
     @property
     def jumps(self) -> Sequence[Jump]:
-        """Where the times of the file start again, as far as it was read."""
+        """Return where the times of the file start again, as far as it was read."""
         ...
 
     @property
     def last_sign(self) -> float:
-        """When the decoder last gave a sign while it works, by the monotonic clock; infinite while it waits."""
+        """Return when the working decoder last gave a sign, by the monotonic clock; infinite while it waits."""
         ...
 
     def frames(self, skip: int = 0, bookmark: Bookmark | None = None) -> Iterator[Frame]:

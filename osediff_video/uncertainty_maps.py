@@ -1,4 +1,4 @@
-"""Maps of what is uncertain, as files: 16-bit grey PNG with the scale in its text, and a coloured image beside it."""
+"""Write uncertainty maps: 16-bit grey PNG with the scale in its text, and a coloured image beside it."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -55,7 +55,7 @@ def write_map(path: Path, image: ImageArray, found: Spread, draws: Draws, identi
 def with_maps(
     upscaled: Iterable[Step], folder: Path, draws: Draws, treatments: Treatments, first: int
 ) -> Iterator[Step]:
-    """The same steps; of every frame from `first` on a map is written. A frame that equals the one before has its map.
+    """Pass the steps on and write a map for every frame from `first` on; a repeated frame shares its map.
 
     Raises OutputError.
     """
@@ -76,12 +76,12 @@ def overlay_path(path: Path) -> Path:
 
 
 def top_level(levels: NDArray[np.float32]) -> float:
-    """What the brightest colour stands for: a power of two, so that it seldom changes from frame to frame."""
+    """Return the value of the brightest colour: a power of two, so that it seldom changes between frames."""
     return max(LEAST_TOP, float(2 ** np.ceil(np.log2(max(1e-6, float(np.quantile(levels, TOP_QUANTILE)))))))
 
 
 def overlay(image: ImageArray, levels: NDArray[np.float32], top: float) -> NDArray[np.uint8]:
-    """(H, W, 3): the image in grey, coloured the more the less it is certain, with a scale in its corner."""
+    """Return the image (H, W, 3) in grey, coloured the more the less certain it is, with a scale in its corner."""
     share = np.clip(levels / top, 0, 1)
     color = cv2.applyColorMap(np.rint(share * 255).astype(np.uint8), cv2.COLORMAP_TURBO)[..., ::-1]
     grey = cv2.cvtColor(eight_bit(image), cv2.COLOR_RGB2GRAY)[..., None] * np.float32(0.7)

@@ -1,1 +1,1 @@
-"""The resumable job: what it is of, where its unfinished work lies, and which results are finished."""
+"""Keep a job resumable: what it is of, where its unfinished work lies, and which results are finished."""

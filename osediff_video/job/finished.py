@@ -1,4 +1,4 @@
-"""Records of finished results, so that the same command again knows what need not be done again."""
+"""Record finished results, so that running the same command again does not repeat the work."""
 
 import hashlib
 from contextlib import suppress
@@ -19,14 +19,19 @@ MOST_RECORDS = 5000
 
 @dataclass(frozen=True)
 class Finished:
-    """A whole and verified result. frames: in it. source: what it was made of. settings: fingerprint of with what."""
+    """Describe a whole and verified result.
+
+    frames: number of frames in it.
+    source: identity of what it was made from.
+    settings: fingerprint of the settings.
+    """
 
     frames: int
     source: Identity
     settings: str
 
     def is_of(self, plan: VideoPlan, manifest: Manifest) -> bool:
-        """Return whether `plan` would make this very result again. Raises MediaError for a source that is gone."""
+        """Return whether `plan` would make this very result again. Raises MediaError for a missing source."""
         return self.settings == manifest.fingerprint and is_unchanged(plan.sources, self.source)
 
 
@@ -37,7 +42,7 @@ def record_file(target: Path) -> Path:
 
 
 def record_finished(target: Path, result: Finished) -> None:
-    """Remember that `target` is finished. A machine that keeps no such records does without."""
+    """Record that `target` is finished; a machine without a writable state folder keeps no records."""
     file = record_file(target)
     with suppress(OSError, OseDiffError):
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -48,7 +53,7 @@ def record_finished(target: Path, result: Finished) -> None:
 
 
 def find_finished(target: Path) -> Finished | None:
-    """Return the record of `target` if it still is what was written there."""
+    """Return the record of `target` if the file is still what was written there."""
     values = read_sealed(record_file(target)) if target.exists() and not target.is_symlink() else None
     if values is None:
         return None
@@ -61,5 +66,5 @@ def find_finished(target: Path) -> Finished | None:
 
 
 def check_target_or_finished(source: Path, target: Path, overwrite: bool) -> None:
-    """Refuse a target as `check_target` does, but for one that may be the finished result of the same command."""
+    """Refuse a target as `check_target` does, except one that may be the finished result of the same command."""
     check_target(source, target, overwrite or find_finished(target) is not None)

@@ -1,4 +1,4 @@
-"""The folder beside the target that holds what is finished of an unfinished result."""
+"""Keep the finished part of an unfinished result in a folder beside the target."""
 
 import os
 import re
@@ -31,7 +31,7 @@ def job_folder(target: Path) -> Path:
 
 
 class Job:
-    """Holds the job's folder while it is worked on. Use as a context; raises OutputError when it cannot be had.
+    """Hold the job's folder while it is in use, as a context. Raises OutputError when it is not available.
 
     sources: everything the result is made from. manifest: with what; its threads are those of the first run.
     segments: what was finished before, whole as it was written. Everything else in the folder is of an interrupted
@@ -118,7 +118,7 @@ class Job:
             torch.set_num_threads(before)
 
     def begin(self) -> None:
-        """Record what the job is of, before the first finished work is. Raises OutputError or MediaError."""
+        """Record what the job is of before its first finished segment. Raises OutputError or MediaError."""
         if (self.folder / MANIFEST).exists():
             return
         try:
@@ -127,7 +127,7 @@ class Job:
             raise OutputError(f"{self.folder}: cannot be written ({error})") from error
 
     def check_sources(self) -> None:
-        """Refuse to go on with sources that are not those the job began with. Raises MediaError."""
+        """Refuse to resume with sources other than those the job began with. Raises MediaError."""
         if not is_unchanged(self.sources, self.identity.result()):
             raise MediaError(
                 f"{self.sources[0]}: changed while it was worked on; what was made is of the old one. Use --restart to "
@@ -135,7 +135,7 @@ class Job:
             )
 
     def drop_damaged(self) -> int | None:
-        """Forget the finished segments from the first on that is not as it was written; return its number."""
+        """Drop the finished segments from the first damaged one on; return its number, or None."""
         sound = len(load_segments(self.folder))
         if sound >= len(self.segments):
             return None

@@ -1,4 +1,4 @@
-"""What tells one source from another: a stamp that is quick to compare, and the hash of all it holds."""
+"""Tell one source from another by a stamp that is quick to compare, and by the hash of all it holds."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ BLOCK_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Identity:
-    """The identity of the sources of a job.
+    """Identify the sources of a job.
 
     stamp: hash of names, sizes, times and inodes. The system renews the time of change with every write, so the
     content behind an equal stamp is equal; not so on Windows, which keeps no such time.
@@ -30,7 +30,7 @@ class Identity:
 
 
 def identify(sources: Sequence[Path]) -> Identity:
-    """Read everything that the sources hold. Raises MediaError for one that cannot be read, or changes meanwhile."""
+    """Read and hash the sources. Raises MediaError for one that cannot be read, or changes meanwhile."""
     stamp = stamp_of(sources)
     digest = hashlib.sha256()
     for path in files_of(sources):
@@ -46,7 +46,7 @@ def identify(sources: Sequence[Path]) -> Identity:
 
 
 def identify_beside(sources: Sequence[Path]) -> "Future[Identity]":
-    """Begin to `identify` in a thread of its own, which reads while others work and keeps no program alive."""
+    """Run `identify` in a thread of its own, which reads while others work and keeps no program alive."""
     result: Future[Identity] = Future()
 
     def work() -> None:
@@ -60,14 +60,14 @@ def identify_beside(sources: Sequence[Path]) -> "Future[Identity]":
 
 
 def is_unchanged(sources: Sequence[Path], before: Identity) -> bool:
-    """Return whether the sources hold what they held; read only where their stamp differs. Raises MediaError."""
+    """Return whether the sources are unchanged; they are read only if their stamp differs. Raises MediaError."""
     if stamp_of(sources) == before.stamp and os.name != "nt":
         return True
     return identify(sources).sha256 == before.sha256
 
 
 def stamp_of(sources: Sequence[Path]) -> str:
-    """Return the hash of what the file system says of the sources. Raises MediaError for one that is gone."""
+    """Return the hash of what the file system says of the sources. Raises MediaError for a missing one."""
     facts = []
     for path in files_of(sources):
         try:
@@ -79,7 +79,7 @@ def stamp_of(sources: Sequence[Path]) -> str:
 
 
 def files_of(sources: Sequence[Path]) -> list[Path]:
-    """Return the files whose content counts: those of folders of frames too; a pipe can be read only once."""
+    """Return the files whose content counts, including those in folders of frames; a pipe can be read only once."""
     files: list[Path] = []
     for source in (source for source in sources if source != PIPE):
         if source.is_dir():

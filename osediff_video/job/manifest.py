@@ -1,4 +1,4 @@
-"""What a job was begun with: everything that decides a bit of its result."""
+"""Record what a job was begun with: everything that decides a bit of its result."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ UNDECISIVE = {"batch", "strict", "allow_damaged", "notes"}
 
 @dataclass(frozen=True)
 class Manifest:
-    """What decides the result, in JSON's types.
+    """Hold what decides the result, in JSON's types.
 
     settings: what the user asked for, the model and the encoder. computation: what computes it, since the same sums in
     another order round otherwise: kind of device, version of torch, instructions of the processor, threads.
@@ -32,7 +32,7 @@ class Manifest:
     computation: dict[str, Any]
 
     def changes(self, now: "Manifest") -> list[str]:
-        """Return in words what differs in `now`; the number of threads can be had again and is not a change."""
+        """Describe what differs in `now`; the number of threads can be restored and is not a change."""
         changes: list[str] = []
         for before, after in ((self.settings, now.settings), (self.computation, now.computation)):
             for name in sorted((before.keys() | after.keys()) - {"threads"}):
@@ -44,7 +44,7 @@ class Manifest:
 
     @property
     def fingerprint(self) -> str:
-        """The SHA-256 of the settings."""
+        """Return the SHA-256 of the settings."""
         return hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode()).hexdigest()
 
 

@@ -1,1 +1,1 @@
-"""All of PyAV: files in, frames out; frames in, files out."""
+"""Contain all of PyAV: files in, frames out; frames in, files out."""

@@ -1,4 +1,4 @@
-"""Pixel aspects along a stream: decoders tell only the one of the packet they saw last."""
+"""Follow the pixel aspect along a stream: decoders report only that of the last packet."""
 
 from fractions import Fraction
 
@@ -6,7 +6,7 @@ from av.packet import Packet
 
 
 class Aspects:
-    """The pixel aspect at each time of a stream, as far as it was decoded."""
+    """Hold the pixel aspect at each time of a stream, as far as it was decoded."""
 
     def __init__(self) -> None:
         self.known: list[tuple[int, Fraction]] = []

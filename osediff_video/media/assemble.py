@@ -1,4 +1,4 @@
-"""Finished segments and everything else of the source into one file, with exact times, whole or not at all."""
+"""Write finished segments and all other streams of the source to one file, with exact times, whole or not at all."""
 
 import itertools
 import math
@@ -28,7 +28,7 @@ LARGEST_TIMESCALE = 2**31 - 1
 
 @dataclass(frozen=True)
 class Assembly:
-    """What to put together. source: the video whose other streams come along, None for a folder of frames.
+    """List what to put together.
 
     rate: of the frames, a hint that only time code tracks need. alpha: the segments hold transparency.
     display_matrix: written instead of turned images. jumps: where the times of the source start again.
@@ -48,7 +48,11 @@ class Assembly:
 
 @dataclass(frozen=True)
 class Assembled:
-    """What was put together. notes: what the user should know of it. payload: digest of the encoded images."""
+    """Report what was put together.
+
+    notes: what the user should know.
+    payload: digest of the encoded images.
+    """
 
     notes: list[str]
     payload: str
@@ -107,7 +111,7 @@ def add_video_copy(output: OutputContainer, template: VideoStream, assembly: Ass
 
 
 def video_packets(assembly: Assembly) -> Iterator[Packet]:
-    """The packets of all segments in one row, with presentation and decoding times made anew.
+    """Yield the packets of all segments in a row, with new presentation and decoding times.
 
     Independently encoded segments cannot simply follow each other: with B-frames the decoding times of the second
     would begin before those of the first end. Decoding time i is the presentation time of frame i - delay, so that it

@@ -19,7 +19,7 @@ MILLISECOND = Fraction(1, 1000)
 
 
 class Copied:
-    """Passes packets untouched but for their times."""
+    """Copy packets unchanged except for their times."""
 
     stream: Stream
 
@@ -33,7 +33,7 @@ class Copied:
         return [packet]
 
     def move(self, packet: Packet) -> bool:
-        """Shift a packet to the clock of the cut; False if it lies outside."""
+        """Shift a packet to the clock of the cut; return False if it lies outside."""
         base = Fraction(packet.time_base)
         start = None if self.cut.start_s is None else self.cut.start_s / base
         end = None if self.cut.end_s is None else self.cut.end_s / base
@@ -58,7 +58,7 @@ class Copied:
 
 
 class ConvertedText(Copied):
-    """Subtitles from one text format to another."""
+    """Convert subtitles from one text format to another."""
 
     def __init__(self, stream: SubtitleStream, output: OutputContainer, cut: Cut, codec: str) -> None:
         self.source, self.cut = stream, cut
@@ -87,7 +87,7 @@ class ConvertedText(Copied):
 
 
 class ConvertedSound(Copied):
-    """Sound decoded and encoded anew, at a bit rate nobody hears."""
+    """Decode sound and encode it again, at a bit rate whose loss nobody hears."""
 
     def __init__(self, stream: AudioStream, output: OutputContainer, cut: Cut, codec: str) -> None:
         self.decoder = source = stream.codec_context

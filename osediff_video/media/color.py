@@ -1,4 +1,4 @@
-"""Between the samples of a codec and RGB: the matrix and range a stream means, said explicitly on every conversion.
+"""Convert between the samples of a codec and RGB, with the stream's matrix and range stated explicitly each time.
 
 FFmpeg's own default is BT.601 whatever the stream says, which shifts every HD image.
 """
@@ -34,7 +34,7 @@ EXACT = (
 
 
 def guess_matrix(height: int, rate: float) -> int:
-    """What an untagged video most likely means: HD is BT.709, 625-line video BT.470BG, the rest SMPTE 170M."""
+    """Guess the matrix of an untagged video: HD is BT.709, 625-line video BT.470BG, the rest SMPTE 170M."""
     if height >= 720:
         return BT709
     return BT470BG if height in (288, 576) and abs(rate - 25) < 0.1 else SMPTE170M
@@ -45,12 +45,12 @@ def is_rgb(pix_fmt: str) -> bool:
 
 
 def rgb_layout(deep: bool, alpha: bool) -> str:
-    """FFmpeg's name of our images: packed RGB of 8 or 16 bit, with or without alpha."""
+    """Return FFmpeg's name of our images: packed RGB of 8 or 16 bit, with or without alpha."""
     return ("rgba64le" if deep else "rgba") if alpha else ("rgb48le" if deep else "rgb24")
 
 
 class ColorConverter:
-    """Converts frames of one stream. Holds one scaler: FFmpeg's leak when many are made."""
+    """Convert the frames of one stream. Holds one scaler, since FFmpeg leaks when many are created."""
 
     def __init__(self, color: ColorTags) -> None:
         self.reformatter = VideoReformatter()
@@ -60,7 +60,7 @@ class ColorConverter:
     def to_rgb(
         self, frame: VideoFrame, width: int, height: int, deep: bool, alpha: bool = False
     ) -> tuple[ImageArray, Plane | None]:
-        """(height, width, 3) RGB and (height, width) alpha if wanted; uint16 if `deep` else uint8. Copies."""
+        """Convert a frame to RGB (H, W, 3), and to alpha (H, W) if requested; uint16 if `deep`, else uint8. Copies."""
         rgb = is_rgb(frame.format.name)
         converted = self.reformatter.reformat(
             frame,
@@ -82,7 +82,7 @@ class ColorConverter:
         )
 
     def from_rgb(self, image: ImageArray, pix_fmt: str, alpha: Plane | None = None) -> VideoFrame:
-        """image: (H, W, 3) RGB, alpha: (H, W) or None. Returns a frame in the encoder's pixel format."""
+        """Return a frame in the encoder's pixel format. image: (H, W, 3) RGB. alpha: (H, W) or None."""
         pixels = image if alpha is None else cast(ImageArray, np.dstack([image, alpha]))
         frame = VideoFrame.from_ndarray(pixels, rgb_layout(image.dtype == np.uint16, alpha is not None))
         rgb = is_rgb(pix_fmt)

@@ -30,13 +30,13 @@ def ffmpeg_name(path: Path) -> str:
 
 
 def reason(error: Exception) -> str:
-    """FFmpeg's own words, without its number and the path that our message names already."""
+    """Return FFmpeg's own words, without its number and the path that our message already names."""
     return getattr(error, "strerror", None) or str(error)
 
 
 @contextmanager
 def open_container(path: Path) -> Iterator[InputContainer]:
-    """A video opened for reading, `-` is standard input. Raises MediaError for whatever cannot be opened."""
+    """Open a video for reading; `-` is standard input. Raises MediaError for anything that cannot be opened."""
     if path == PIPE:
         source: str | Replay = standard_input().rewind()
     elif path.is_dir():
@@ -89,11 +89,11 @@ def video_stream(container: InputContainer, path: Path) -> VideoStream:
 
 
 class UnreadableError(MediaError):
-    """So much of a file cannot be read that reading on is pointless."""
+    """Report that too much of a file is unreadable for reading on."""
 
 
 def readable_packets(container: InputContainer, streams: Sequence[Stream]) -> Iterator[Packet]:
-    """Packets of `streams` in the order of the file and the flushing ones, over whatever cannot be read.
+    """Yield packets of `streams` in file order, then the flushing ones; unreadable data is skipped.
 
     Raises UnreadableError after many failures, MediaError when the file itself is gone.
     """
@@ -118,6 +118,6 @@ def readable_packets(container: InputContainer, streams: Sequence[Stream]) -> It
 
 
 def ticks(stream: VideoStream) -> Fraction:
-    """Seconds per unit of the stream's timestamps."""
+    """Return the seconds per unit of the stream's timestamps."""
     assert stream.time_base is not None, "every demuxed stream has a time base"
     return Fraction(stream.time_base)

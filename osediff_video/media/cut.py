@@ -1,4 +1,4 @@
-"""Part of a source that is kept, on the clock of the source."""
+"""Describe the part of a source that is selected, on the clock of the source."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -6,7 +6,7 @@ from fractions import Fraction
 
 @dataclass(frozen=True)
 class Cut:
-    """The part of the source that is kept, in seconds of its clock; with a start, everything moves to begin at zero."""
+    """Describe the selected part in seconds of the source's clock; with a start, everything moves to begin at zero."""
 
     start_s: Fraction | None = None
     end_s: Fraction | None = None
@@ -19,7 +19,7 @@ class Cut:
         return self.start_s or Fraction(0)
 
     def shift(self, time_base: Fraction) -> int:
-        """What is taken off every time, in units of `time_base`."""
+        """Return what is subtracted from every time, in units of `time_base`."""
         return round(self.shift_s / time_base)
 
 

@@ -1,4 +1,4 @@
-"""Interlaced videos: notice them, and make whole images of their fields."""
+"""Detect interlaced videos, and make whole images of their fields."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ SAMPLE_FRAMES = 200
 
 
 def deinterlaced(frames: Iterator[Timed], stream: VideoStream) -> Iterator[Timed]:
-    """Every frame through bwdif: as many come out as go in, at the same times."""
+    """Yield every frame after bwdif: as many come out as go in, at the same times."""
     graph, times = chain("bwdif", "mode=send_frame:deint=all", stream), deque[int | None]()
     for number, (frame, pts) in enumerate(frames):
         times.append(pts)
@@ -48,7 +48,7 @@ def pulled(graph: Graph) -> Iterator[VideoFrame]:
 
 
 def look_for_fields(path: Path) -> tuple[bool, str | None]:
-    """Whether the video is interlaced, and what the user should know.
+    """Return whether the video is interlaced, and what the user should know.
 
     Interlaced is what says so and looks so: images alone deceive (a fine pattern combs too), and so do flags (whole
     images are often sent as fields). Reads up to 200 frames. Raises MediaError.

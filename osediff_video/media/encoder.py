@@ -1,4 +1,4 @@
-"""The encoder of a video, decided before work starts: codec, samples, colour tags, and what cannot be kept."""
+"""Plan the encoder before work starts: codec, pixel format, colour tags, and what cannot be kept."""
 
 import io
 import os
@@ -31,9 +31,12 @@ os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 greets on standard error otherw
 
 @dataclass(frozen=True)
 class EncoderPlan:
-    """Everything that decides the encoded bits beside the images. notes: what the user should know.
+    """Hold everything that decides the encoded bits besides the images.
 
-    codec: FFmpeg's name. color: the tags of what is encoded. alpha: transparency is encoded too.
+    codec: FFmpeg's name of the encoder.
+    color: the tags of what is encoded.
+    alpha: transparency is encoded too.
+    notes: what the user should know.
     """
 
     codec: str
@@ -50,7 +53,7 @@ class EncoderPlan:
 
 
 def plan_encoder(info: VideoInfo, width: int, height: int, encoding: Encoding, suffix: str) -> EncoderPlan:
-    """Choose for output frames of `width` x `height` in a file with the ending `suffix`. Raises OutputError."""
+    """Plan for output frames of `width` x `height` in a file with the suffix `suffix`. Raises OutputError."""
     hdr = info.color.transfer in (PQ, HLG)
     codec = encoding.codec_for(suffix, alpha=info.alpha, hdr=hdr)
     if suffix in ("", ".gif"):
@@ -95,7 +98,7 @@ def plan_encoder(info: VideoInfo, width: int, height: int, encoding: Encoding, s
 
 
 def kept_aspect(info: VideoInfo, height: int, width: int) -> Fraction:
-    """Pixel aspect that shows an output of another shape as the source was shown; rounding by a pixel is ignored."""
+    """Return the pixel aspect that shows the output in the shape of the source; rounding by a pixel is ignored."""
     stretch = Fraction(info.width, info.height) / Fraction(width, height)
     if abs(stretch - 1) < Fraction(1, 100):
         return info.sample_aspect_ratio
@@ -103,7 +106,7 @@ def kept_aspect(info: VideoInfo, height: int, width: int) -> Fraction:
 
 
 def check_codec(codec: str) -> None:
-    """Raise OutputError, with a suggestion, for a name that is no video encoder here."""
+    """Raise OutputError, with a suggestion, for a name that is no video encoder of this FFmpeg."""
     try:
         found = av.Codec(codec, "w")
     except UnknownCodecError:
@@ -116,7 +119,7 @@ def check_codec(codec: str) -> None:
 
 
 def choose_pix_fmt(info: VideoInfo, codec: str, alpha: bool, width: int, height: int, notes: list[str]) -> str:
-    """As deep as the source, as far as the encoder goes."""
+    """Return a pixel format as deep as the source, as far as the encoder goes."""
     deep = info.bit_depth > 8
     if codec == "prores_ks":
         return "yuva444p10le" if alpha else "yuv422p10le"
@@ -138,7 +141,7 @@ def choose_pix_fmt(info: VideoInfo, codec: str, alpha: bool, width: int, height:
 
 
 def light_options(info: VideoInfo, codec: str, options: dict[str, str]) -> dict[str, str] | None:
-    """Encoder options that write HDR10 mastering data, beside the user's own; None when the codec has none."""
+    """Return options that write HDR10 mastering data, merged with the user's; None when the codec has none."""
     light = info.light
     words = [options.get({"libx265": "x265-params", "libsvtav1": "svtav1-params"}.get(codec, ""), "")]
     if codec == "libx265":
@@ -158,7 +161,7 @@ def light_options(info: VideoInfo, codec: str, options: dict[str, str]) -> dict[
 
 
 def svt_mastering(words: str) -> str:
-    """x265's whole numbers as the fractions that SVT-AV1 reads: G(.265,.69)...L(1000,.0001)."""
+    """Convert x265's whole numbers to the fractions that SVT-AV1 reads: G(.265,.69)...L(1000,.0001)."""
     parts = []
     for point in words.split(")")[:-1]:
         name, numbers = point.split("(")
@@ -168,7 +171,7 @@ def svt_mastering(words: str) -> str:
 
 
 def encoded_color(color: ColorTags, pix_fmt: str) -> ColorTags:
-    """The tags of what is encoded: the source's, but YCbCr made from RGB is BT.709 of limited range."""
+    """Return the tags of what is encoded: the source's, but YCbCr made from RGB is BT.709 of limited range."""
     if is_rgb(pix_fmt):
         return ColorTags(RGB, color.primaries, color.transfer, True)
     if color.matrix == RGB:
@@ -181,7 +184,7 @@ def matrix_name(matrix: int) -> str:
 
 
 def add_video(container: OutputContainer, plan: EncoderPlan) -> VideoStream:
-    """Add the planned video stream, not yet open."""
+    """Add the planned video stream without opening it."""
     # rate is a hint for rate control only; the frames' own times go into the file
     stream = container.add_stream(plan.codec, rate=plan.rate, options=dict(plan.options))
     assert isinstance(stream, VideoStream)
@@ -196,7 +199,7 @@ def add_video(container: OutputContainer, plan: EncoderPlan) -> VideoStream:
 
 
 class Encoder:
-    """Turns frames into packets of one stream, with the frames' own times."""
+    """Turn frames into packets of one stream, with the frames' own times."""
 
     def __init__(self, stream: VideoStream, plan: EncoderPlan) -> None:
         self.stream, self.plan = stream, plan
@@ -212,7 +215,7 @@ class Encoder:
 
 
 def try_encoder(plan: EncoderPlan, container_format: str) -> None:
-    """Open the encoder beside a header of this format in memory. Raises OutputError if the two do not go together."""
+    """Open the encoder together with a header of this format in memory. Raises OutputError if the two do not fit."""
     try:
         with av.open(io.BytesIO(), "w", format=container_format) as container:
             add_video(container, plan)

@@ -1,4 +1,4 @@
-"""Finished segments as something else than a video: a folder of frames, or a GIF."""
+"""Export finished segments as something other than a video: a folder of frames, or a GIF."""
 
 import shutil
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ from osediff_video.types import ImageArray, Plane
 
 
 def stored_frames(folder: Path, segments: list[Segment]) -> Iterator[tuple[VideoFrame, int]]:
-    """Every frame of lossless segments with its exact pts."""
+    """Yield every frame of lossless segments with its exact pts."""
     for segment in segments:
         with open_container(segment.file(folder)) as container:
             yield from zip(container.decode(video=0), sorted(segment.order), strict=True)
@@ -44,7 +44,7 @@ def export_folder(folder: Path, segments: list[Segment], plan: EncoderPlan, targ
 
 
 def export_gif(folder: Path, segments: list[Segment], plan: EncoderPlan, target: Path) -> None:
-    """One palette of 256 colours for the whole video, dithered. Raises OutputError."""
+    """Write a GIF with one palette of 256 colours for the whole video, dithered. Raises OutputError."""
     try:
         palette = video_palette(folder, segments, plan)
         with av.open(ffmpeg_name(target), "w", format="gif") as output:

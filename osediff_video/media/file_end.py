@@ -1,4 +1,4 @@
-"""Does a file end where its container says? What it promised, against what was read."""
+"""Compare where a file ends with where its container says that it does."""
 
 from collections.abc import Mapping
 from fractions import Fraction
@@ -16,7 +16,7 @@ TRANSPORT_PACKETS = (188, 192, 204)
 
 
 class FileEnd:
-    """Watches packets go by, and says at the end what is missing.
+    """Record the packets of a file, and report at the end what is missing.
 
     sought: reading did not begin at the start, so that packets cannot be counted.
     """

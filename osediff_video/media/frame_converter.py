@@ -1,4 +1,4 @@
-"""Decoded frames become ours, each by what it says of itself, also where that changes in mid-video."""
+"""Convert decoded frames to RGB, each by its own tags, also where these change in mid-video."""
 
 from dataclasses import replace
 from fractions import Fraction
@@ -15,7 +15,7 @@ from osediff_video.types import ColorTags, Faults, Frame, ImageArray, Plane, Vid
 
 
 class Properties(NamedTuple):
-    """What a frame says of itself."""
+    """Hold what a frame says of itself."""
 
     size: str
     pixel_format: str
@@ -35,7 +35,7 @@ WORDS = {
 
 
 class FrameConverter:
-    """Converts the frames of one video to RGB of one size and depth.
+    """Convert the frames of one video to RGB of one size and depth.
 
     A frame of another size keeps its aspect within the size of the first, on black. faults: filled with a sentence for
     the first frame at which a property changes. strict: such a change is an error. aspects: of the pixels, as far

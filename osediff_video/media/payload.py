@@ -1,4 +1,4 @@
-"""The encoded images of a stream, whatever container they lie in: proof that a copy holds what was encoded."""
+"""Hash the encoded images of a stream in any container: proof that a copy holds what was encoded."""
 
 import hashlib
 import re
@@ -12,7 +12,7 @@ LENGTH_BYTES_AT = {"h264": 4, "hevc": 21}
 
 
 class PayloadDigest:
-    """Hash of all images of one stream, packet after packet.
+    """Hash all images of one stream, packet after packet.
 
     Of H.264 and HEVC only the slices count: containers differ in how they part them, and some add parameter sets and
     delimiters. Of any other codec every byte counts.

@@ -1,4 +1,4 @@
-"""Facts about a video, from its header and its first frame."""
+"""Read the facts about a video from its header and its first frame."""
 
 import itertools
 from contextlib import suppress
@@ -67,7 +67,7 @@ def probe(path: Path) -> VideoInfo:
 
 
 def first_frame(container: InputContainer, stream: VideoStream, path: Path) -> VideoFrame:
-    """The first frame that decodes; damaged packets before it are passed over."""
+    """Return the first frame that decodes; damaged packets before it are skipped."""
     error: av.FFmpegError | None = None
     for packet in readable_packets(container, [stream]):
         try:
@@ -87,12 +87,12 @@ def first_frame(container: InputContainer, stream: VideoStream, path: Path) -> V
 
 
 def announces_alpha(stream: VideoStream) -> bool:
-    """Whether VP8 or VP9 hides an alpha plane beside its images."""
+    """Return whether VP8 or VP9 hides an alpha plane beside its images."""
     return any(key.lower() == "alpha_mode" and value == "1" for key, value in stream.metadata.items())
 
 
 def is_transparent(frame: VideoFrame) -> bool:
-    """Whether the format has an alpha channel; of GIF and PNG, which always do, whether the first frame uses it."""
+    """Return whether the format has an alpha channel; for GIF and PNG, which always do, whether a frame uses it."""
     if not any(component.is_alpha for component in frame.format.components):
         return False
     return frame.format.name not in ("bgra", "rgba") or bool(frame.to_ndarray(format="rgba")[..., 3].min() < 255)
@@ -109,7 +109,7 @@ def becomes_transparent(container: InputContainer, stream: VideoStream, first: V
 
 
 def frame_rate(stream: VideoStream) -> Fraction:
-    """The average rate, or FFmpeg's best guess where the average only says that the clock ticks in milliseconds."""
+    """Return the average rate, or FFmpeg's best guess where that is only the clock's millisecond tick."""
     average, guess = (Fraction(rate or 0) for rate in (stream.average_rate, stream.base_rate))
     if average == 1000 and guess:
         average = guess
@@ -123,7 +123,7 @@ def video_duration(container: InputContainer, stream: VideoStream) -> float | No
 
 
 def color_tags(frame: VideoFrame, rate: float) -> ColorTags:
-    """What the first frame says of its colour, with the matrix guessed where it says nothing."""
+    """Return the colour tags of the first frame, with a guessed matrix where it has none."""
     if is_rgb(frame.format.name):
         return ColorTags(RGB, int(frame.color_primaries), int(frame.color_trc), True)
     matrix = int(frame.colorspace)
@@ -144,14 +144,14 @@ def side_data(frame: VideoFrame, kind: SideData) -> bytes | None:
 
 
 def display_matrix(frame: VideoFrame) -> tuple[int, ...] | None:
-    """The nine 16.16 numbers of the file's display matrix, or None when images are upright already."""
+    """Return the nine 16.16 numbers of the file's display matrix, or None when images are upright already."""
     if raw := side_data(frame, SideData.DISPLAYMATRIX):
         return tuple(np.frombuffer(raw, np.int32, 9).tolist())
     return QUARTER_TURNS.get(frame.rotation % 360)
 
 
 def orientation_of(matrix: tuple[int, ...]) -> Orientation:
-    """A display matrix as turns by quarters and mirrors; an angle in between goes to the nearest quarter.
+    """Convert a display matrix to quarter turns and mirrors; an angle in between goes to the nearest quarter.
 
     A pixel (x, y) is shown at (a x + c y, b x + d y).
     """
@@ -162,7 +162,7 @@ def orientation_of(matrix: tuple[int, ...]) -> Orientation:
 
 
 def light_of(frame: VideoFrame) -> Light:
-    """HDR10 static metadata of a frame, in the units of x265: 0.00002 for chromaticity, 0.0001 cd/m2 for luminance."""
+    """Return a frame's HDR10 metadata in the units of x265: 0.00002 for chromaticity, 0.0001 cd/m2 for luminance."""
     mastering = content = None
     if raw := side_data(frame, SideData.MASTERING_DISPLAY_METADATA):
         numbers = np.frombuffer(raw, np.int32, 22).tolist()

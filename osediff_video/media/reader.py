@@ -1,4 +1,4 @@
-"""Frames out of a video: all of them, upright, in RGB, each with its exact time, over damage where there is some."""
+"""Read all frames of a video, upright, in RGB, each with its exact time; damage is skipped and reported."""
 
 import math
 import time
@@ -29,7 +29,7 @@ SEEK_MARGIN_S = 5
 
 
 class VideoSource:
-    """The frames of a video from `start_s` (included) to `end_s` (not), both in seconds of its own clock.
+    """Read the frames of a video from `start_s` (included) to `end_s` (excluded), in seconds of its own clock.
 
     deinterlace: weave fields into whole images. strict: what changes in mid-video is an error.
     jumps: where times start again, found while reading. last_sign: see `Source`.
@@ -110,7 +110,7 @@ class VideoSource:
         return f" from {float(self.start_s or 0):g} s to {end}"
 
     def timed_frames(self, start_s: Fraction | None) -> Iterator[Timed]:
-        """Decoded frames from `start_s` to the wanted end."""
+        """Yield decoded frames from `start_s` to the selected end."""
         base, started = self.info.time_base, False
         for frame, pts in self.from_start(start_s, seek=True):
             time_s = None if pts is None else pts * base
@@ -123,7 +123,7 @@ class VideoSource:
             yield frame, pts
 
     def from_start(self, start_s: Fraction | None, seek: bool) -> Iterator[Timed]:
-        """All frames, or with `seek` at least those from `start_s` on."""
+        """Yield all frames, or with `seek` at least those from `start_s` on."""
         jump = seek and start_s is not None and start_s > 2 * SEEK_MARGIN_S
         with open_container(self.info.path) as container:
             stream = video_stream(container, self.info.path)
@@ -197,7 +197,7 @@ class VideoSource:
         yield from stand_in(rest[1:] if fields and len(rest) == 1 else rest)
 
     def decoder(self, stream: VideoStream) -> VideoCodecContext:
-        """The stream's own decoder, or the one that also decodes a hidden alpha plane."""
+        """Return the stream's own decoder, or one that also decodes a hidden alpha plane."""
         name = stream.codec_context.name
         if not self.info.alpha or name not in ALPHA_DECODER:
             return stream.codec_context

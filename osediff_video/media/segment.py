@@ -1,4 +1,4 @@
-"""One stretch of the video, encoded into a file of its own: what survives when the job is interrupted."""
+"""Encode a stretch of the video to a file of its own, which survives when the job is interrupted."""
 
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -17,7 +17,7 @@ from osediff_video.types import Bookmark, Frame
 
 @dataclass(frozen=True)
 class Segment:
-    """A finished stretch of the result and what its file must be.
+    """Describe a finished stretch of the result and what its file must be.
 
     index: from 0 on. order: presentation times of its packets in the order of the file, in the video's time base; the
     file's own times are Matroska's, rounded to milliseconds. last_duration: of the last frame, in the same units.
@@ -33,16 +33,16 @@ class Segment:
 
     @property
     def delay(self) -> int:
-        """How many packets the encoder runs ahead of presentation."""
+        """Return how many packets the encoder runs ahead of presentation."""
         rank = {pts: number for number, pts in enumerate(sorted(self.order))}
         return max(number - rank[pts] for number, pts in enumerate(self.order))
 
     def file(self, folder: Path) -> Path:
-        """The encoded frames, in the job's folder."""
+        """Return the name of the encoded frames in the job's folder."""
         return folder / f"{self.index:05d}.mkv"
 
     def save(self, folder: Path) -> None:
-        """Write the record, with which the segment counts as finished. Raises OSError."""
+        """Write the record, after which the segment counts as finished. Raises OSError."""
         write_sealed(self.file(folder).with_suffix(".json"), asdict(self))
 
     def is_intact(self, folder: Path) -> bool:
@@ -55,7 +55,7 @@ class Segment:
 
 
 def load_segments(folder: Path) -> list[Segment]:
-    """Return the finished segments from the first on, up to one that is missing or not as it was written."""
+    """Return the finished segments from the first up to one that is missing or not as it was written."""
     segments: list[Segment] = []
     while True:
         values = read_sealed(folder / f"{len(segments):05d}.json")
@@ -75,7 +75,7 @@ def parse_segment(values: dict[str, Any]) -> Segment | None:
 
 
 class SegmentWriter:
-    """Encodes frames into `folder`/INDEX.mkv; the segment counts once `finish` has written INDEX.json beside it."""
+    """Encode frames to `folder`/INDEX.mkv; the segment counts once `finish` has written INDEX.json beside it."""
 
     def __init__(self, folder: Path, index: int, plan: EncoderPlan) -> None:
         self.folder, self.index, self.plan = folder, index, plan
@@ -106,7 +106,7 @@ class SegmentWriter:
             self.container.mux_one(packet)
 
     def finish(self, bookmark: Bookmark | None = None) -> Segment:
-        """Flush, make durable and record, with where the source is read from for the next. Raises OutputError."""
+        """Flush, make durable and record, with the place to resume reading from. Raises OutputError."""
         try:
             self.mux(self.encoder.flush())
             self.container.close()

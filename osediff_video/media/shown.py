@@ -1,4 +1,4 @@
-"""Packets that hold an image nobody is meant to see: a decoder gives nothing for them, and nothing is lost."""
+"""Tell packets whose image is never shown: a decoder gives nothing for them, and nothing is lost."""
 
 from av.packet import Packet
 

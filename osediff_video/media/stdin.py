@@ -1,4 +1,4 @@
-"""Videos that come in through standard input: `-` as the source."""
+"""Read videos from standard input: `-` as the source."""
 
 import functools
 import sys
@@ -12,7 +12,7 @@ REMEMBERED_BYTES = 256 << 20
 
 
 class Replay:
-    """A stream that cannot seek, read from its beginning several times while that is still remembered.
+    """Read a stream that cannot seek several times from its beginning, while that is still buffered.
 
     Looking at the header and the first frames, and then reading the video, are separate openings of the same input.
     """
@@ -36,7 +36,7 @@ class Replay:
         return fresh
 
     def rewind(self) -> "Replay":
-        """To the beginning. Raises MediaError when that is forgotten."""
+        """Return to the beginning. Raises MediaError when that is no longer buffered."""
         if self.overflowed:
             raise MediaError(f"standard input: more than {REMEMBERED_BYTES >> 20} MB had to be read to know what it is")
         self.position = 0

@@ -1,4 +1,4 @@
-"""Videos that leave through standard output: `-` as the target."""
+"""Write videos to standard output: `-` as the target."""
 
 import sys
 from collections.abc import Iterable
@@ -14,14 +14,14 @@ MUXER = {"matroska": "matroska", "nut": "nut", "y4m": "yuv4mpegpipe"}
 
 
 class PipeOut:
-    """Standard output as FFmpeg writes to it; everything else that would be printed there goes elsewhere."""
+    """Give FFmpeg standard output to write to; everything else printed there goes elsewhere."""
 
     def write(self, data: bytes) -> int:
         return sys.stdout.buffer.write(data)
 
 
 def write_pipe(frames: Iterable[Frame], plan: EncoderPlan, pipe_format: str) -> int:
-    """Encode frames into standard output as they come; how many. Raises OutputError when the reader goes away."""
+    """Encode frames to standard output; return their number. Raises OutputError when the reader goes away."""
     count = 0
     try:
         with av.open(PipeOut(), "w", format=MUXER[pipe_format]) as container:

@@ -1,4 +1,4 @@
-"""What becomes of every stream of a video beside the one that is upscaled: decided, by trial, before work starts."""
+"""Decide, by trial and before work starts, what happens to every stream besides the one that is upscaled."""
 
 import io
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ COVER_MIME = {"mjpeg": "image/jpeg", "png": "image/png", "bmp": "image/bmp", "gi
 
 @dataclass(frozen=True)
 class StreamPlan:
-    """One stream of the source and what becomes of it; index -1 is the list of chapters.
+    """Describe one stream of the source and what happens to it; index -1 is the list of chapters.
 
     action: "upscale", "copy", "convert" (to the codec `to`), "attach" (a cover as an attachment), "rewrite" (its
     content is written from elsewhere) or "drop". reason, remedy: why not a plain copy, and what would keep it.
@@ -56,7 +56,7 @@ class StreamPlan:
 
     @property
     def fate(self) -> str:
-        """What becomes of it, and why, in words."""
+        """Return what happens to the stream, and why, in words."""
         done = {
             "upscale": "is upscaled",
             "copy": "is copied",
@@ -141,7 +141,7 @@ def is_text(stream: Stream) -> bool:
 
 
 def accepts(container_format: str, stream: Stream) -> bool:
-    """Whether the format can hold this stream: a header with it alone is written into memory."""
+    """Return whether the format can hold this stream, by writing a header with it alone into memory."""
     if container_format == "mpegts" and codec_name(stream) not in TRANSPORT_STREAM.get(stream.type, set()):
         return False
     try:
@@ -164,7 +164,7 @@ def mux_first_packet(output: OutputContainer, target: Stream, stream: Stream) ->
 
 
 def add_copy(output: OutputContainer, stream: Stream) -> Stream:
-    """A stream of `output` that takes the packets of `stream` as they are."""
+    """Add a stream to `output` that takes the packets of `stream` as they are."""
     if stream.type == "attachment":
         name = stream.metadata.get("filename", f"attachment_{stream.index}")
         return output.add_attachment(name, stream.mimetype or "application/octet-stream", stream.data)  # type: ignore[attr-defined]
@@ -173,7 +173,7 @@ def add_copy(output: OutputContainer, stream: Stream) -> Stream:
 
 
 def try_streams(path: Path, plans: list[StreamPlan], container_format: str) -> None:
-    """Write the header with all copied streams together, into memory. Raises OutputError if it fails."""
+    """Write the header with all copied streams together into memory. Raises OutputError if it fails."""
     try:
         with open_container(path) as source, av.open(io.BytesIO(), "w", format=container_format) as output:
             copied = [plan for plan in plans if plan.action == "copy"]

@@ -1,4 +1,4 @@
-"""Everything of a video beside its images, carried over: packets as they are, or converted where they must be."""
+"""Carry over everything of a video besides its images: packets as they are, or converted where they must be."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
@@ -31,7 +31,7 @@ QUICKTIME_LANGUAGE = {"deu": "ger", "nld": "dut", "zho": "chi", "ell": "gre", "c
 
 
 def kept_tags(tags: dict[str, str], container_format: str) -> dict[str, str]:
-    """The tags of a file or stream that are still true in the result, in the words of its container."""
+    """Return the tags of a file or stream that still hold for the result, by their container's names."""
     is_mp4 = container_format in ("mp4", "mov")
     skipped = STATISTICS + OF_MP4[: 3 if is_mp4 else None]
     kept = {key: value for key, value in tags.items() if not key.upper().startswith(skipped)}
@@ -43,7 +43,7 @@ def kept_tags(tags: dict[str, str], container_format: str) -> dict[str, str]:
 
 
 class OtherStreams:
-    """All planned streams of one video in an output, with its tags and chapters. Use as a context.
+    """Write all planned streams of one video to an output, with its tags and chapters. Use as a context.
 
     jumps: where the times of the source start again; the streams are continued as the video is.
     """
@@ -94,7 +94,7 @@ class OtherStreams:
             added.disposition = stream.disposition
 
     def tag_video(self, stream: Stream) -> None:
-        """Give the upscaled stream what the source's says of itself."""
+        """Give the upscaled stream the tags of the source's stream."""
         original = video_stream(self.container, Path())
         tags = kept_tags(original.metadata, self.output.format.name)
         if self.cut.start_s is not None:
@@ -103,7 +103,7 @@ class OtherStreams:
         stream.disposition = original.disposition
 
     def chapters(self, container: InputContainer) -> list:
-        """The source's chapters, cut and moved with everything else."""
+        """Return the source's chapters, cut and moved with everything else."""
         kept = []
         for chapter in container.chapters():
             base = Fraction(chapter["time_base"] or 1)
@@ -117,7 +117,7 @@ class OtherStreams:
         return kept
 
     def demux(self, wanted: list[Stream]) -> Iterator[Packet]:
-        """Packets to write, in the order of the source; damage between them is stepped over."""
+        """Yield packets to write, in the order of the source; damage between them is skipped."""
         with suppress(UnreadableError):  # the reader of the video tells of it
             for packet in readable_packets(self.container, wanted) if wanted else ():
                 if packet.size:  # the demuxer ends with an empty packet for each stream: a signal to decoders
@@ -128,7 +128,7 @@ class OtherStreams:
             yield from carrier.flush()
 
     def mux_until(self, time: Fraction | None) -> None:
-        """Write every packet whose decoding time is at most `time` seconds; None is all that is left."""
+        """Write every packet whose decoding time is at most `time` seconds; None writes all that is left."""
         while True:
             packet = self.waiting or next(self.packets, None)
             self.waiting = None
@@ -144,7 +144,7 @@ class OtherStreams:
                 self.lost += 1
 
     def put_in_order(self, packet: Packet) -> None:
-        """Decoding times of a stream must grow; where a damaged source goes back, its packet is moved forward."""
+        """Move a packet forward where a damaged source goes back in time: decoding times of a stream must grow."""
         index, last = packet.stream.index, self.last_dts.get(packet.stream.index)
         if packet.dts is None:
             return
@@ -156,7 +156,7 @@ class OtherStreams:
 
     @property
     def notes(self) -> list[str]:
-        """What could not be carried over as it was, known at the end."""
+        """Return what could not be carried over as it was, known at the end."""
         found = []
         if self.moved:
             found.append(f"{self.moved} packets of other streams had times out of order and were moved")

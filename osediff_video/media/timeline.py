@@ -1,4 +1,4 @@
-"""One clock for a file whose times start again: recordings that were joined, and clocks that jump."""
+"""Continue the clock of a file whose times start again: joined recordings, and clocks that jump."""
 
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -16,7 +16,7 @@ FORWARD_S = Fraction(10)
 
 @dataclass
 class Timeline:
-    """The times of one stream, continued where they jump.
+    """Continue the times of one stream where they jump.
 
     forward: take long gaps for jumps too. known: the jumps of the video, which other streams follow; None finds them.
     """
@@ -55,7 +55,7 @@ class Timeline:
         return step_s < -BACK_S or (self.forward and step_s > FORWARD_S)
 
     def jump(self, time_s: Fraction) -> None:
-        """Go on after the last packet, or as the video did."""
+        """Shift times so that they continue after the last packet, or as those of the video do."""
         number = len(self.jumps)
         if self.known is not None:
             if number >= len(self.known):

@@ -1,4 +1,4 @@
-"""Look at a finished video again: are all frames there, each at its time, and is sound where it was?"""
+"""Check a finished video: all frames present, each at its time, and sound where it was."""
 
 import itertools
 from collections.abc import Sequence
@@ -24,9 +24,15 @@ MOST_PACKETS_TO_SOUND = 200
 
 @dataclass(frozen=True)
 class Verification:
-    """largest_error_s: of any frame's time. shift_s: by which the container moved all streams alike (Matroska does so
-    when sound starts before zero, MPEG-TS always). sound_error_s: change of the time of the same sound against the
-    first frame; None without sound that can be compared. same_images: the encoded images are those that were made."""
+    """Report how a written video compares with what it should be.
+
+    frames_expected, frames_found: number of frames.
+    largest_error_s: largest timestamp error of a frame.
+    tolerance_s: largest error that counts as rounding.
+    shift_s: by which the container moved all streams alike (Matroska when sound starts before zero, MPEG-TS always).
+    sound_error_s: change of the time of the same sound against the first frame; None without comparable sound.
+    same_images: the encoded images are those that were written.
+    """
 
     frames_expected: int
     frames_found: int
@@ -99,12 +105,12 @@ def verify(
 
 
 def sound_stream(container: InputContainer, index: int | None) -> AudioStream | None:
-    """The stream of this index, or the first sound."""
+    """Return the stream of this index, or the first sound."""
     return next((s for s in container.streams.audio if index in (None, s.index) and s.codec_context is not None), None)
 
 
 def copied_sound(path: Path, index: int | None) -> Fraction | None:
-    """Time of the first packet, in seconds: the same packet in source and copy, whatever players skip of it."""
+    """Return the time of the first packet in seconds: the same in source and copy, whatever players skip of it."""
     with open_container(path) as container:
         stream = sound_stream(container, index)
         if stream is None:
@@ -114,7 +120,7 @@ def copied_sound(path: Path, index: int | None) -> Fraction | None:
 
 
 def decoded_sound(path: Path, index: int | None) -> Fraction | None:
-    """Time of the first sound that is heard, in seconds."""
+    """Return the time of the first audible sound, in seconds."""
     with open_container(path) as container:
         stream = sound_stream(container, index)
         packets = iter(()) if stream is None else readable_packets(container, [stream])
@@ -127,7 +133,7 @@ def decoded_sound(path: Path, index: int | None) -> Fraction | None:
 
 
 def _shift(pairs: Sequence[tuple[Fraction, Fraction]], tolerance: Fraction) -> Fraction:
-    """The common delay of all frames, 0 where it is no more than a container's rounding."""
+    """Return the common delay of all frames, 0 where it is no more than a container's rounding."""
     if not pairs:
         return Fraction(0)
     middle = sorted(found - expected for found, expected in pairs)[len(pairs) // 2]

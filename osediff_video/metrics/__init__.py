@@ -1,1 +1,1 @@
-"""Scores of images and videos against references, and how they are laid out in a table."""
+"""Score images and videos against references, and lay the scores out in a table."""

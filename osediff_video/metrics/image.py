@@ -1,4 +1,7 @@
-"""How good images are, by published definitions. Images are (H, W, 3) RGB, uint8. Videos: see video_metrics."""
+"""Score images by published definitions. Images are (H, W, 3) RGB, uint8.
+
+Videos: see `osediff_video.metrics.video`.
+"""
 
 from collections.abc import Callable, Sequence
 
@@ -24,17 +27,20 @@ DEFINITIONS = {
 
 
 def luma(image: ImageArray) -> Luma:
-    """BT.601 luma, (H, W), 16 to 235."""
+    """Return the BT.601 luma, (H, W), 16 to 235."""
     return 16 + image.astype(np.float64) @ (np.array((65.481, 128.553, 24.966)) / 255)
 
 
 def psnr(a: Luma, b: Luma) -> float:
-    """As pyiqa computes it: 10 log10(1 / (mse + 1e-8)) on values / 255."""
+    """Return the PSNR in dB as pyiqa computes it: 10 log10(1 / (mse + 1e-8)) on values / 255."""
     return float(10 * np.log10(1 / (np.mean((a - b) ** 2) / 255**2 + 1e-8)))
 
 
 def ssim(a: Luma, b: Luma) -> float:
-    """Wang et al. 2004, as pyiqa computes it: 11 x 11 Gaussian of sigma 1.5, valid region, on rounded luma."""
+    """Return the SSIM of Wang et al. 2004 as pyiqa computes it.
+
+    An 11 x 11 Gaussian of sigma 1.5, valid region only, on rounded luma.
+    """
     a, b = np.rint(a), np.rint(b)
     window = cv2.getGaussianKernel(11, 1.5)
 
@@ -51,19 +57,19 @@ def ssim(a: Luma, b: Luma) -> float:
 
 
 def gradient(a: Luma) -> float:
-    """Mean gradient magnitude of forward differences."""
+    """Return the mean gradient magnitude of forward differences."""
     return float(np.hypot(np.diff(a, axis=0)[:, :-1], np.diff(a, axis=1)[:-1]).mean())
 
 
 def grid(a: Luma) -> float:
-    """Return how much the second difference along rows varies with the column modulo 8; without a grid it is near 0."""
+    """Return how much the second difference along rows varies with the column modulo 8; near 0 without a grid."""
     curvature = np.abs(np.diff(a, 2, axis=1)).mean(0)
     by_phase = np.array([curvature[phase::8].mean() for phase in range(8)])
     return float(by_phase.std() / by_phase.mean())
 
 
 def gradients(image: ImageArray) -> NDArray[np.float64]:
-    """Central differences of the luma, (H, W, 2)."""
+    """Return the central differences of the luma, (H, W, 2)."""
     return np.stack([np.gradient(luma(image), axis=axis) for axis in (0, 1)], -1)
 
 
@@ -73,14 +79,14 @@ def gradient_kept(result: ImageArray, reference: ImageArray) -> float:
 
 
 def edges_kept(result: ImageArray, reference: ImageArray) -> float | None:
-    """None where the reference has no edges."""
+    """Return how much of the reference's edge strength the result has; None where the reference has no edges."""
     a, b = (np.hypot(*np.moveaxis(gradients(image), -1, 0)) for image in (result, reference))
     strong = (b > 0) & (b >= np.quantile(b, 0.9))
     return float(a[strong].mean() / b[strong].mean()) if strong.any() else None
 
 
 def image_scores(result: ImageArray, reference: ImageArray, scorers: Scorers | None = None) -> dict[str, float]:
-    """Every score that images of this size have. scorers: more of them, which answer NaN where they have none."""
+    """Return every score defined for images of this size. scorers: further ones, which return NaN where undefined."""
     a, b = luma(result), luma(reference)
     scores = {"psnr_y": psnr(a, b)}
     if min(a.shape) >= 2 and (own := gradient(b)) > 0:
@@ -94,6 +100,6 @@ def image_scores(result: ImageArray, reference: ImageArray, scorers: Scorers | N
 
 
 def mean_scores(rows: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Mean of each score over the images that have it: what a black frame lacks is not lost for the whole video."""
+    """Return the mean of each score over the images that have it: a black frame may lack some."""
     names = dict.fromkeys(name for row in rows for name in row)
     return {name: float(np.mean([row[name] for row in rows if name in row])) for name in names}

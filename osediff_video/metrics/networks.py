@@ -1,4 +1,4 @@
-"""Scores that need a network: LPIPS, and whatever the package pyiqa knows. As functions of 8-bit images."""
+"""Compute scores that need a network, LPIPS and any metric of the package pyiqa, on 8-bit images."""
 
 import sys
 import tempfile
@@ -18,7 +18,7 @@ from osediff_video.types import ImageArray
 
 
 def lpips_distance(backbone: Path | None = None) -> Callable[[ImageArray, ImageArray], float]:
-    """LPIPS on AlexNet, NaN for images too small for it. Raises CheckpointError when its weights are not here."""
+    """Return LPIPS on AlexNet, NaN for images too small for it. Raises CheckpointError without its weights."""
     network = load_lpips("alex", backbone)
 
     @torch.inference_mode()
@@ -31,7 +31,7 @@ def lpips_distance(backbone: Path | None = None) -> Callable[[ImageArray, ImageA
 
 
 def pyiqa_score(name: str, parameters: Path | None = None) -> Callable[[ImageArray, ImageArray], float]:
-    """The metric of pyiqa of that name (niqe, musiq, maniqa-pipal, clipiqa, dists, ...), of a result and its reference.
+    """Return the named metric of pyiqa (niqe, musiq, maniqa-pipal, dists, ...) as a function of result and reference.
 
     parameters: of NIQE, a .mat or .npz file, where pyiqa's are not here.
     Raises ModelNotFoundError when pyiqa or a library of the metric is not installed or pyiqa knows no such metric,
@@ -50,7 +50,7 @@ def pyiqa_score(name: str, parameters: Path | None = None) -> Callable[[ImageArr
 
 
 def pyiqa_metric(name: str, settings: dict[str, str]) -> Any:
-    """The metric itself, on the CPU. Raises as `pyiqa_score`."""
+    """Return the metric object on the CPU. Raises as `pyiqa_score`."""
     try:
         import pyiqa
     except ImportError as error:
@@ -75,7 +75,7 @@ def pyiqa_metric(name: str, settings: dict[str, str]) -> Any:
 
 @contextmanager
 def parameters_as_mat(path: Path | None) -> Iterator[Path | None]:
-    """The file as pyiqa reads it: BasicSR keeps the same two arrays as .npz. Raises CheckpointError."""
+    """Write the file as pyiqa reads it: BasicSR keeps the same two arrays as .npz. Raises CheckpointError."""
     if path is not None and not path.is_file():
         raise CheckpointError(f"{path}: no such file; expected the parameters of NIQE, .mat or .npz")
     if path is None or path.suffix.lower() == ".mat":
@@ -97,7 +97,10 @@ def parameters_as_mat(path: Path | None) -> Iterator[Path | None]:
 
 
 def frechet_distance(result: Path, reference: Path) -> float:
-    """FID of pyiqa between all images of two folders. Raises as `pyiqa_score`, or ImageError for less than two."""
+    """Return pyiqa's FID between all images of two folders.
+
+    Raises as `pyiqa_score`, or ImageError for fewer than two images.
+    """
     for folder in (result, reference):
         if not folder.is_dir() or sum(is_image(path) for path in folder.iterdir()) < 2:
             raise ImageError(f"{folder}: FID compares two folders of at least two images each")

@@ -1,4 +1,4 @@
-"""Images against good ones: every pair, the mean, and the table of the OSEDiff paper."""
+"""Score a folder of images against references: every pair, the mean, and the table of the OSEDiff paper."""
 
 import csv
 import io
@@ -24,7 +24,10 @@ FID_DEFINITION = "fid of pyiqa: all images of one folder against all of the othe
 
 @dataclass
 class Table:
-    """images: scores by file name. means: over the images, and what only a set of images has.
+    """Hold the scores of a set of images.
+
+    images: scores by file name.
+    means: over the images, and scores that only a set of images has.
 
     missing: why a score that was asked for could not be computed, by name. unpaired: files that have no partner.
     """
@@ -35,13 +38,13 @@ class Table:
     unpaired: list[str] = field(default_factory=list)
 
     def only(self, names: Sequence[str]) -> "Table":
-        """The same with these scores alone, in this order."""
+        """Return the table with these scores alone, in this order."""
         rows = {file: {name: row[name] for name in names if name in row} for file, row in self.images.items()}
         means = {name: self.means[name] for name in names if name in self.means}
         return Table(rows, means, self.missing, self.unpaired)
 
     def as_csv(self) -> str:
-        """One line an image, then the mean; an empty field where an image has no such score."""
+        """Return one line per image, then the mean; a field is empty where an image has no such score."""
         text = io.StringIO()
         writer = csv.DictWriter(text, ["image", *self.means], lineterminator="\n")
         writer.writeheader()
@@ -57,7 +60,7 @@ def definition(name: str) -> str:
 def find_scorers(
     also: Sequence[str], lpips: Path | None = None, niqe: Path | None = None, strict: bool = True
 ) -> tuple[Scorers, dict[str, str]]:
-    """By name, what scores a pair of images with a network; and why others cannot, by name.
+    """Return the networks that score a pair of images, by name; and why others cannot, by name.
 
     LPIPS is there if its weights are. also: metrics of pyiqa. lpips, niqe: files with weights.
     strict: one of `also` that cannot be had is an error, CheckpointError or ModelNotFoundError.
@@ -81,7 +84,7 @@ def find_scorers(
 
 
 def score_pair(result: Path, reference: Path, scorers: Scorers) -> dict[str, float]:
-    """Raises ImageError for images that cannot be read or differ in size."""
+    """Score one pair of files. Raises ImageError for images that cannot be read or differ in size."""
     a, b = (read_image(path).image for path in (result, reference))
     if a.shape != b.shape:
         raise ImageError(
@@ -91,7 +94,7 @@ def score_pair(result: Path, reference: Path, scorers: Scorers) -> dict[str, flo
 
 
 def score_folders(result: Path, reference: Path, scorers: Scorers) -> Table:
-    """Every image that has a partner of its name, whatever the ending. Raises ImageError when none has."""
+    """Score every image that has a partner of its name, whatever the suffix. Raises ImageError when none has."""
     ours, theirs = ({p.stem: p for p in sorted(f.iterdir()) if is_image(p)} for f in (result, reference))
     paired = [name for name in ours if name in theirs]
     if not paired:
@@ -102,7 +105,7 @@ def score_folders(result: Path, reference: Path, scorers: Scorers) -> Table:
 
 
 def add_frechet(table: Table, result: Path, reference: Path, strict: bool) -> None:
-    """Put FID into the means, or why it is missing. strict: that is an error."""
+    """Add FID to the means, or report why it is missing. strict: raise instead."""
     try:
         table.means["fid"] = frechet_distance(result, reference)
     except (CheckpointError, ModelNotFoundError, ImageError) as error:

@@ -1,4 +1,4 @@
-"""How steady videos are, by published definitions. Images are (H, W, 3) RGB, uint8."""
+"""Measure how steady videos are, by published definitions. Images are (H, W, 3) RGB, uint8."""
 
 import cv2
 import numpy as np
@@ -22,7 +22,10 @@ STILL_LEVELS = 2
 
 
 def dense_flow(source: ImageArray, target: ImageArray) -> Flow:
-    """DIS, medium, on the images as they are, zero where they are smaller than its window; an Estimator."""
+    """Estimate motion with DIS, medium, on the unfiltered images; zero where they are smaller than its window.
+
+    An Estimator.
+    """
     a, b = (cv2.cvtColor(image.astype(np.uint8), cv2.COLOR_RGB2GRAY) for image in (source, target))
     if min(a.shape) < LEAST_SIDE_PX:
         return np.zeros((*a.shape, 2), np.float32)
@@ -30,7 +33,7 @@ def dense_flow(source: ImageArray, target: ImageArray) -> Flow:
 
 
 def still_or_seen(backward: Flow, forward: Flow) -> np.ndarray:
-    """Lai et al. 2018: where a pixel is in both frames and not at the border of a motion, (H, W) of bool."""
+    """Return where a pixel is in both frames and not at the border of a motion, (H, W) of bool (Lai et al. 2018)."""
     returned = warp(forward, backward)
     lengths = (backward**2).sum(-1) + (returned**2).sum(-1)
     seen = ((backward + returned) ** 2).sum(-1) <= 0.01 * lengths + 0.5
@@ -39,7 +42,7 @@ def still_or_seen(backward: Flow, forward: Flow) -> np.ndarray:
 
 
 def warping_error(before: ImageArray, now: ImageArray, backward: Flow, forward: Flow) -> tuple[float, float]:
-    """Sum over pixels of the squared difference along the motion, in [0, 1], mean of channels; and their number."""
+    """Return the summed squared difference along the motion, in [0, 1], mean of channels; and the number of pixels."""
     seen = still_or_seen(backward, forward)
     first, second = (image.astype(np.float32) / np.float32(255) for image in (before, now))
     error = ((warp(first, backward) - second) ** 2).mean(-1)
@@ -47,7 +50,7 @@ def warping_error(before: ImageArray, now: ImageArray, backward: Flow, forward: 
 
 
 def farneback(before: ImageArray, now: ImageArray) -> Flow:
-    """With the parameters of TecoGAN's tOF."""
+    """Estimate motion by Farnebäck's method with the parameters of TecoGAN's tOF."""
     a, b = (cv2.cvtColor(image.astype(np.uint8), cv2.COLOR_RGB2GRAY) for image in (before, now))
     start = np.zeros((*a.shape, 2), np.float32)
     return cv2.calcOpticalFlowFarneback(a, b, start, 0.5, 3, 15, 3, 5, 1.2, 0)
@@ -59,7 +62,7 @@ def half(image: ImageArray) -> ImageArray:
 
 
 class VideoScores:
-    """Fed frame by frame; holds the last frame only. A comparison across a cut says nothing: `cut` leaves it out.
+    """Accumulate scores frame by frame; holds only the last frame. Comparisons across a `cut` are left out.
 
     estimate: what finds the motion of E_warp and its relatives. scorers: more scores; "lpips" gives tLP too.
     """
@@ -107,7 +110,7 @@ class VideoScores:
         self.weighed[name][1] += weight
 
     def means(self) -> dict[str, float]:
-        """Every score that could be computed."""
+        """Return every score that could be computed."""
         found = mean_scores(self.images)
         units = {"e_warp": 1e4, "e_star_warp": 1e3, "flicker": 1.0}
         found |= {name: units[name] * value / weight for name, (value, weight) in self.weighed.items() if weight}

@@ -1,1 +1,1 @@
-"""Where shots begin, and how each of them is treated."""
+"""Determine where shots begin, and how each of them is treated."""

@@ -1,4 +1,4 @@
-"""Where one shot ends and the next begins, found while the frames go by."""
+"""Detect where one shot ends and the next begins, while the frames go by."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -25,7 +25,7 @@ SMALL_PX = 256
 
 
 def mark_cuts(frames: Iterable[Frame]) -> Iterator[Frame]:
-    """The same frames with `cut` set on those that begin a shot; two frames are held back.
+    """Yield the frames with `cut` set on those that begin a shot; runs two frames behind its input.
 
     PySceneDetect's adaptive detector: content change against that of the neighbouring frames, so that neither fast
     motion nor a flash of one frame is a cut. A frame's judgement depends on its neighbours alone, so reading may begin
@@ -44,7 +44,7 @@ def mark_cuts(frames: Iterable[Frame]) -> Iterator[Frame]:
 
 
 def thumbnail(image: ImageArray) -> np.ndarray:
-    """(h, w, 3) BGR uint8 with no side over 256."""
+    """Return the image as (h, w, 3) BGR uint8 with no side over 256."""
     if image.dtype == np.uint16:
         image = (image >> 8).astype(np.uint8)
     factor = min(1.0, SMALL_PX / max(image.shape[:2]))
@@ -55,7 +55,7 @@ def thumbnail(image: ImageArray) -> np.ndarray:
 
 
 def mark_listed_cuts(frames: Iterable[Frame], times: list[Fraction], time_base: Fraction) -> Iterator[Frame]:
-    """The same, at the first frame at or after each of `times` (seconds, sorted)."""
+    """Yield the frames with `cut` set on the first at or after each of `times` (seconds, sorted)."""
     last: Fraction | None = None
     for frame in frames:
         now = frame.pts * time_base
@@ -64,7 +64,7 @@ def mark_listed_cuts(frames: Iterable[Frame], times: list[Fraction], time_base: 
 
 
 def read_cut_list(path: Path) -> list[Fraction]:
-    """One time a line, in seconds or h:mm:ss. Raises MediaError for a file that is none."""
+    """Read times, one per line, in seconds or h:mm:ss. Raises MediaError for a file that is no such list."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
         return sorted(parse_time(line) for line in lines if line.strip() and not line.startswith("#"))

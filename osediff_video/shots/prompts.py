@@ -1,4 +1,4 @@
-"""A video's prompts: what each shot shows, said once, of its sharpest frame."""
+"""Choose a video's prompts: what each shot shows, named once, from its sharpest frame."""
 
 import bisect
 from collections.abc import Iterable, Iterator
@@ -20,7 +20,11 @@ FILE = "prompts.json"
 
 @dataclass(frozen=True)
 class ShotPrompt:
-    """first: position of the shot's first frame in the video. sharpest: of the frame that was looked at."""
+    """Hold the prompt of one shot.
+
+    first: position of the shot's first frame in the video.
+    sharpest: position of the frame that was tagged.
+    """
 
     first: int
     sharpest: int
@@ -28,7 +32,7 @@ class ShotPrompt:
 
 
 def sharpest_frames(frames: Iterable[Frame]) -> Iterator[tuple[int, int, ImageArray]]:
-    """For each shot the positions of its first and its sharpest frame, and that frame's image. Holds one image."""
+    """Yield for each shot the positions of its first and its sharpest frame, and that image. Holds one image."""
     first, best = 0, (-1.0, 0)
     image: ImageArray | None = None
     for position, frame in enumerate(frames):
@@ -44,13 +48,16 @@ def sharpest_frames(frames: Iterable[Frame]) -> Iterator[tuple[int, int, ImageAr
 
 
 def sharpness(image: ImageArray) -> float:
-    """Variance of the Laplacian of the green channel in parts of white: little where motion or focus blurs."""
+    """Return the variance of the Laplacian of the green channel in parts of white: low where motion or focus blurs."""
     green = image[..., 1].astype(np.float32) / np.iinfo(image.dtype).max
     return float(cv2.Laplacian(green, cv2.CV_32F).var())
 
 
 class ShotEmbeddings:
-    """The embedding of every frame, by its position. shots: in order, the first begins at 0."""
+    """Look up the embedding of every frame by its position.
+
+    shots: in order; the first begins at 0.
+    """
 
     def __init__(self, shots: list[ShotPrompt], prompter: Prompter) -> None:
         self.shots, self.prompter = shots, prompter
@@ -58,7 +65,7 @@ class ShotEmbeddings:
         self.last: tuple[str, Tensor] | None = None
 
     def at(self, position: int) -> Tensor:
-        """The embedding (1, L, D) of the prompt of the shot that this frame belongs to."""
+        """Return the embedding (1, L, D) of the prompt of the shot that this frame belongs to."""
         prompt = self.shots[max(0, bisect.bisect_right(self.firsts, position) - 1)].prompt
         if self.last is None or self.last[0] != prompt:
             self.last = prompt, self.prompter.embedding(prompt)
@@ -66,7 +73,7 @@ class ShotEmbeddings:
 
 
 def say_shots(frames: Iterable[Frame], prompter: Prompter, height: int, width: int) -> list[ShotPrompt]:
-    """Look at every frame, and name what the sharpest of each shot shows, enlarged as the model will see it."""
+    """Describe every shot by its sharpest frame, enlarged as the model will see it."""
     return [
         ShotPrompt(first, sharpest, prompt_for(image, prompter, height, width))
         for first, sharpest, image in sharpest_frames(frames)
@@ -78,13 +85,13 @@ def prompt_for(image: ImageArray, prompter: Prompter, height: int, width: int) -
 
 
 def with_embeddings(related: Iterable[Step], embeddings: ShotEmbeddings) -> Iterator[Step]:
-    """Every step with the embedding of its shot's prompt."""
+    """Yield every step with the embedding of its shot's prompt."""
     for step in related:
         yield replace(step, embedding=embeddings.at(step.position))
 
 
 def with_first_texts(related: Iterable[Step], prompter: Prompter, height: int, width: int) -> Iterator[Step]:
-    """The same for frames that come only once: the embedding of a shot is that of its first frame."""
+    """Yield every step with the embedding of its shot's first frame, for frames that come only once."""
     embedding: Tensor | None = None
     for step in related:
         if embedding is None or step.frame.cut:
@@ -93,11 +100,11 @@ def with_first_texts(related: Iterable[Step], prompter: Prompter, height: int, w
 
 
 def write_shots(folder: Path, shots: list[ShotPrompt]) -> None:
-    """Keep the prompts in the folder of a job, so that it goes on without looking again. Raises OSError."""
+    """Store the prompts in the folder of a job, so that resuming does not read the video again. Raises OSError."""
     write_sealed(folder / FILE, {"shots": [asdict(shot) for shot in shots]})
 
 
 def read_shots(folder: Path) -> list[ShotPrompt] | None:
-    """Return what `write_shots` kept in the folder of a job; None when it did not, or it was changed."""
+    """Return what `write_shots` stored in the folder of a job; None when it did not, or it was changed."""
     values = read_sealed(folder / FILE)
     return None if values is None else [ShotPrompt(**shot) for shot in values["shots"]] or None

@@ -1,4 +1,4 @@
-"""A list of shots that are treated otherwise than the rest of a video: a small TOML file. Standard library only.
+"""Read settings for individual shots from a small TOML file. Imports only the standard library.
 
     [[shot]]
     number = 3                # the third shot, cuts are counted from the first frame that is read
@@ -27,7 +27,10 @@ from osediff_video.options import VideoOptions, parse_time
 
 @dataclass(frozen=True)
 class ShotSettings:
-    """One table. Either number, from 1, or start_s, in seconds of the video's clock. None is as on the command line."""
+    """Hold one table of the file. Either number, from 1, or start_s, in seconds of the video's clock.
+
+    None keeps the setting of the command line.
+    """
 
     number: int | None = None
     start_s: Fraction | None = None
@@ -41,7 +44,7 @@ class ShotSettings:
     temporal_strength: float | None = None
 
     def images(self, options: UpscaleOptions) -> UpscaleOptions:
-        """`options` with what the table says. Raises ValueError for values out of range or that do not go together.
+        """Return `options` with the settings of the table. Raises ValueError for invalid values or combinations.
 
         A prompt is all that the shot's images are told, without tags.
         """
@@ -52,7 +55,7 @@ class ShotSettings:
         return replace(options, **changes)
 
     def video(self, options: VideoOptions) -> VideoOptions:
-        """The same for the video as a whole."""
+        """Return the settings of the video with those of the table. Raises ValueError."""
         if self.temporal_strength is None:
             return options
         if options.temporal == "off":
@@ -81,7 +84,7 @@ WORDS = {str: "a text", int: "a whole number", Decimal: "a number", bool: "true 
 
 
 def read_shot_list(path: Path) -> tuple[ShotSettings, ...]:
-    """The tables in the file's order. Raises MediaError that says where the mistake is."""
+    """Return the tables in the file's order. Raises MediaError that says where the mistake is."""
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)
     except FileNotFoundError as error:
@@ -105,7 +108,7 @@ def read_shot_list(path: Path) -> tuple[ShotSettings, ...]:
 
 
 def parsed(table: dict[str, Any], where: str) -> ShotSettings:
-    """Raises ValueError for unknown keys, values of another kind or out of range."""
+    """Parse one table. Raises ValueError for unknown keys, values of another type or out of range."""
     for key, value in table.items():
         if key not in KINDS:
             near = difflib.get_close_matches(key, KINDS, 1)

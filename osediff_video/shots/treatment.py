@@ -1,4 +1,4 @@
-"""How each stretch of a video is treated, where a list of shots says so."""
+"""Decide how each stretch of a video is treated, where a list of shots says so."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -15,14 +15,14 @@ from osediff_video.types import Frame
 
 @dataclass(frozen=True)
 class Treatment:
-    """blend: None leaves frames as the model made them."""
+    """Hold the model and the blend for a stretch. blend: None leaves frames as the model made them."""
 
     upscaler: Upscaler
     blend: Blend | None
 
 
 class Treatments:
-    """The treatment of every frame, by the number of its table. Raises MediaError for tables that cannot be obeyed."""
+    """Look up the treatment of every frame, by its number. Raises MediaError for invalid tables."""
 
     def __init__(self, shots: tuple[ShotSettings, ...], options: VideoOptions, upscaler: Upscaler) -> None:
         self.shots = shots
@@ -40,19 +40,19 @@ class Treatments:
 
     @property
     def by_number(self) -> bool:
-        """Cuts are counted, so the video must be read from its beginning."""
+        """Return whether cuts are counted, so that the video must be read from its beginning."""
         return any(shot.number is not None for shot in self.shots)
 
     @property
     def fix_by_statistics(self) -> bool:
-        """Some frame's colours are held to the input's means and deviations."""
+        """Return whether some frame's colours are held to the input's means and deviations."""
         return any(part.upscaler.color_fix == "adain" for part in (self.usual, *self.own))
 
     def at(self, frame: Frame) -> Treatment:
         return self.usual if frame.table is None else self.own[frame.table]
 
     def marked(self, frames: Iterable[Frame], time_base: Fraction) -> Iterator[Frame]:
-        """Frames, whose cuts are known if tables have numbers, with their table. Another table is a cut."""
+        """Yield the frames, cuts marked if tables have numbers, with their treatment. A change of it is a cut."""
         if not self.shots:
             yield from frames
             return
@@ -66,7 +66,7 @@ class Treatments:
             self.say_unreached(number, time_s)
 
     def say_unreached(self, number: int, time_s: Fraction) -> None:
-        """Tables that no frame obeyed, since the video ends in this shot at this time: a slip, most likely."""
+        """Report tables that no frame used, since the video ends in this shot at this time: most likely a mistake."""
         report = self.usual.upscaler.report
         for shot in self.shots:
             if shot.number is not None and shot.number > number:
@@ -76,7 +76,7 @@ class Treatments:
                 report(f"note: the list of shots has start {start:g} s, but the last frame here is at {last:g} s")
 
     def table(self, number: int, time_s: Fraction) -> int | None:
-        """The one that holds for a frame of this shot at this time."""
+        """Return the number of the treatment of a frame of this shot at this time; None for the usual one."""
         begun: list[tuple[Fraction, int]] = []
         for index, shot in enumerate(self.shots):
             if shot.number == number:
@@ -88,7 +88,7 @@ class Treatments:
 
 @dataclass(frozen=True)
 class BlendByShot:
-    """Each frame is blended as its treatment says. There is one for every frame, or for none."""
+    """Blend each frame as its treatment says. Either every treatment has a blend, or none has."""
 
     treatments: Treatments
 

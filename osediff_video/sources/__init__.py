@@ -1,1 +1,1 @@
-"""What frames come from: videos, folders, animations, two sources side by side."""
+"""Provide frames: from videos, folders, animations, arrays, or two sources side by side."""

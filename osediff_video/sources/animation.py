@@ -1,4 +1,4 @@
-"""Animated WebP and AVIF as a source: FFmpeg decodes only the first image of either."""
+"""Read animated WebP and AVIF as a source: FFmpeg decodes only the first image of either."""
 
 import math
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ SHORTEST_MS = 100
 
 
 def is_animation(path: Path) -> bool:
-    """Whether the file is a WebP with an animation chunk, or an AVIF sequence."""
+    """Return whether the file is a WebP with an animation chunk, or an AVIF sequence."""
     if not path.is_file():
         return False
     with path.open("rb") as file:
@@ -29,7 +29,7 @@ def is_animation(path: Path) -> bool:
 
 
 class AnimationSource:
-    """The frames of an animated image, composed, in milliseconds.
+    """Read the frames of an animated image, composed, in milliseconds.
 
     start_s, end_s: the part that is read, in seconds; None is the beginning and the end.
     """

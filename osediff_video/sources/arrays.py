@@ -1,4 +1,4 @@
-"""Frames that a program already holds, as a source."""
+"""Read frames that a program already holds, as a source."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -14,7 +14,7 @@ from osediff_video.types import Bookmark, Faults, Frame, VideoInfo
 
 
 class ArraySource:
-    """Arrays (H, W, 3) of uint8 or uint16 RGB, all of one size and type, one tick of the time base each.
+    """Read arrays (H, W, 3) of uint8 or uint16 RGB, all of one size and type, one tick of the time base each.
 
     They come once, as from a pipe, so that an endless generator can be upscaled in bounded memory.
     """

@@ -1,4 +1,4 @@
-"""Where a source is read from when a job goes on, so that a long video need not be read from its beginning."""
+"""Remember where to resume reading, so that a long video need not be read from its beginning."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,7 @@ from osediff_video.types import Bookmark, Frame, Source, checksum_of
 
 
 class Bookmarks:
-    """Bookmarks set while frames go by, one before the start of every segment.
+    """Set bookmarks while frames go by, one before the start of every segment.
 
     segment_frames: length of a segment. lead_frames: how many frames before a segment must be read for it to come out
     as if all had been. known: the one for the first segment that is to be made, from an earlier run.
@@ -17,7 +17,7 @@ class Bookmarks:
         self.set: dict[int, Bookmark] = {}
 
     def position(self, first: int) -> int:
-        """Return the number of the frame that is marked for a segment that begins with the frame `first`.
+        """Return the number of the bookmarked frame for a segment that begins with the frame `first`.
 
         One more than the lead is read, so that there is a frame to know the place by even without any.
         """

@@ -1,4 +1,4 @@
-"""Two versions of the same images in one: side by side, split by a line, or wiped."""
+"""Combine two versions of the same images in one: side by side, split by a line, or wiped."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ LINE_PX = 2
 
 
 def common_size(first: tuple[int, int], second: tuple[int, int], layout: Layout) -> tuple[int, int]:
-    """Height and width at which both are shown: the larger's, even, shrunk so that the whole is not too wide."""
+    """Return height and width at which both are shown: the larger's, even, shrunk if the whole is too wide."""
     height, width = max(first, second)
     shown = width * (2 if layout == "side" else 1)
     factor = min(1.0, WIDEST_PX / shown)
@@ -29,7 +29,7 @@ def common_size(first: tuple[int, int], second: tuple[int, int], layout: Layout)
 
 
 def compose(first: ImageArray, second: ImageArray, layout: Layout, time_s: float = 0.0) -> ImageArray:
-    """One image of two: (H, 2 W, 3) side by side, else (H, W, 3); uint8 unless both are deeper.
+    """Combine two images: (H, 2 W, 3) side by side, else (H, W, 3); uint8 unless both are deeper.
 
     time_s: moves the line of a wipe.
     """
@@ -56,7 +56,7 @@ def fitted(image: ImageArray, height: int, width: int, deep: bool) -> ImageArray
 
 
 class Comparison:
-    """Two sources as one, paired frame by frame; the times are the second's. Ends with the shorter one."""
+    """Read two sources as one, paired frame by frame, with the times of the second. Ends with the shorter one."""
 
     def __init__(self, first: Source, second: Source, layout: Layout) -> None:
         self.first, self.second, self.layout = first, second, layout
@@ -72,17 +72,17 @@ class Comparison:
 
     @property
     def faults(self) -> Faults:
-        """What was wrong with either."""
+        """Return the faults of both sources."""
         return self.first.faults + self.second.faults
 
     @property
     def jumps(self) -> Sequence[Jump]:
-        """Where the times of the second start again: its sound comes along."""
+        """Return where the times of the second source start again, whose sound is carried over."""
         return self.second.jumps
 
     @property
     def last_sign(self) -> float:
-        """When the one that works longest without a sign last gave one."""
+        """Return the older last sign of the two sources."""
         return min(self.first.last_sign, self.second.last_sign)
 
     def frames(self, skip: int = 0, bookmark: Bookmark | None = None) -> Iterator[Frame]:  # noqa: ARG002 - no need here
@@ -92,7 +92,7 @@ class Comparison:
 
 
 def open_comparison(first: Path, second: Path, layout: Layout, first_part: VideoOptions | None = None) -> Comparison:
-    """Open both. first_part: what of the first video is shown. Raises MediaError."""
+    """Open both sources. first_part: which part of the first video is shown. Raises MediaError."""
     if first == second:
         raise MediaError(f"{first}: compared with itself; name two files")
     sources = [open_source(path, part or VideoOptions())[0] for path, part in ((first, first_part), (second, None))]

@@ -1,4 +1,4 @@
-"""A folder of frames as a source."""
+"""Read a folder of frames as a source."""
 
 import itertools
 import math
@@ -18,12 +18,12 @@ SRGB = ColorTags(matrix=0, primaries=1, transfer=13, full_range=True)
 
 
 def natural_order(path: Path) -> list[tuple[bool, int, str]]:
-    """Sort key under which frame2 comes before frame10."""
+    """Return a sort key by which frame2 comes before frame10."""
     return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", path.name)]
 
 
 def list_frames(folder: Path) -> list[Path]:
-    """The image files of a folder in natural order. Raises MediaError when there are none."""
+    """Return the image files of a folder in natural order. Raises MediaError when there are none."""
     found = sorted((p for p in folder.iterdir() if is_image(p) and p.is_file()), key=natural_order)
     if not found:
         raise MediaError(f"{folder}: holds no frames; expected images ({' '.join(IMAGES)})")
@@ -31,7 +31,7 @@ def list_frames(folder: Path) -> list[Path]:
 
 
 class FolderSource:
-    """A folder of frames as a video: in natural order, one tick of the time base each.
+    """Read a folder of frames as a video: in natural order, one tick of the time base each.
 
     start_s, end_s: the part that is read, in seconds from the first frame at `fps`; None is the beginning and the end.
     """
@@ -68,7 +68,7 @@ class FolderSource:
         )
 
     def frames(self, skip: int = 0, bookmark: Bookmark | None = None) -> Iterator[Frame]:  # noqa: ARG002 - no need here
-        """Every frame after the first `skip`. Raises MediaError for one of another size or depth."""
+        """Yield every frame after the first `skip`. Raises MediaError for one of another size or depth."""
         info = self.info
         for pts, path in enumerate(self.paths[skip:], self.first + skip):
             file = read_image(path)
@@ -87,7 +87,7 @@ class FolderSource:
 
 
 def gaps(paths: list[Path]) -> str | None:
-    """Numbers that are missing between the frames' names, in words; None when there are none."""
+    """Describe the numbers that are missing between the frames' names; None when there are none."""
     numbers = [[int(n) for n in re.findall(r"\d+", path.stem)] for path in paths]
     if not all(numbers) or len({len(row) for row in numbers}) != 1:
         return None

@@ -1,4 +1,4 @@
-"""Whatever a user points at, as a source of frames."""
+"""Open whatever a user names as a source of frames."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -42,7 +42,7 @@ def open_source(path: Path, options: VideoOptions) -> tuple[Source, list[str]]:
 
 
 def frames_within(info: VideoInfo, options: VideoOptions) -> int | None:
-    """How many frames are about to come: the video's, or the share of them that its part has."""
+    """Return how many frames to expect: the video's, or the share of them in the selected part."""
     if info.frame_count_estimate is None or not info.duration_s:
         return info.frame_count_estimate
     end_s = info.duration_s if options.end_s is None else min(float(options.end_s), info.duration_s)

@@ -1,4 +1,4 @@
-"""Steady images: each output is blended with the one before it, moved along the motion of the input."""
+"""Blend each output with the previous one, moved along the motion of the input."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -22,9 +22,10 @@ BANDS_SIGMA_PX = 1.5
 
 @dataclass(frozen=True)
 class State:
-    """What is carried from frame to frame, in the units of the output, (H, W, 3).
+    """Carry images from frame to frame, (H, W, 3), in the units of the output.
 
-    image: the last output, before it was rounded. guide: the enlarged input that its decoder looked at.
+    image: the last output, before rounding.
+    guide: the enlarged input that its decoder looked at.
     """
 
     image: Values
@@ -32,20 +33,20 @@ class State:
 
 
 class Blend(Protocol):
-    """One way of carrying the last image into the next."""
+    """Carry the last image into the next, in one of several ways."""
 
     def begin(self, step: Step) -> State:
-        """The state at a frame that has nothing to do with the one before."""
+        """Return the state at a frame that has nothing to do with the previous one."""
         ...
 
     def carry(self, state: State, step: Step) -> State:
-        """The state after `step`, whose motion is known."""
+        """Return the state after `step`, whose motion is known."""
         ...
 
 
 @dataclass(frozen=True)
 class PixelBlend:
-    """The last output, moved, is mixed into the next one.
+    """Mix the last output, moved along the motion, into the next one.
 
     low, high: weights of the last image, where motion is certain, for low and high spatial frequencies. Equal weights
     are one blend. A generative model invents texture that is not coherent in time and would be averaged away: it gets
@@ -57,7 +58,10 @@ class PixelBlend:
 
     @staticmethod
     def of(strength: float, generative: bool) -> "PixelBlend":
-        """0.6 gives what measured best: 0.6 throughout, or 0.85 and 0.3 for a generative model."""
+        """Return the blend of a strength; 0.6 gives what measured best.
+
+        That is 0.6 in both bands, or 0.85 and 0.3 for a generative model.
+        """
         if generative:
             return PixelBlend(1 - (1 - strength) * 3 / 8, strength / 2)
         return PixelBlend(strength, strength)
@@ -70,7 +74,7 @@ class PixelBlend:
         return State(self.mixed(current, state.image, motion_at(step)))
 
     def mixed(self, current: Values, previous: Values, large: Motion) -> Values:
-        """`current` with what `previous` says about it. large: from current to previous, at their size."""
+        """Mix `previous`, moved along the motion, into `current`. large: from current to previous, at their size."""
         moved = warp(previous, large.flow)
         if self.low == self.high:
             share = self.low * large.confidence
@@ -82,7 +86,7 @@ class PixelBlend:
 
 @dataclass(frozen=True)
 class LatentBlend:
-    """What the pixel blend would make is brought into the clean latent and decoded from there.
+    """Bring the result of the pixel blend into the clean latent and decode it from there.
 
     z + E(blend) - E(D(z)): the difference takes the error of the round trip through the latent out of the sum, or it
     would grow from frame to frame. Warping the latent itself blurs, since a latent position is eight pixels wide.
@@ -106,7 +110,7 @@ class LatentBlend:
 
 
 def choose_blend(options: VideoOptions, upscaler: Upscaler) -> Blend | None:
-    """What the options ask for; None leaves frames as the model made them."""
+    """Return the blend that the options select; None leaves frames as the model made them."""
     if options.temporal == "off":
         return None
     pixel = PixelBlend.of(options.temporal_strength, upscaler.generative)
@@ -119,7 +123,7 @@ def output_of(step: Step) -> ImageArray:
 
 
 def motion_at(step: Step) -> Motion:
-    """The motion at the size of the output."""
+    """Return the motion at the size of the output."""
     assert step.motion is not None
     return enlarged(step.motion, *output_of(step).shape[:2])
 
@@ -129,7 +133,7 @@ def guide_of(step: Step) -> Values:
 
 
 def steadied(upscaled: Iterable[Step], blend: Blend, segment_frames: int) -> Iterator[Step]:
-    """Blend the outputs, in order. At every segment's start the blend begins anew, some frames before it.
+    """Blend the outputs in order; at every segment's start the blend begins anew, some frames before it.
 
     So a segment's images depend on nothing older than its warm-up, wherever reading began.
     """
@@ -146,7 +150,7 @@ def steadied(upscaled: Iterable[Step], blend: Blend, segment_frames: int) -> Ite
 
 
 def next_state(state: State | None, step: Step, blend: Blend) -> State:
-    """The next state. The same input keeps it bit for bit; a cut begins anew."""
+    """Return the next state. An equal input keeps it bit for bit; a cut begins anew."""
     if state is not None and step.same:
         return state
     if state is None or step.motion is None:
@@ -155,6 +159,6 @@ def next_state(state: State | None, step: Step, blend: Blend) -> State:
 
 
 def rounded(values: Values, like: ImageArray) -> ImageArray:
-    """To the nearest level of `like`, clamped."""
+    """Round to the nearest level of `like`, clamped."""
     depth = cv2.CV_8U if like.dtype == np.uint8 else cv2.CV_16U
     return cast(ImageArray, cv2.addWeighted(values, 1, values, 0, 0, dtype=depth))

@@ -1,4 +1,4 @@
-"""Motion between two frames, how far it can be trusted, and images moved along it."""
+"""Estimate motion between two frames and how far it can be trusted, and move images along it."""
 
 import functools
 import threading
@@ -31,14 +31,20 @@ SMALLEST_TAU, LARGEST_TAU = 10 / 255, 16 / 255  # less keeps what a codec makes 
 
 @dataclass(frozen=True)
 class Motion:
-    """From a frame back to the one before, in input pixels. flow: (H, W, 2). confidence: (H, W) in [0, 1]."""
+    """Describe the motion from a frame back to the previous one, in input pixels.
+
+    flow: (H, W, 2).
+    confidence: (H, W) in [0, 1].
+    """
 
     flow: Flow
     confidence: NDArray[np.float32]
 
 
 def dis_flow(source: ImageArray, target: ImageArray) -> Flow:
-    """Dense inverse search (Kroeger et al. 2016) on smoothed luma; an Estimator. Zero below the size of its window.
+    """Estimate motion by dense inverse search (Kroeger et al. 2016) on smoothed luma.
+
+    An Estimator; zero below the size of its window.
 
     The fast preset with fewer patches and iterations, but down to single pixels: the presets stop at half the size or
     a quarter, where moving by less than a pixel goes unseen, and that cost sharpness (benchmarks/results).
@@ -59,7 +65,7 @@ def dis(thread: int) -> cv2.DISOpticalFlow:  # noqa: ARG001 - it keeps its buffe
 
 
 def motion(previous: ImageArray, current: ImageArray, estimate: Estimator = dis_flow) -> Motion:
-    """Where each pixel of `current` was in `previous`; both (H, W, 3) of one dtype.
+    """Return where each pixel of `current` was in `previous`; both (H, W, 3) of one dtype.
 
     Confidence falls with the disagreement e of forward and backward flow, exp(-e^2 / (2 0.5^2)), and with the largest
     colour difference d after a slight blur, exp(-(d / tau)^2 / 2); tau follows the noise, read off the median of what
@@ -116,43 +122,46 @@ def motion_of_part(previous: ImageArray, current: ImageArray, estimate: Estimato
 
 
 def prepared(image: ImageArray) -> NDArray[np.uint8]:
-    """Luma, slightly smoothed against noise."""
+    """Return the luma, slightly smoothed against noise."""
     eight_bit = image if image.dtype == np.uint8 else (image >> 8).astype(np.uint8)
     return cv2.GaussianBlur(cv2.cvtColor(eight_bit, cv2.COLOR_RGB2GRAY), (0, 0), SMOOTHING_PX)
 
 
 def blurred(image: ImageArray) -> NDArray[np.float32]:
-    """In [0, 1], sigma 1."""
+    """Blur an image with sigma 1 and scale it to [0, 1]."""
     values = image.astype(np.float32)
     values /= np.iinfo(image.dtype).max
     return cv2.GaussianBlur(values, (0, 0), 1)
 
 
 def largest(difference: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Of the channels, without sign: (H, W, 3) to (H, W)."""
+    """Return the largest absolute value over channels, (H, W, 3) to (H, W)."""
     red, green, blue = cv2.split(np.abs(difference))
     return np.maximum(np.maximum(red, green), blue)
 
 
 @functools.lru_cache(maxsize=4)
 def positions(height: int, width: int) -> NDArray[np.float32]:
-    """The column and row of every pixel, (H, W, 2)."""
+    """Return the column and row of every pixel, (H, W, 2)."""
     columns, rows = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)
     return np.stack(np.meshgrid(columns, rows), -1)
 
 
 def warp(image: NDArray[np.float32], flow: Flow) -> NDArray[np.float32]:
-    """What `image` (H, W) or (H, W, C) shows at each pixel moved by `flow`; bicubic, the border repeated outside."""
+    """Return what `image` (H, W) or (H, W, C) shows at each pixel moved by `flow`.
+
+    Interpolation is bicubic; outside, the border is repeated.
+    """
     return remap(image, positions(*flow.shape[:2]) + flow)
 
 
 def remap(image: NDArray[np.float32], place: NDArray[np.float32]) -> NDArray[np.float32]:
-    """`image` at each `place` (H, W, 2), column and row."""
+    """Sample `image` at each `place` (H, W, 2), column and row."""
     return cv2.remap(image, place, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
 
 
 def enlarged(found: Motion, height: int, width: int) -> Motion:
-    """The same motion on a grid of `height` x `width`, in its pixels."""
+    """Return the same motion on a grid of `height` x `width`, in its pixels."""
     rows, columns = found.flow.shape[:2]
     if (rows, columns) == (height, width):
         return found

@@ -1,4 +1,4 @@
-"""RAFT (Teed and Deng, ECCV 2020) as an estimator of motion: torchvision's network, weights from a file."""
+"""Estimate motion with RAFT (Teed and Deng, ECCV 2020): torchvision's network, weights from a file."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -47,7 +47,7 @@ PRINCETON = (
 
 
 class Raft:
-    """An Estimator.
+    """Estimate motion with a network, as an Estimator.
 
     network: on its device, ready for inference.
     report: called with a sentence when memory runs out.
@@ -108,7 +108,7 @@ def load_raft(path: Path, device: torch.device | str = "cpu", report: Callable[[
 
 
 def torchvision_names(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """The authors' layout in torchvision's names; torchvision's own unchanged."""
+    """Rename the authors' layout to torchvision's names; torchvision's own stays unchanged."""
     if not any(re.match(r"(module\.)?fnet\.", name) for name in tensors):
         return tensors
     found = {}

@@ -1,4 +1,4 @@
-"""Steady colours: the statistics that a colour fix aims at, smoothed over time."""
+"""Keep colours steady: smooth the statistics that a colour fix aims at over time."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -19,7 +19,7 @@ SAME_STATS = 1 / 255
 
 
 def steady_colors(related: Iterable[Step]) -> Iterator[Step]:
-    """Give every step its tone: what its colours lack to the mean of its predecessors within the shot.
+    """Give every step its tone: the difference of its colours from the mean of its predecessors within the shot.
 
     A mean over the last eight images that differ, each weighing less the more it differs, exp(-(d / tau)^2 / 2): noise
     and the pulse of a codec are smoothed, a fade or a flash is not delayed. It depends on the last 24 frames alone.
@@ -43,6 +43,6 @@ def steady_colors(related: Iterable[Step]) -> Iterator[Step]:
 
 
 def statistics(step: Step) -> np.ndarray:
-    """Mean and standard deviation of each channel in parts of white, (2, 3)."""
+    """Return mean and standard deviation of each channel in parts of white, (2, 3)."""
     image = step.frame.image
     return np.stack(cv2.meanStdDev(image))[..., 0] / np.iinfo(image.dtype).max

@@ -1,4 +1,4 @@
-"""Frames on their way through the chain, each related to the one before it."""
+"""Relate each frame in the chain to the previous one."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from osediff_video.types import Frame, ImageArray
 
 @dataclass(frozen=True)
 class Step:
-    """An input frame on its way: what it has to do with the one before. motion: None where there is nothing to carry.
+    """Carry an input frame through the chain with its relation to the previous one.
 
     same: the input equals its predecessor, pixel for pixel. tone: how its colours differ from those of its neighbours,
     None where nobody asks. embedding: of its shot's prompt, (1, L, D), None where all have the same. draft: the model's
@@ -32,7 +32,7 @@ class Step:
 
 
 def steps(frames: Iterable[Frame], first: int, estimate: Estimator | None) -> Iterator[Step]:
-    """Number frames from `first` on and relate each to its predecessor within the shot; None finds no motion."""
+    """Number frames from `first` on and relate each to its predecessor within the shot; None estimates no motion."""
     previous: Frame | None = None
     for position, frame in enumerate(frames, first):
         before = None if previous is None or frame.cut else previous.image

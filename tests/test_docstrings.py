@@ -1,0 +1,70 @@
+"""Every docstring opens with a whole sentence that says what its subject does and stands alone."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("image_core", "osediff_video", "train", "cli")
+NOT_YET = ("image_core", "train", "cli")
+VERBS = """
+accumulate add blend blur bound bring carry check choose close combine compare compute contain continue convert copy decide decode
+define describe detect determine draw drop encode estimate execute export find flush follow give group guess hash hold identify
+import keep let list load look mark measure mix move note number open parse pass plan probe provide put raise read
+record refuse relate remember remove rename replace report resize return round run sample score set shift state
+store take tell turn upscale write yield
+"""
+"""Verbs that open a docstring, in the imperative. Add one when a sentence needs it; a noun or adjective is none."""
+
+
+def documented(package: str) -> Iterator[tuple[str, str]]:
+    """Yield where each docstring of the public names of a package stands, and its text."""
+    for path in sorted((ROOT / package).rglob("*.py")):
+        yield from below(ast.parse(path.read_text(encoding="utf-8")), str(path.relative_to(ROOT)))
+
+
+def below(node: ast.Module | ast.ClassDef | ast.FunctionDef, name: str) -> Iterator[tuple[str, str]]:
+    if text := ast.get_docstring(node):
+        yield name, text
+    for child in node.body:
+        if isinstance(child, ast.ClassDef | ast.FunctionDef):
+            yield from below(child, f"{name}:{child.name}")
+
+
+def fault(text: str) -> str | None:
+    """Return what is wrong with a docstring, None where nothing is."""
+    first = text.splitlines()[0]
+    verb = first.split()[0].rstrip(",:;").lower()
+    if verb not in VERBS.split():
+        return f"opens with {first.split()[0]!r}, which is no verb in the imperative that VERBS lists"
+    if first[0] != first[0].upper():
+        return "begins with a small letter"
+    if first[-1] not in ".:?":
+        return f"its first line does not end its sentence: {first!r}"
+    if len(text.splitlines()) > 1 and text.splitlines()[1]:
+        return "its first line is not followed by an empty one"
+    return None
+
+
+@pytest.mark.parametrize("package", [package for package in PACKAGES if package not in NOT_YET])
+def test_docstrings_open_with_a_sentence_that_stands_alone(package):
+    faults = [f"{name}: {wrong}" for name, text in documented(package) if (wrong := fault(text))]
+    assert not faults, "\n".join(faults)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "What FFmpeg's encoder is given.",
+        "The same, at the first frame.",
+        "As `decode`, before the clamp.",
+        "Whether the video is interlaced.",
+        "Return the size\nof an image.",
+        "Return the size",
+        "returns the size.",
+    ],
+)
+def test_fragments_are_noticed(text):
+    assert fault(text)
