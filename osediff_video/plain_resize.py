@@ -24,6 +24,9 @@ class PlainResize(Upscaler):
         self.generative, self.color_fix, self.device = False, "none", torch.device("cpu")
         self.prompter, self.report = None, lambda _: None
 
+    def use_workload(self, height: int, width: int, workload: Workload) -> None:
+        """Accept any workload: frames are resized one at a time."""
+
     def workload_for(self, height: int, width: int) -> Workload:  # noqa: ARG002 - the same at every size
         """Return the workload of one frame at a time."""
         return Workload(1, None)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from image_core.errors import OutputError
+from image_core.memory import Workload
 from image_core.upscaler import Upscaler
 from osediff_video.chain import Numbered, Steadiness, find_embeddings, prepare, upscaled
 from osediff_video.encoding import Encoding
@@ -134,6 +135,8 @@ def carry_out(
         return pipe_through(plan, upscaled(plan, upscaler, steadiness, embeddings, 0), progress)
     manifest = manifest_of(plan, upscaler)
     with Job(plan.target, plan.sources, manifest, restart=restart or plan.path == PIPE) as job, job.threads():
+        workload = Workload(**job.manifest.computation["workload"])
+        upscaler.use_workload(plan.height, plan.width, workload)  # that of the first run, whatever is free now
         resumed = count(job.segments)
 
         def report(frames: int) -> None:

@@ -10,11 +10,11 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("image_core", "osediff_video", "train", "cli")
 NOT_YET = ("image_core", "train", "cli")
 VERBS = """
-accumulate add blend blur bound bring carry check choose close combine compare compute contain continue convert copy decide decode
-define describe detect determine draw drop encode estimate execute export find flush follow give group guess hash hold identify
-import keep let list load look mark measure mix move note number open parse pass plan probe provide put raise read
-record refuse relate remember remove rename replace report resize return round run sample score set shift state
-store take tell turn upscale write yield
+accept accumulate add blend blur bound bring carry check choose close combine compare compute contain continue convert copy
+decide decode define describe detect determine draw drop encode estimate execute export find flush follow give group
+guess hash hold identify import keep let list load look mark measure mix move note number open parse pass plan probe
+provide put raise read record refuse relate remember remove rename replace report resize return round run sample score
+set shift state store take tell turn upscale write yield
 """
 """Verbs that open a docstring, in the imperative. Add one when a sentence needs it; a noun or adjective is none."""
 

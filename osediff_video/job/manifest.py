@@ -20,22 +20,26 @@ UNDECISIVE = {"batch", "strict", "allow_damaged", "notes"}
 """Settings that say what is reported, or are recorded as `computation`."""
 
 
+TAKEN_OVER = {"threads", "workload"}
+"""Parts of a computation that a resumed job can have as they were."""
+
+
 @dataclass(frozen=True)
 class Manifest:
     """Hold what decides the result, in JSON's types.
 
     settings: what the user asked for, the model and the encoder. computation: what computes it, since the same sums in
-    another order round otherwise: kind of device, version of torch, instructions of the processor, threads.
+    another order round otherwise: kind of device, version of torch, instructions of the processor, threads, workload.
     """
 
     settings: dict[str, Any]
     computation: dict[str, Any]
 
     def changes(self, now: "Manifest") -> list[str]:
-        """Describe what differs in `now`; the number of threads can be restored and is not a change."""
+        """Describe what differs in `now`, except what a resumed job takes over: threads and workload."""
         changes: list[str] = []
         for before, after in ((self.settings, now.settings), (self.computation, now.computation)):
-            for name in sorted((before.keys() | after.keys()) - {"threads"}):
+            for name in sorted((before.keys() | after.keys()) - TAKEN_OVER):
                 old, new = before.get(name), after.get(name)
                 if old != new:
                     is_short = all(len(str(value)) < 40 for value in (old, new))
@@ -64,6 +68,7 @@ def manifest_of(plan: VideoPlan, upscaler: Upscaler) -> Manifest:
         "torch": torch.__version__,
         "processor": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
+        "workload": asdict(upscaler.workload_for(plan.height, plan.width)),
     }
     return Manifest(json.loads(json.dumps(kept, default=str)), computation)
 

@@ -9,6 +9,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from image_core.errors import MediaError, OutputError
@@ -18,6 +19,7 @@ from osediff_video.options import VideoOptions
 from osediff_video.plain_resize import PlainResize
 from osediff_video.plan import plan_video
 from osediff_video.run import carry_out, upscale_video
+from osediff_video.sealed import read_sealed, write_sealed
 from tests.support.media_files import FAST, copy, packets, read, sample_image, write_video
 from tests.support.tiny_lite import random_generator, upscaler
 from tests.video.test_job import UNEVEN, content, stopped_copy
@@ -240,6 +242,31 @@ def test_a_bookmark_that_does_not_fit_is_not_believed(tmp_path):
     assert next(source.frames(500, right)).pts == frames[500].pts
     for wrong in (Bookmark(500, frames[500].pts + 1, 0), Bookmark(500, frames[500].pts, 0), Bookmark(500, 10**9, 0)):
         assert [f.pts for f in source.frames(500, wrong)] == [f.pts for f in frames[500:]]
+
+
+def test_a_resumed_job_computes_as_the_first_run_did(video, tmp_path):
+    target = tmp_path / "out.mkv"
+    stopped_copy(video, target, 150, LOSSLESS)
+    path = job_folder(target) / "manifest.json"
+    values = read_sealed(path)
+    assert values["computation"]["threads"] == 1 and values["computation"]["workload"] == {"batch": 1, "tile_px": None}
+    values["computation"] |= {"threads": 2, "workload": {"batch": 3, "tile_px": 256}}
+    write_sealed(path, values)
+    used = []
+
+    class Watched(PlainResize):
+        def use_workload(self, height, width, workload):
+            used.append((height, width, workload.batch, workload.tile_px, torch.get_num_threads()))
+
+    assert upscale_video(video, target, Watched(), LOSSLESS, VideoOptions(temporal="off")).resumed
+    assert used == [(48, 64, 3, 256, 2)] and torch.get_num_threads() == 1
+    stopped_copy(video, tmp_path / "other.mkv", 150, LOSSLESS)
+    path = job_folder(tmp_path / "other.mkv") / "manifest.json"
+    values = read_sealed(path)
+    values["computation"]["device"] = "cuda"
+    write_sealed(path, values)
+    with pytest.raises(OutputError, match="device was cuda, is cpu"):
+        copy(video, tmp_path / "other.mkv", LOSSLESS)
 
 
 @pytest.mark.parametrize("temporal", ["pixel", "off"])
