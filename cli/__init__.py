@@ -1,1 +1,1 @@
-"""What the user types."""
+"""Define the commands that users type."""

@@ -1,4 +1,4 @@
-"""`python -m cli`: the same group as the console scripts."""
+"""Run the console scripts' group as `python -m cli`."""
 
 from cli.main import cli
 

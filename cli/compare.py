@@ -1,4 +1,4 @@
-"""`osediff-video compare`"""
+"""Define the command `osediff-video compare`."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""`osediff-video doctor`"""
+"""Define the command `osediff-video doctor`."""
 
 from fractions import Fraction
 
@@ -70,7 +70,10 @@ HARDWARE = ("nvenc", "qsv", "videotoolbox", "vaapi")
 
 
 def is_encoder(name: str) -> bool:
-    """Whether it can be used here. Hardware encoders are built in everywhere and open on few machines."""
+    """Return whether an encoder can be used here.
+
+    Hardware encoders are built in everywhere and open on few machines.
+    """
     import av
 
     if not name.endswith(HARDWARE):

@@ -1,4 +1,4 @@
-"""`osediff-video eval`"""
+"""Define the command `osediff-video eval`."""
 
 import json
 from itertools import zip_longest

@@ -1,4 +1,4 @@
-"""Help that one can read: the options of a command in named groups."""
+"""Show the options of a command in named groups."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -22,7 +22,7 @@ NAMES_WIDTH = 30
 
 
 class GroupedOption(click.Option):
-    """An option that knows under which heading help shows it."""
+    """Define an option that knows under which heading help shows it."""
 
     def __init__(self, *names: Any, group: str = OTHER, **settings: Any) -> None:
         super().__init__(*names, **settings)
@@ -30,7 +30,7 @@ class GroupedOption(click.Option):
 
 
 class GroupedCommand(click.Command):
-    """A command whose help shows options under the headings of their groups, in the order of definition."""
+    """Define a command whose help shows options under the headings of their groups, in the order of definition."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, group by group, in columns that are as wide in all of them."""

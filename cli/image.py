@@ -1,4 +1,4 @@
-"""`osediff image`"""
+"""Define the command `osediff image`."""
 
 import glob
 import json
@@ -134,7 +134,10 @@ def map_for(target: Path, uncertainty: Path | None, several: bool) -> Path | Non
 def check_outputs(
     sources: list[Path], targets: list[Path], maps: list[Path | None], overwrite: bool, several: bool
 ) -> None:
-    """Fail before the model is loaded. several: their folders are made. Raises UsageError, ImageError, OutputError."""
+    """Refuse what cannot be written, before the model is loaded.
+
+    several: their folders are made. Raises UsageError, ImageError, OutputError.
+    """
     from osediff_video.target import check_image_target
 
     planned = list(zip(sources, targets, strict=True))

@@ -1,4 +1,7 @@
-"""One click group behind two names, `osediff-video` and `osediff`. Commands are imported when they are asked for."""
+"""Define one click group behind two names, `osediff-video` and `osediff`.
+
+Commands are imported when they are asked for.
+"""
 
 import importlib
 import sys
@@ -23,7 +26,7 @@ COMMANDS = {
 
 
 class LazyGroup(click.Group):
-    """A group that knows its commands by name and turns our errors into one line and exit code 1."""
+    """Define a group that knows its commands by name and turns our errors into one line and exit code 1."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(COMMANDS)

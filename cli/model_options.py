@@ -1,4 +1,7 @@
-"""The options that choose and steer a model, and what they become. Shared by every command that runs one."""
+"""Define the options that choose and steer a model, and build an upscaler from them.
+
+Shared by every command that runs one.
+"""
 
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""`osediff models`"""
+"""Define the commands `osediff models ...`."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`osediff-video preview`"""
+"""Define the command `osediff-video preview`."""
 
 import tempfile
 from dataclasses import replace

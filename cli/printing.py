@@ -1,4 +1,7 @@
-"""Text for the terminal. Names of files and models come from anywhere: they must not steer it or forge a line."""
+"""Make text harmless for the terminal.
+
+Names of files and models come from anywhere: they must not steer it or forge a line.
+"""
 
 import unicodedata
 

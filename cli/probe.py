@@ -1,4 +1,4 @@
-"""`osediff-video probe`"""
+"""Define the command `osediff-video probe`."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a running job says: one line that rewrites itself, plain lines when piped, or events in JSON."""
+"""Report what a running job does: one line that rewrites itself, plain lines when piped, or events in JSON."""
 
 import json
 import time
@@ -19,7 +19,7 @@ PLAIN: Any = {"highlight": False, "markup": False, "no_wrap": True}  # a name su
 
 
 class ImageProgress:
-    """Shows how far one image is, and about how long it will take; nothing for what is done in two seconds."""
+    """Show how far one image is, and about how long it will take; nothing for what is done in two seconds."""
 
     def __init__(self, source: Path) -> None:
         from rich.console import Console
@@ -45,7 +45,7 @@ class ImageProgress:
 
 
 class Teller:
-    """Tells of one video in words on standard error."""
+    """Report on one video in words on standard error."""
 
     def __init__(self, source: Path) -> None:
         import psutil
@@ -109,7 +109,7 @@ class Teller:
 
 
 class JsonTeller(Teller):
-    """Tells of one video in events on standard output, one JSON object a line."""
+    """Report on one video in events on standard output, one JSON object per line."""
 
     def event(self, name: str, **values: Any) -> None:
         click.echo(json.dumps({"event": name, "source": str(self.source), **values}, default=str))
@@ -168,7 +168,7 @@ class JsonTeller(Teller):
 
 
 def plan_facts(plan: "VideoPlan") -> dict[str, Any]:
-    """The plan in JSON's types, for `probe` and `--json`."""
+    """Return the plan in JSON's types, for `probe` and `--json`."""
     info, encoder = plan.info, plan.encoder
     return {
         "target": str(plan.target),

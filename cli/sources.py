@@ -1,4 +1,4 @@
-"""What the user names on the command line, as single jobs: a source and where its result goes."""
+"""Turn what the user names into single jobs: a source and where its result goes."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +11,7 @@ from osediff_video.target import default_target, result_name
 
 
 def jobs(named: tuple[Path, ...], output: Path | None, scale: str) -> list[tuple[Path, Path]]:
-    """(source, target) for every video below what was named. Raises UsageError.
+    """Return (source, target) for every video below what was named. Raises UsageError.
 
     A folder is a sequence if it holds images, otherwise a tree of videos that is mirrored under the output. scale:
     what the names of results say of their size.
@@ -38,7 +38,7 @@ def jobs(named: tuple[Path, ...], output: Path | None, scale: str) -> list[tuple
 
 
 def expanded(name: Path) -> Iterator[Path]:
-    """The path itself, or what a pattern matches that the shell left alone."""
+    """Yield the path itself, or what a pattern matches that the shell left alone."""
     if any(mark in str(name) for mark in "*?[") and not name.exists():
         matches = sorted(Path(name.anchor or ".").glob(str(name.relative_to(name.anchor) if name.anchor else name)))
         if not matches:
@@ -60,7 +60,7 @@ def videos_below(folder: Path, root: Path) -> Iterator[Path]:
 
 
 def video_target(source: Path, output: Path | None, scale: str, several: bool) -> Path:
-    """Where the result of `source` goes: `output` itself, a file of its name inside it, or beside the source."""
+    """Return where the result of `source` goes: `output` itself, a file of its name inside it, or beside the source."""
     if source == PIPE:
         if output is None:
             raise click.UsageError("reading from a pipe needs --output")

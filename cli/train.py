@@ -1,4 +1,4 @@
-"""`osediff train`"""
+"""Define the command `osediff train`."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`osediff-video upscale`"""
+"""Define the command `osediff-video upscale`."""
 
 from pathlib import Path
 from typing import Any
@@ -117,7 +117,7 @@ def upscale(
 
 
 def check_extras(options: VideoOptions, found: list[tuple[Path, Path]], overwrite: bool) -> None:
-    """Fail before the model is loaded: files that options name, and the folder for maps.
+    """Refuse what cannot work before the model is loaded: files that options name, and the folder for maps.
 
     Raises OseDiffError or UsageError.
     """

@@ -1,4 +1,4 @@
-"""The options that say how a video is read and encoded. Shared by every command that handles one."""
+"""Define the options that say how a video is read and encoded. Shared by every command that handles one."""
 
 from dataclasses import fields
 from fractions import Fraction

@@ -1,1 +1,1 @@
-"""How one image gets better: the OSEDiff generator and everything around one image."""
+"""Make one image better: the OSEDiff generator and everything around one image."""

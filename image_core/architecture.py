@@ -1,4 +1,4 @@
-"""Networks from settings that may come from anyone: checked by type and bound, built without memory, nothing asked.
+"""Build networks from settings that may come from anyone: checked by type and bound, built without memory.
 
 diffusers' own `from_config` takes a text for the name of a repository and goes looking for it. Here a settings file is
 an object whose every value is within what the method can use, and networks are built by their constructors on the meta

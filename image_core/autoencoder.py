@@ -1,4 +1,7 @@
-"""The small encoder and decoder of the embedded model: the roles of the VAE of Stable Diffusion at 1 % of its work."""
+"""Define the small encoder and decoder of the embedded model.
+
+The roles of the VAE of Stable Diffusion at 1 % of its work.
+"""
 
 from dataclasses import dataclass
 
@@ -16,7 +19,7 @@ def clamped(image: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class LiteConfig:
-    """Widths of the embedded autoencoder. skip_px: the decoder works on a grid of this many pixels a side."""
+    """Hold the widths of the embedded autoencoder. skip_px: the decoder works on a grid of this many pixels a side."""
 
     latent_channels: int = 32
     encoder_width: int = 64
@@ -27,7 +30,7 @@ class LiteConfig:
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions beside the identity; starts as the identity."""
+    """Add two 3x3 convolutions to the identity; starts as the identity."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -41,7 +44,9 @@ class ResidualBlock(nn.Module):
 
 
 class LiteAutoencoder(nn.Module):
-    """Blocks of 8 x 8 pixels to latents and back. Deterministic, convolutional, any size that is a multiple of 8.
+    """Encode blocks of 8 x 8 pixels to latents and decode them.
+
+    Deterministic, convolutional, any size that is a multiple of 8.
 
     The latent is a linear projection of the block plus a
     learned correction. The decoder also sees the enlarged image and adds what it is missing: the input's low
@@ -68,16 +73,22 @@ class LiteAutoencoder(nn.Module):
         self.to_patch = nn.Conv2d(width, patch, 3, padding=1)
 
     def encode(self, image: Tensor) -> Tensor:
-        """image: (B, 3, H, W) in [-1, 1], H and W multiples of 8. Returns (B, C, H/8, W/8), about unit variance."""
+        """Encode an image.
+
+        image: (B, 3, H, W) in [-1, 1], H and W multiples of 8. Returns (B, C, H/8, W/8), about unit variance.
+        """
         blocks = F.pixel_unshuffle(image, LATENT_PX)
         return self.projection(blocks) + self.encoder(blocks)
 
     def decode(self, latent: Tensor, image: Tensor) -> Tensor:
-        """latent: (B, C, h, w), clean. image: the enlarged image, (B, 3, 8h, 8w). Returns the image in [-1, 1]."""
+        """Decode a latent.
+
+        latent: (B, C, h, w), clean. image: the enlarged image, (B, 3, 8h, 8w). Returns the image in [-1, 1].
+        """
         return clamped(self.decode_unclamped(latent, image))
 
     def decode_unclamped(self, latent: Tensor, image: Tensor) -> Tensor:
-        """As `decode`, before the clamp, which would stop gradients in training."""
+        """Decode without the clamp, which would stop gradients in training."""
         features = F.pixel_shuffle(self.from_latent(latent), self.growth)
         features = features + self.from_image(F.pixel_unshuffle(image, self.config.skip_px).to(features.dtype))
         detail = F.pixel_shuffle(self.to_patch(self.decoder(features)), self.config.skip_px)

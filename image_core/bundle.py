@@ -1,4 +1,4 @@
-"""A model as a folder: `bundle.json` and safetensors. Read, write, verify.
+"""Store a model as a folder: `bundle.json` and safetensors. Read, write, verify.
 
 bundle.json            what it is, and the sha256 of every other file
 unet.json/.safetensors          UNet2DConditionModel: settings, weights
@@ -60,7 +60,7 @@ RULES: Mapping[str, Rule] = {
 
 @dataclass(frozen=True)
 class BundleConfig:
-    """What a bundle says of itself. files: relative path -> sha256, filled in by `write_bundle`.
+    """Hold what a bundle says of itself. files: relative path -> sha256, filled in by `write_bundle`.
 
     autoencoder: "kl" or "lite". scale: of the output, when the user names none.
     prompts: the texts whose embeddings are stored. card: provenance, free of form.
@@ -82,7 +82,7 @@ class BundleConfig:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A folder and what it says of itself, checked."""
+    """Hold a folder and what it says of itself, checked."""
 
     path: Path
     config: BundleConfig
@@ -169,7 +169,7 @@ def save_config(folder: Path, config: BundleConfig) -> None:
 
 
 def read_card(path: Path) -> dict[str, Any]:
-    """What a JSON file adds to the card of a model. Raises CheckpointError for anything but an object."""
+    """Read what a JSON file adds to the card of a model. Raises CheckpointError for anything but an object."""
     return read_object(path, "a JSON object")
 
 

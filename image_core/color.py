@@ -17,14 +17,17 @@ EPSILON = 4e-5
 
 
 class Statistics(NamedTuple):
-    """Mean and standard deviation of each channel over the image, both (B, 3, 1, 1)."""
+    """Hold mean and standard deviation of each channel over the image, both (B, 3, 1, 1)."""
 
     mean: Tensor
     std: Tensor
 
 
 class ColorStats(NamedTuple):
-    """How statistics change before an image is given them, by channel. shift: in parts of white. gain: a factor."""
+    """Hold how statistics change before an image is given them, by channel.
+
+    shift: in parts of white. gain: a factor.
+    """
 
     shift: tuple[float, ...]
     gain: tuple[float, ...]
@@ -61,7 +64,7 @@ def wavelet(image: Tensor, reference: Tensor) -> Tensor:
 
 
 def low_frequencies(image: Tensor) -> Tensor:
-    """What five a-trous levels of a 3 x 3 binomial filter leave, (B, 3, H, W)."""
+    """Return what five a-trous levels of a 3 x 3 binomial filter leave, (B, 3, H, W)."""
     row = image.new_tensor([0.25, 0.5, 0.25])
     kernel = torch.outer(row, row).expand(3, 1, 3, 3)
     for level in range(WAVELET_LEVELS):

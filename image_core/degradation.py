@@ -1,4 +1,4 @@
-"""Where an image is degraded, judged from the image alone: how much of the model's work each place needs.
+"""Judge where an image is degraded from the image alone: how much of the model's work each place needs.
 
 Two neighbouring octaves of detail are compared. In a sharp image they hold about as much energy, since natural
 images have a spectrum of 1/f; blur takes the finer one away, noise and grain fill it. With Y the luma and B_s the
@@ -30,7 +30,10 @@ HALF_LEVEL = 0.5 * 2 / 255
 
 
 def degradation(image: Tensor) -> Tensor:
-    """image: as it came, before it is enlarged, (B, 3, H, W) in [-1, 1]. Returns (B, 1, H, W): 0 is sharp and clean."""
+    """Judge how degraded each place of an image is.
+
+    image: as it came, before it is enlarged, (B, 3, H, W) in [-1, 1]. Returns (B, 1, H, W): 0 is sharp and clean.
+    """
     luma = torch.einsum("bchw,c->bhw", image, image.new_tensor((0.299, 0.587, 0.114)))[:, None]
     once = smooth(luma, 1)
     fine, coarse = (energy(detail) + HALF_LEVEL**2 for detail in (luma - once, once - smooth(once, 2)))
@@ -42,7 +45,7 @@ def degradation(image: Tensor) -> Tensor:
 def shares(
     images: Sequence[ImageArray], size: tuple[int, int], options: UpscaleOptions, least_px: int
 ) -> Tensor | None:
-    """How much of the model's work each latent position gets: the strength, times the degradation if adaptive.
+    """Return how much of the model's work each latent position gets: the strength, times the degradation if adaptive.
 
     images: as they came. size: height and width of the output; the plane of latents covers at least least_px.
     Returns (B, 1, h, w) in [0, 1], or None for all of it everywhere.
@@ -56,12 +59,12 @@ def shares(
 
 
 def smooth(plane: Tensor, step: int) -> Tensor:
-    """The binomial filter with holes of `step`, (B, 1, H, W)."""
+    """Apply the binomial filter with holes of `step`, (B, 1, H, W)."""
     row = plane.new_tensor((0.25, 0.5, 0.25))
     padded = F.pad(plane, (step, step, step, step), mode="replicate")
     return F.conv2d(padded, torch.outer(row, row)[None, None], dilation=step)
 
 
 def energy(detail: Tensor) -> Tensor:
-    """Local mean of the square, (B, 1, H, W)."""
+    """Return the local mean of the square, (B, 1, H, W)."""
     return F.avg_pool2d(detail.square(), WINDOW_PX, 1, WINDOW_PX // 2, count_include_pad=False)

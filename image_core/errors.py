@@ -1,4 +1,4 @@
-"""Every error this project raises for a bad file, model or device. The command line catches the root, once.
+"""Define every error this project raises for a bad file, model or device. The command line catches the root, once.
 
 OseDiffError
 ├── CheckpointError      a weight file or bundle that is damaged, foreign or of the wrong kind
@@ -13,7 +13,7 @@ OseDiffError
 
 
 class OseDiffError(Exception):
-    """Root of every error about a bad file, model, device or target. Catch it to handle them all.
+    """Report any error about a bad file, model, device or target. Catch it to handle them all.
 
     The message is one line: what came, where, what was expected and what to do.
     """
@@ -48,7 +48,7 @@ class OutOfMemoryError(OseDiffError):
 
 
 class NotFiniteError(OseDiffError):
-    """The model's result is not a number.
+    """Report that the model's result is not a number.
 
     index: position of the image in its batch.
     where: what its user calls it, such as a frame and its time.

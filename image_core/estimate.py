@@ -1,4 +1,7 @@
-"""How long a large model will take here, from how fast this machine multiplies: said before the work, not after it."""
+"""Estimate how long a large model will take here, from how fast this machine multiplies.
+
+Said before the work, not after it.
+"""
 
 import time
 

@@ -1,4 +1,4 @@
-"""Memory that may still be taken: of a GPU, of the machine, and of what a container or the shell allows."""
+"""Measure the memory that may still be taken: of a GPU, of the machine, and of what a container or the shell allows."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The OSEDiff generator: encode the enlarged image, one UNet call, decode. Knows nothing of files, tiles or time.
+"""Run the OSEDiff generator: encode the enlarged image, one UNet call, decode. Knows nothing of files, tiles or time.
 
 OSEDiff, https://arxiv.org/abs/2406.08177.
 """
@@ -13,7 +13,7 @@ from image_core.autoencoder import clamped
 
 
 class Autoencoder(Protocol):
-    """Images to latents of an eighth of their size and back.
+    """Encode images to latents of an eighth of their size and back.
 
     decoder_sees_image: the decoder looks at the enlarged image too. encodes_noisy: its latents are scaled as if noise
     were to be removed, by sqrt(alpha_bar).
@@ -29,13 +29,13 @@ class Autoencoder(Protocol):
 
 @runtime_checkable
 class Unsure(Protocol):
-    """An autoencoder whose encoder gives a distribution."""
+    """Encode images with an encoder that gives a distribution."""
 
     def encode_draw(self, image: Tensor, noise: Tensor) -> Tensor: ...
 
 
 class KLAutoencoder(nn.Module):
-    """The VAE of Stable Diffusion. latent_scale: brings its latents to about unit variance, 0.18215."""
+    """Wrap the VAE of Stable Diffusion. latent_scale: brings its latents to about unit variance, 0.18215."""
 
     decoder_sees_image = encodes_noisy = False
 
@@ -44,17 +44,23 @@ class KLAutoencoder(nn.Module):
         self.vae, self.latent_scale = vae, latent_scale
 
     def encode(self, image: Tensor) -> Tensor:
-        """image: (B, 3, H, W) in [-1, 1], H and W multiples of 8. Returns (B, 4, H/8, W/8)."""
+        """Encode an image to its latent.
+
+        image: (B, 3, H, W) in [-1, 1], H and W multiples of 8. Returns (B, 4, H/8, W/8).
+        """
         # mode(), not sample(): fresh noise on every frame would flicker
         return self.vae.encode(image).latent_dist.mode() * self.latent_scale
 
     def encode_draw(self, image: Tensor, noise: Tensor) -> Tensor:
-        """As `encode`, but the draw from the posterior that standard normal `noise` (B, 4, H/8, W/8) stands for."""
+        """Encode to the draw from the posterior that standard normal `noise` (B, 4, H/8, W/8) stands for."""
         posterior = self.vae.encode(image).latent_dist
         return (posterior.mean + posterior.std * noise) * self.latent_scale
 
     def decode(self, latent: Tensor, image: Tensor) -> Tensor:  # noqa: ARG002 - this decoder needs the latent alone
-        """latent: (B, 4, h, w), clean. Returns (B, 3, 8h, 8w) in [-1, 1]."""
+        """Decode a latent.
+
+        latent: (B, 4, h, w), clean. Returns (B, 3, 8h, 8w) in [-1, 1].
+        """
         return clamped(self.vae.decode(latent / self.latent_scale).sample)
 
 
@@ -85,29 +91,44 @@ class Generator(nn.Module):
         self.alpha_bar, self.timestep = alpha_bar, timestep
 
     def forward(self, image: Tensor, embedding: Tensor) -> Tensor:
-        """image: (B, 3, H, W) in [-1, 1], H and W multiples of 8. embedding: (B or 1, L, D). Returns like image."""
+        """Restore an enlarged image.
+
+        image: (B, 3, H, W) in [-1, 1], H and W multiples of 8. embedding: (B or 1, L, D). Returns like image.
+        """
         return self.decode(self.denoise(self.encode(image), embedding), image)
 
     def encode(self, image: Tensor) -> Tensor:
-        """image: (B, 3, H, W) in [-1, 1]. Returns the latent of the input, (B, C, H/8, W/8)."""
+        """Encode an enlarged image.
+
+        image: (B, 3, H, W) in [-1, 1]. Returns the latent of the input, (B, C, H/8, W/8).
+        """
         return self.autoencoder.encode(image.to(dtype_of(self.autoencoder)))
 
     def encode_draw(self, image: Tensor, noise: Tensor) -> Tensor:
-        """As `encode`, but a draw from the encoder's distribution. noise: standard normal, of the result's shape."""
+        """Encode to a draw from the encoder's distribution. noise: standard normal, of the result's shape."""
         assert isinstance(self.autoencoder, Unsure), "a deterministic encoder has nothing to draw from"
         dtype = dtype_of(self.autoencoder)
         return self.autoencoder.encode_draw(image.to(dtype), noise.to(dtype))
 
     def encode_clean(self, image: Tensor) -> Tensor:
-        """image: a good one, (B, 3, H, W) in [-1, 1]. Returns its latent where `denoise` would leave it, float32."""
+        """Encode a good image.
+
+        image: a good one, (B, 3, H, W) in [-1, 1]. Returns its latent where `denoise` would leave it, float32.
+        """
         return self.as_clean(self.encode(image))
 
     def as_clean(self, latent: Tensor) -> Tensor:
-        """A latent as `encode` makes it, in the scale of clean ones, float32: what `denoise` leaves of no noise."""
+        """Scale a latent as `encode` makes it, in the scale of clean ones, float32.
+
+        What `denoise` leaves of no noise.
+        """
         return latent.float() / self.alpha_bar**0.5 if self.autoencoder.encodes_noisy else latent.float()
 
     def denoise(self, latent: Tensor, embedding: Tensor) -> Tensor:
-        """latent: (B, C, h, w). embedding: (B or 1, L, D). Returns the clean latent in float32, (B, C, h, w)."""
+        """Denoise a latent in one step.
+
+        latent: (B, C, h, w). embedding: (B or 1, L, D). Returns the clean latent in float32, (B, C, h, w).
+        """
         dtype = dtype_of(self.unet)
         embedding = embedding.to(dtype).expand(len(latent), -1, -1)
         noise = self.unet(latent.to(dtype), self.timestep, embedding).sample
@@ -115,7 +136,7 @@ class Generator(nn.Module):
         return predict_clean(latent.float(), noise.float(), self.alpha_bar)
 
     def denoise_guided(self, latent: Tensor, embedding: Tensor, negative: Tensor, guidance: float) -> Tensor:
-        """Denoise, led away from `negative`, like embedding: two passes of the UNet, in one batch of twice the size.
+        """Denoise while leading away from `negative`, like embedding: two passes of the UNet in one batch.
 
         Classifier-free guidance, https://arxiv.org/abs/2207.12598: eps_negative + guidance (eps_text - eps_negative).
         """
@@ -126,7 +147,10 @@ class Generator(nn.Module):
         return predict_clean(latent.float(), away + guidance * (towards - away), self.alpha_bar)
 
     def decode(self, latent: Tensor, image: Tensor) -> Tensor:
-        """latent: (B, C, h, w), clean. image: the enlarged input, (B, 3, 8h, 8w). Returns like image, in [-1, 1]."""
+        """Decode a clean latent.
+
+        latent: (B, C, h, w), clean. image: the enlarged input, (B, 3, 8h, 8w). Returns like image, in [-1, 1].
+        """
         return self.autoencoder.decode(latent.to(dtype_of(self.autoencoder)), image)
 
 
@@ -137,7 +161,7 @@ def dtype_of(network: object) -> torch.dtype:
 
 
 class Float32Output(nn.Module):
-    """Runs the last layer of a half-precision UNet in float32, since the one step amplifies its rounding error."""
+    """Run the last layer of a half-precision UNet in float32, since the one step amplifies its rounding error."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()

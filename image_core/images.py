@@ -1,4 +1,4 @@
-"""The only place that converts between images and tensors, enlarges, pads and crops back.
+"""Convert between images and tensors, enlarges, pads and crops back.
 
 An image is (H, W, 3) RGB, uint8 or uint16. A tensor is float, (B, 3, H, W), in [-1, 1].
 """
@@ -18,14 +18,14 @@ Values = NDArray[np.float32]
 
 
 def peak(image: ImageArray) -> int:
-    """The code value of white: 255 or 65535. Raises ValueError for anything but (H, W, 3) of uint8 or uint16."""
+    """Return the code value of white: 255 or 65535. Raises ValueError for anything but (H, W, 3) of uint8 or uint16."""
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype not in (np.uint8, np.uint16):
         raise ValueError(f"expected an RGB image (H, W, 3) of uint8 or uint16, got {image.shape} of {image.dtype}")
     return int(np.iinfo(image.dtype).max)
 
 
 def scaled_size(height: int, width: int, scale: float) -> tuple[int, int]:
-    """Height and width of an image enlarged by `scale`, rounded to whole pixels, at least 1."""
+    """Return height and width of an image enlarged by `scale`, rounded to whole pixels, at least 1."""
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
@@ -41,7 +41,7 @@ def enlarge(image: ImageArray, height: int, width: int) -> ImageArray:
 
 
 def enlarge_values(values: Values, height: int, width: int) -> Values:
-    """The same filter in float, one channel at a time; nothing is clipped."""
+    """Resize with the same filter in float, one channel at a time; nothing is clipped."""
     channels = [
         Image.fromarray(np.ascontiguousarray(values[..., c])).resize((width, height), Image.Resampling.BICUBIC)
         for c in range(3)
@@ -57,19 +57,19 @@ def to_tensor(images: Sequence[ImageArray]) -> Tensor:
 
 
 def to_images(tensor: Tensor, dtype: np.dtype | type) -> list[ImageArray]:
-    """The inverse of `to_tensor`: clamped and rounded to nearest, never truncated."""
+    """Undo `to_tensor`: clamped and rounded to nearest, never truncated."""
     white = int(np.iinfo(dtype).max)
     values = ((tensor.detach().float().clamp(-1, 1) + 1) * (white / 2)).round()
     return list(values.permute(0, 2, 3, 1).contiguous().cpu().numpy().astype(dtype))
 
 
 def values_to_tensor(values: Values, white: int) -> Tensor:
-    """As `to_tensor` for one image: (1, 3, H, W)."""
+    """Convert one image of float levels as `to_tensor` does: (1, 3, H, W)."""
     return (torch.from_numpy(values)[None] * (2 / white) - 1).permute(0, 3, 1, 2)
 
 
 def tensor_to_values(tensor: Tensor, white: int) -> Values:
-    """The inverse, clamped: (1, 3, H, W) to (H, W, 3)."""
+    """Undo `values_to_tensor`, clamped: (1, 3, H, W) to (H, W, 3)."""
     values = (tensor[0].detach().float().clamp(-1, 1) + 1) * (white / 2)
     return values.permute(1, 2, 0).contiguous().cpu().numpy()
 
@@ -87,5 +87,5 @@ def pad_to_multiple(tensor: Tensor, multiple: int, least: int = 0) -> Tensor:
 
 
 def crop(tensor: Tensor, height: int, width: int) -> Tensor:
-    """The top left `height` x `width` of (B, C, H, W)."""
+    """Return the top left `height` x `width` of (B, C, H, W)."""
     return tensor[..., :height, :width]

@@ -1,4 +1,4 @@
-"""Settings from JSON files that may come from anyone: bounded, strict, and always an object."""
+"""Read settings from JSON files that may come from anyone: bounded, strict, and always an object."""
 
 import json
 from pathlib import Path

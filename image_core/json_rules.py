@@ -1,4 +1,7 @@
-"""What a value from a settings file must be: rules of type and bound, checked before anything is built from it."""
+"""Define what a value from a settings file must be.
+
+Rules of type and bound, checked before anything is built from it.
+"""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +17,10 @@ SHOWN = 60
 
 @dataclass(frozen=True)
 class Rule:
-    """expected: in words, after "expected". holds: whether a value of JSON obeys."""
+    """Define what a value must be.
+
+    expected: in words, after "expected". holds: whether a value of JSON obeys.
+    """
 
     expected: str
     holds: Callable[[Any], bool]

@@ -12,7 +12,7 @@ BISECTIONS = 24
 
 
 def keep_tones(image: Tensor, reference: Tensor) -> Tensor:
-    """`image` with the block means of `reference`, both (B, 3, H, W) in [-1, 1], of any size. Within [-1, 1].
+    """Return `image` with the block means of `reference`, both (B, 3, H, W) in [-1, 1], of any size. Within [-1, 1].
 
     A smooth correction is added, interpolated between the blocks, whose own means are exactly what is missing. Where
     detail then reaches beyond black or white, it is clipped and its block shifted until the mean is right again.
@@ -28,12 +28,12 @@ def keep_tones(image: Tensor, reference: Tensor) -> Tensor:
 
 
 def tones(image: Tensor) -> Tensor:
-    """Means over blocks, (B, C, rows, columns); blocks at the right and bottom edge may be smaller."""
+    """Return means over blocks, (B, C, rows, columns); blocks at the right and bottom edge may be smaller."""
     return F.avg_pool2d(image, BLOCK_PX, ceil_mode=True, count_include_pad=False)
 
 
 def refilled(image: Tensor, wanted: Tensor, which: Tensor) -> Tensor:
-    """Every block in `which` moved until, clipped, it has the mean that is `wanted`: by bisection."""
+    """Return every block in `which` moved until, clipped, it has the mean that is `wanted`: by bisection."""
     height, width = image.shape[-2:]
     padding = (0, -width % BLOCK_PX, 0, -height % BLOCK_PX)
     blocks, counted = (as_blocks(F.pad(plane, padding)) for plane in (image, torch.ones_like(image)))
@@ -53,25 +53,25 @@ def refilled(image: Tensor, wanted: Tensor, which: Tensor) -> Tensor:
 
 
 def as_blocks(image: Tensor) -> Tensor:
-    """(B, C, rows * 16, columns * 16) to (B, C, rows, columns, 256), a copy."""
+    """Reshape (B, C, rows * 16, columns * 16) to (B, C, rows, columns, 256), a copy."""
     parts = image.unflatten(-1, (-1, BLOCK_PX)).unflatten(-3, (-1, BLOCK_PX))
     return parts.transpose(-3, -2).flatten(-2).clone()
 
 
 def interpolation(side: int, like: Tensor) -> Tensor:
-    """Linear interpolation between the middles of blocks along one side, (side, blocks)."""
+    """Return linear interpolation between the middles of blocks along one side, (side, blocks)."""
     blocks = torch.eye(-(-side // BLOCK_PX), device=like.device)
     whole = F.interpolate(blocks[None], scale_factor=BLOCK_PX, mode="linear", align_corners=False)[0]
     return whole[:, :side].mT.to(like)
 
 
 def axis_means(matrix: Tensor) -> Tensor:
-    """Block means of every column of (side, blocks): (blocks, blocks)."""
+    """Return block means of every column of (side, blocks): (blocks, blocks)."""
     return F.avg_pool1d(matrix.mT[None], BLOCK_PX, ceil_mode=True, count_include_pad=False)[0].mT
 
 
 def solve(matrix: Tensor, values: Tensor, axis: int) -> Tensor:
-    """x with matrix @ x = values along `axis`, in float64, on the CPU: not every device has it."""
+    """Return x with matrix @ x = values along `axis`, in float64, on the CPU: not every device has it."""
     moved = values.cpu().movedim(axis, 0)
     solution = torch.linalg.solve(matrix.cpu().double(), moved.double().flatten(1))
     return solution.view(moved.shape).movedim(0, axis).to(values)

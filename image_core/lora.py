@@ -1,4 +1,4 @@
-"""Low-rank adapters of OSEDiff: which layers carry them, how they are added, merged and kept.
+"""Define the low-rank adapters of OSEDiff: which layers carry them, how they are added, merged and kept.
 
 LoRA, https://arxiv.org/abs/2106.09685: W + scale * B A, with scale = alpha / rank.
 """
@@ -18,29 +18,32 @@ SCALE = ALPHA / RANK
 
 @dataclass(frozen=True)
 class LoraWeights:
-    """Adapters by module name: A (rank, in, ...) and B (out, rank, ...), for linear layers and convolutions."""
+    """Hold adapters by module name: A (rank, in, ...) and B (out, rank, ...), for linear layers and convolutions."""
 
     pairs: Mapping[str, tuple[Tensor, Tensor]]
     scale: float = SCALE
 
 
 def adaptable(module: nn.Module) -> list[str]:
-    """Names of every linear layer and convolution below `module`."""
+    """Return the names of every linear layer and convolution below `module`."""
     return [name for name, layer in module.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
 
 
 def vae_targets(vae: nn.Module) -> list[str]:
-    """The encoder and what turns its features into moments; the decoder stays frozen. 32 layers in SD 2.1."""
+    """Return the encoder and what turns its features into moments; the decoder stays frozen. 32 layers in SD 2.1."""
     return [name for name in adaptable(vae) if name.startswith("encoder.") or name == "quant_conv"]
 
 
 def unet_targets(unet: nn.Module) -> dict[str, list[str]]:
-    """Every layer but those of the timestep, in the three adapters of the published code. 94 + 148 + 16 in SD 2.1."""
+    """Return every layer but those of the timestep, in the three adapters of the published code.
+
+    94 + 148 + 16 in SD 2.1.
+    """
     return group_targets(name for name in adaptable(unet) if "time_emb" not in name)
 
 
 def group_targets(names: Iterable[str]) -> dict[str, list[str]]:
-    """Layers of a UNet by the adapter of the published code that they belong to."""
+    """Group layers of a UNet by the adapter of the published code that they belong to."""
     groups: dict[str, list[str]] = {"encoder": [], "decoder": [], "others": []}
     for name in names:
         if name == "conv_in" or name.startswith("down_blocks."):
@@ -104,12 +107,15 @@ def add_lora(module: nn.Module, targets: Iterable[str], name: str = "default", a
 
 
 def _exactly(names: Iterable[str]) -> str:
-    """A pattern that peft matches against whole names: a list would match endings, and catch other layers too."""
+    """Return a pattern that peft matches against whole names.
+
+    A list would match endings, and catch other layers too.
+    """
     return "(" + "|".join(name.replace(".", r"\.") for name in sorted(names)) + ")"
 
 
 def to_tensors(weights: LoraWeights) -> dict[str, Tensor]:
-    """As a flat dictionary for safetensors: `<module>.lora_A` and `<module>.lora_B`."""
+    """Flatten adapters to a dictionary for safetensors: `<module>.lora_A` and `<module>.lora_B`."""
     return {
         f"{name}.lora_{letter}": tensor.contiguous()
         for name, pair in weights.pairs.items()

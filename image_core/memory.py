@@ -1,4 +1,4 @@
-"""How much goes through the model at once, and what to do when memory does not suffice."""
+"""Plan how much goes through the model at once, and what to do when memory does not suffice."""
 
 import threading
 from collections.abc import Callable
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Workload:
-    """How much goes through the model at once. tile_px: None is whole images."""
+    """Hold how much goes through the model at once. tile_px: None is whole images."""
 
     batch: int
     tile_px: int | None
@@ -35,7 +35,7 @@ class Workload:
         return self.batch * (height * width if self.tile_px is None else min(self.tile_px**2, height * width))
 
     def lighter(self, height: int, width: int) -> "Workload":
-        """Half the batch, then tiles, then smaller tiles. Raises OutOfMemoryError at the end of the ladder."""
+        """Return half the batch, then tiles, then smaller tiles. Raises OutOfMemoryError at the end of the ladder."""
         if self.batch > 1:
             return replace(self, batch=self.batch // 2)
         current = self.tile_px or max(height, width)
@@ -48,7 +48,7 @@ class Workload:
 
 
 class Planner:
-    """Plans the workload of every size of images for one model, for all threads and settings that share it.
+    """Plan the workload of every size of images for one model, for all threads and settings that share it.
 
     What is free is measured once, so that a plan does not hang on what was done before it. Only a shortage changes
     plans: then nothing that is larger is tried again, at any size.

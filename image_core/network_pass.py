@@ -1,4 +1,4 @@
-"""One batch on its way through the network, in tiles where they are needed: encode, one UNet call, decode."""
+"""Take one batch through the network, in tiles where they are needed: encode, one UNet call, decode."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ DECODING_BEGINS = 0.43
 
 @dataclass(frozen=True)
 class NetworkPass:
-    """Runs a network under one workload.
+    """Run a network under one workload.
 
     negative: embedding that guidance moves away from, None without guidance.
     workload: None is the tiles of the options.
@@ -38,7 +38,9 @@ class NetworkPass:
         share: Tensor | None = None,
         noise: Tensor | None = None,
     ) -> Tensor:
-        """image: enlarged, (B, 3, H, W) in [-1, 1], padded. embedding: (B or 1, L, D).
+        """Compute the clean latent of an image.
+
+        image: enlarged, (B, 3, H, W) in [-1, 1], padded. embedding: (B or 1, L, D).
 
         Returns (B, C, H/8, W/8), float32.
 
@@ -61,11 +63,17 @@ class NetworkPass:
         return self.generator.denoise_guided(latent, embedding, self.negative, self.options.guidance)
 
     def latent_of(self, image: Tensor) -> Tensor:
-        """image: as it should come out, (B, 3, H, W), padded. Returns its clean latent, float32."""
+        """Encode an image that is as it should come out.
+
+        image: as it should come out, (B, 3, H, W), padded. Returns its clean latent, float32.
+        """
         return self.tiled(self.generator.encode_clean, [(image, LATENT_PX)], 1)
 
     def decoded(self, latent: Tensor, image: Tensor) -> Tensor:
-        """latent: (B, C, h, w), clean. image: the enlarged image, (B, 3, 8h, 8w). Returns like image, float32."""
+        """Decode a clean latent.
+
+        latent: (B, C, h, w), clean. image: the enlarged image, (B, 3, 8h, 8w). Returns like image, float32.
+        """
 
         def decode(latent_tile: Tensor, image_tile: Tensor) -> Tensor:
             return self.generator.decode(latent_tile, image_tile).float()

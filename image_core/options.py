@@ -1,4 +1,4 @@
-"""Settings for upscaling images. Standard library only, so that `--help` is instant."""
+"""Define settings for upscaling images. Standard library only, so that `--help` is instant."""
 
 import math
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ MAX_GUIDANCE, MAX_LORA_SCALE, MAX_DRAWS = 20.0, 2.0, 256
 
 @dataclass(frozen=True)
 class UpscaleOptions:
-    """Settings for upscaling one image. Raises ValueError for a value out of range.
+    """Hold settings for upscaling one image. Raises ValueError for a value out of range.
 
     scale: output size / input size, 1 to 8.
     prompt: text for models that read one; None is the model's own default.
@@ -77,7 +77,7 @@ class UpscaleOptions:
 
 @dataclass(frozen=True)
 class Draws:
-    """Of results that were equally possible, for a map of what is uncertain. seed: the same draws every time."""
+    """Define draws of results that are equally possible, for a map of uncertainty. seed: the same draws every time."""
 
     count: int = 8
     seed: int = 0
@@ -88,6 +88,6 @@ class Draws:
 
 
 def check_range(name: str, value: float, least: float, most: float) -> None:
-    """Raises ValueError for what is not a number from `least` to `most`."""
+    """Check that a number lies within its range. Raises ValueError for what is not a number from `least` to `most`."""
     if not (math.isfinite(value) and least <= value <= most):
         raise ValueError(f"{name} must be from {least:g} to {most:g}, got {value:g}")

@@ -1,4 +1,4 @@
-"""LPIPS, the learned perceptual distance, without a download behind the user's back.
+"""Measure LPIPS, the learned perceptual distance, without a download behind the user's back.
 
 Zhang et al. 2018, https://arxiv.org/abs/1801.03924, version 0.1. The linear heads come with the package `lpips`; the
 network below them is torchvision's, trained on ImageNet, and has to be on this machine already.
@@ -21,7 +21,7 @@ BACKBONES = {"vgg": VGG16_Weights.IMAGENET1K_V1.url, "alex": AlexNet_Weights.IMA
 
 
 class Perceptual(nn.Module):
-    """Distance of two images, frozen: gradients reach the images only."""
+    """Measure the distance of two images, frozen: gradients reach the images only."""
 
     def __init__(self, model: lpips.LPIPS) -> None:
         super().__init__()
@@ -32,7 +32,9 @@ class Perceptual(nn.Module):
         return super().train(False)
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        """first, second: (B, 3, H, W) in [-1, 1]. Returns (B,), float32, 0 for equal images.
+        """Compute the distance of two images.
+
+        first, second: (B, 3, H, W) in [-1, 1]. Returns (B,), float32, 0 for equal images.
 
         Raises ValueError when the shapes differ or a side is below 32.
         """
@@ -48,7 +50,7 @@ class Perceptual(nn.Module):
 
 
 def unit_length(features: Tensor) -> Tensor:
-    """(B, C, h, w), each position scaled to length 1 over C.
+    """Return (B, C, h, w), each position scaled to length 1 over C.
 
     As in the package, but where nothing fires: there its square root has an infinite slope, and one black corner
     turns every gradient into NaN.
@@ -58,7 +60,7 @@ def unit_length(features: Tensor) -> Tensor:
 
 
 def load_lpips(network: Literal["vgg", "alex"], backbone: Path | None = None) -> Perceptual:
-    """LPIPS on VGG16 (for training) or AlexNet (for the published tables), on the CPU.
+    """Load LPIPS on VGG16 (for training) or AlexNet (for the published tables), on the CPU.
 
     backbone: torchvision's state dict of that network; by default the one in torch's hub cache. Nothing is downloaded:
     raises CheckpointError with the manual steps when the file is missing, and when it holds another network.

@@ -1,4 +1,4 @@
-"""Results that are no numbers: found once a batch, and made again in float32 where half precision ran over."""
+"""Find results that are no numbers once a batch, and made again in float32 where half precision ran over."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

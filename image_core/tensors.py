@@ -1,4 +1,7 @@
-"""Tensors from files, and into modules: nothing in a file is ever run, and names and shapes are checked both ways."""
+"""Read tensors from files and put them into modules.
+
+Nothing in a file is ever run, and names and shapes are checked both ways.
+"""
 
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -25,7 +28,7 @@ Change = Callable[[str, Tensor], Tensor]
 
 
 class TensorFile(Mapping[str, Tensor]):
-    """The tensors of a safetensors file by name, each read when it is asked for: memory holds one at a time.
+    """Open the tensors of a safetensors file by name, each read when it is asked for: memory holds one at a time.
 
     shapes: known without reading. Raises CheckpointError for a file that is missing, damaged or of another kind.
     """

@@ -58,7 +58,7 @@ def run_tiled(
 
 
 def starts(length: int, tile: int, overlap: int) -> list[int]:
-    """First cells of equal tiles that cover `length`; the last is moved inwards to end at the edge."""
+    """Return the first cells of equal tiles that cover `length`; the last is moved inwards to end at the edge."""
     last = max(0, length - tile)
     return [*range(0, last, tile - overlap), last]
 
@@ -68,7 +68,7 @@ def _cut(tensor: Tensor, px: int, top: int, left: int, height: int, width: int) 
 
 
 def _ramp(cells: int, overlap: int, from_zero: bool, to_zero: bool, px: int) -> Tensor:
-    """Weights along one side of a tile: 1, falling in a line over the overlap at edges that have a neighbour.
+    """Return weights along one side of a tile: 1, falling in a line over the overlap at edges that have a neighbour.
 
     The outer half of the overlap weighs next to nothing: there the tile has seen too little of its surroundings.
     """

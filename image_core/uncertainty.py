@@ -1,4 +1,4 @@
-"""How far a result can be trusted, pixel by pixel: the spread of several results that were equally possible.
+"""Measure how far a result can be trusted, pixel by pixel: the spread of several results that were equally possible.
 
 What is drawn depends on the model.
 "posterior": its encoder says how sure it is of the latent (the VAE of Stable Diffusion): draws from that distribution,
@@ -44,7 +44,9 @@ FLATTEST_SHOWS = 0.79
 
 @dataclass(frozen=True)
 class Spread:
-    """levels: standard deviation over the draws, root mean square of the channels, (H, W), in levels of 255.
+    """Hold a map of uncertainty.
+
+    levels: standard deviation over the draws, root mean square of the channels, (H, W), in levels of 255.
 
     kind: what was drawn. noise_levels: size of the noise that was added to the input, None for draws of the posterior.
     """
@@ -93,7 +95,7 @@ def one_draw(
     sigma: float | None,
     source: torch.Generator,
 ) -> Tensor:
-    """A result before it is rounded, (1, 3, H, W) in [-1, 1], on the CPU."""
+    """Return a result before it is rounded, (1, 3, H, W) in [-1, 1], on the CPU."""
     white, size = peak(image), (enlarged.shape[0], enlarged.shape[1])
     if sigma is None:
         guide = to_tensor([enlarged])
@@ -117,7 +119,7 @@ def one_draw(
 
 
 def noise_level(image: ImageArray) -> float:
-    """Standard deviation of the noise in an image, in levels of 255, at least that of rounding to its depth.
+    """Estimate the standard deviation of an image's noise in levels of 255, at least that of rounding to its depth.
 
     The filter of Immerkaer (1996, "Fast noise variance estimation"), which no plane and no straight ramp passes, where
     the image is flattest: the tenth of its blocks of 8 x 8 that answer least, without those that are clipped.

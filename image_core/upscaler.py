@@ -1,4 +1,4 @@
-"""A batch of images, end to end: enlarge, encode, one UNet call, decode, colour fix."""
+"""Upscale a batch of images, end to end: enlarge, encode, one UNet call, decode, colour fix."""
 
 import copy
 from collections.abc import Callable, Sequence
@@ -42,7 +42,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Draft:
-    """An image the model made and, where it may be revised, its clean latent and that of the image encoded again.
+    """Hold an image the model made and, where it may be revised, its clean latent and that of the image encoded again.
 
     image: (H, W, 3). latent, echo: (1, C, h, w), float32, where the model is. They differ by the error of the round
     trip through the latent.
@@ -54,7 +54,7 @@ class Draft:
 
 
 class Upscaler:
-    """A loaded model with its settings; upscales batches of images. Knows nothing of files or time.
+    """Upscale batches of images with a loaded model and its settings. Knows nothing of files or time.
 
     generator: the network, on one device and in one dtype.
     embedding: default prompt embedding, (1, L, D), on the same device and in the same dtype.
@@ -97,7 +97,9 @@ class Upscaler:
         self.progress: Callable[[float], None] = lambda _: None
 
     def steered(self, options: UpscaleOptions) -> "Upscaler":
-        """The same model, its weights shared, under other options. Raises CheckpointError for texts it cannot read.
+        """Return the same model, its weights shared, under other options.
+
+        Raises CheckpointError for texts it cannot read.
 
         Another prompt is all that it is told: nobody looks at the images for tags.
         """
@@ -138,7 +140,7 @@ class Upscaler:
         revisable: bool = False,
         embeddings: Sequence[Tensor] | None = None,
     ) -> list[Draft]:
-        """As a call, with tones for the colour fix, one for each image, and with what it takes to revise an image.
+        """Upscale images as a call does, with tones for the colour fix, one per image, and what it takes to revise one.
 
         embeddings: (1, L, D), one for each image, where the model's own prompt or prompter is not to choose.
         """
@@ -195,7 +197,7 @@ class Upscaler:
         share: Tensor | None,
         load: Workload,
     ) -> list[Draft]:
-        """One model call on images that already have the output size. share: see `shares`."""
+        """Call the model once on images that already have the output size. share: see `shares`."""
         image = to_tensor(enlarged)
         padded = self.padded(image)
         embedding = self.embedding_for(image) if embedding is None else embedding
@@ -207,7 +209,7 @@ class Upscaler:
         return [Draft(*parts) for parts in zip(results, latent.split(1), echo.split(1), strict=True)]
 
     def revise(self, draft: Draft, wanted: Values, guide: Values, tone: ColorStats | None = None) -> Values:
-        """What the model would say if its image had come out as `wanted`: decode the latent moved by the difference.
+        """Return the model's image if it had come out as `wanted`: decode the latent moved by the difference.
 
         wanted, guide (the enlarged input): (H, W, 3) in the levels of the draft's image, as is the result.
         Raises OutOfMemoryError.
@@ -229,7 +231,7 @@ class Upscaler:
         return NetworkPass(self.generator, self.options, self.negative, load, self.progress)
 
     def padded(self, image: Tensor) -> Tensor:
-        """Where the model is, with sides that it can take."""
+        """Move an image to the model's device and pad it to sides that it can take."""
         return pad_to_multiple(image, LATENT_PX, SMALLEST_IMAGE_PX).to(self.device)
 
     def finished(
@@ -256,14 +258,17 @@ class Upscaler:
         return keep_tones(result, reference) if self.options.keep_tones else result
 
     def with_tones_of(self, image: ImageArray, result: ImageArray) -> ImageArray:
-        """A result with the tones of the `image` that it was made of, both as files hold them."""
+        """Return a result with the tones of the `image` that it was made of, both as files hold them."""
         kept = keep_tones(to_tensor([result]), to_tensor([enlarge(image, *result.shape[:2])]))
         return to_images(kept, result.dtype)[0]
 
     def embedding_for(self, image: Tensor) -> Tensor:
-        """image: enlarged, (B, 3, H, W) in [-1, 1]. Returns the embedding of each, (B, L, D), or of all, (1, L, D)."""
+        """Choose the embedding of images.
+
+        image: enlarged, (B, 3, H, W) in [-1, 1]. Returns the embedding of each, (B, L, D), or of all, (1, L, D).
+        """
         return self.prompter(image) if self.prompter else self.embedding
 
     def shares_of(self, images: Sequence[ImageArray], size: Size) -> Tensor | None:
-        """How much of the model's work each latent position of images as they came gets; see `shares`."""
+        """Return how much of the model's work each latent position of images as they came gets; see `shares`."""
         return shares(images, size, self.options, SMALLEST_IMAGE_PX)

@@ -1,4 +1,7 @@
-"""The diffusion model that OSEDiff stands on: any Stable Diffusion 1.x or 2.x that predicts epsilon, as a folder."""
+"""Open the diffusion model that OSEDiff stands on.
+
+Any Stable Diffusion 1.x or 2.x that predicts epsilon, as a folder.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -37,7 +40,7 @@ SCHEDULE = {
 
 @dataclass(frozen=True)
 class BaseFacts:
-    """What the settings of a base say. text_width: D of its embeddings. timestep: the last of its schedule.
+    """Hold the facts in the settings of a base. text_width: D of its embeddings. timestep: the last of its schedule.
 
     alpha_bar: share of signal power left there. latent_scale: brings latents to about unit variance.
     """
@@ -85,7 +88,10 @@ def _checked(settings: Mapping[str, Any], name: str, default: Any, rules: Mappin
 
 
 def refuse_other_kinds(folder: Path) -> None:
-    """Raises CheckpointError for Stable Diffusion XL and 3, from the parts that lie in the folder."""
+    """Refuse a base of another kind.
+
+    Raises CheckpointError for Stable Diffusion XL and 3, from the parts that lie in the folder.
+    """
     index = folder / "model_index.json"
     kind = str(read_settings(index).get("_class_name", "")) if index.is_file() else ""
     if ((folder / "text_encoder_2").is_dir() and (folder / "unet").is_dir()) or "XL" in kind:
@@ -95,7 +101,7 @@ def refuse_other_kinds(folder: Path) -> None:
 
 
 def schedule(folder: Path) -> tuple[int, float]:
-    """The last timestep of the base's own schedule, and the signal power left there: 999, 0.004660095 in 1.x and 2.x.
+    """Return the last timestep of the base's own schedule and the signal power left there (999 and 0.00466).
 
     Raises CheckpointError for a base that does not predict epsilon, or keeps no signal at the end.
     """
@@ -124,7 +130,7 @@ def schedule(folder: Path) -> tuple[int, float]:
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """Raises CheckpointError for a file that is missing or no JSON object."""
+    """Read the settings of a part of a base. Raises CheckpointError for a file that is missing or no JSON object."""
     return read_object(path, "settings", f"missing; expected {EXPECTED}")
 
 

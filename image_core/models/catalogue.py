@@ -1,4 +1,4 @@
-"""The known models and where they are found: a name or a folder becomes a bundle, a bundle becomes an upscaler."""
+"""Find the known models: a name or a folder becomes a bundle, a bundle becomes an upscaler."""
 
 import secrets
 import shutil
@@ -16,7 +16,7 @@ BEST_FIRST = ("sd21", "lite")
 
 
 def models_folder() -> Path:
-    """Where imported models are kept, by the platform's convention."""
+    """Return the folder of imported models, by the platform's convention."""
     return platformdirs.user_data_path("osediff", appauthor=False) / "models"
 
 

@@ -1,4 +1,4 @@
-"""The models that can be had, from where, and under which licence."""
+"""List the models that can be downloaded, from where, and under which licence."""
 
 import shutil
 from collections.abc import Mapping, Sequence
@@ -91,7 +91,10 @@ TAGGER = (
 
 @dataclass(frozen=True)
 class Known:
-    """A model that can be pulled. gigabytes: to load, without and with the tagger. kept: of the bundle, likewise."""
+    """Describe a model that can be pulled.
+
+    gigabytes: to load, without and with the tagger. kept: of the bundle, likewise.
+    """
 
     summary: str
     weights: str
@@ -108,7 +111,7 @@ KNOWN: Mapping[str, Known] = {
 
 
 def downloads_folder() -> Path:
-    """Where downloads are kept, by the platform's convention. May be deleted once the models are made."""
+    """Return the folder of downloads, by the platform's convention. May be deleted once the models are made."""
     return platformdirs.user_cache_path("osediff", appauthor=False) / "downloads"
 
 

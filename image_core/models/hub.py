@@ -1,4 +1,4 @@
-"""Files from the Hugging Face Hub and plain addresses: mirrors in order, resumed, checked, whole or not at all.
+"""Download files from the Hub and plain addresses: mirrors in order, resumed, checked, whole or not at all.
 
 huggingface_hub does the talking, but its own downloads begin anew after an interruption; ours go on, even at another
 mirror.
@@ -49,7 +49,7 @@ PAUSES_S = (1.0, 4.0)
 
 @dataclass(frozen=True)
 class Fetcher:
-    """Brings downloads to this machine.
+    """Bring downloads to this machine.
 
     root: folder of all downloads. offline: use only what is here. endpoint: of the Hub; None is HF_ENDPOINT or
     huggingface.co. report: told in sentences.
@@ -196,7 +196,7 @@ def progress_words(path: str, part: Path, size: int | None, source: str) -> str:
 
 
 def adopt(cached: Path, file: Path) -> None:
-    """The same content under another name; linked where the disk allows, so that it takes no room twice."""
+    """Store the same content under another name; linked where the disk allows, so that it takes no room twice."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with replacing(file) as part:
         part.unlink()

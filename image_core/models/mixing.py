@@ -1,4 +1,4 @@
-"""A model between two of one shape: every weight a mean of theirs. Between a faithful and a vivid one, any degree.
+"""Make a model between two of one shape: every weight a mean of theirs. Between a faithful and a vivid one, any degree.
 
 Deep network interpolation, https://arxiv.org/abs/1811.10515: it holds for models that were trained from one another.
 """

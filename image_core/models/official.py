@@ -1,4 +1,4 @@
-"""The published `osediff.pkl` and a Stable Diffusion folder or file become a bundle."""
+"""Make a bundle from the published `osediff.pkl` and a Stable Diffusion folder or file."""
 
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -47,7 +47,7 @@ FACE_SUMMARY = "The published OSEDiff for faces, trained on portraits: invents p
 
 @dataclass(frozen=True)
 class Ingredients:
-    """The files a bundle is made of.
+    """Name the files a bundle is made of.
 
     base: folder in diffusers layout (unet, vae, text_encoder, tokenizer, scheduler), or a single file of 2.1-base; then
     tokenizer: a folder. weights: the published pickle, general or for faces. vae: instead of the base's, a folder or
@@ -65,7 +65,7 @@ class Ingredients:
 def import_official(
     base: Path, weights: Path, out: Path, *, merge: bool, prompts: Sequence[str] = (), half: bool = False
 ) -> Bundle:
-    """`make_bundle` of a base and the published weights alone."""
+    """Make a bundle of a base and the published weights alone."""
     return make_bundle(Ingredients(base, weights), out, merge=merge, prompts=prompts, half=half)
 
 
@@ -128,7 +128,7 @@ def _make(base: Path, parts: Ingredients, out: Path, merge: bool, prompts: Seque
 
 
 def describe(name: str, facts: BaseFacts, parts: Ingredients, prompts: tuple[str, ...], merged: bool) -> BundleConfig:
-    """What the bundle says of itself: settings of the one step, licence, and the files it was made of."""
+    """Describe the bundle: settings of the one step, licence, and the files it was made of."""
     used = {"weights": parts.weights, "vae": parts.vae, "tagger": parts.tagger, "dape": parts.dape}
     is_face = "face" in parts.weights.name
     card: dict[str, Any] = {"summary": FACE_SUMMARY if is_face else SUMMARY}
@@ -155,7 +155,7 @@ def describe(name: str, facts: BaseFacts, parts: Ingredients, prompts: tuple[str
 
 
 def read_pickle(path: Path) -> dict[str, Any]:
-    """The content of the published checkpoint. Raises CheckpointError for anything else, code in the file included."""
+    """Read the published checkpoint. Raises CheckpointError for anything else, code in the file included."""
     content = read_torch(path)
     for key in sorted(TOP_KEYS - content.keys()):
         raise CheckpointError(f"{path}: key {key!r} is missing; is this the published osediff.pkl?")
@@ -169,7 +169,7 @@ def read_pickle(path: Path) -> dict[str, Any]:
 
 
 def split_unet(unet: nn.Module, tensors: Mapping[str, Tensor], where: str) -> tuple[dict[str, Tensor], LoraWeights]:
-    """The retrained conv_in, and the three adapters folded into one: they share no layer."""
+    """Split off the retrained conv_in, and the three adapters folded into one: they share no layer."""
     conv_in = {}
     for name, parameter in unet.get_submodule("conv_in").named_parameters():
         key = f"conv_in.base_layer.{name}"
@@ -185,7 +185,7 @@ def split_unet(unet: nn.Module, tensors: Mapping[str, Tensor], where: str) -> tu
 
 
 def fold(tensors: Mapping[str, Tensor], where: str) -> dict[str, dict[str, Tensor]]:
-    """From `layer.lora_A.default_encoder.weight` to {layer: {"A": tensor, "B": tensor}}. Raises CheckpointError."""
+    """Group `layer.lora_A.default_encoder.weight` to {layer: {"A": tensor, "B": tensor}}. Raises CheckpointError."""
     folded: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         layer, _, rest = key.partition(".lora_")

@@ -1,4 +1,7 @@
-"""The layout of the published `osediff.pkl`, read and written: what its own test script and the importer take."""
+"""Define the layout of the published `osediff.pkl`, read and written.
+
+What its own test script and the importer take.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +19,7 @@ from image_core.models.official import fold, match_targets, read_pickle, split_u
 
 @dataclass(frozen=True)
 class OfficialWeights:
-    """What the published checkpoint holds: conv_in whole ("weight", "bias"), and LoRA of UNet and VAE."""
+    """Hold the content of the published checkpoint: conv_in whole ("weight", "bias"), and LoRA of UNet and VAE."""
 
     conv_in: Mapping[str, Tensor]
     unet: LoraWeights
@@ -62,7 +65,7 @@ def write_official(weights: OfficialWeights, path: Path, provenance: Mapping[str
 
 
 def unfold(weights: LoraWeights, names: Sequence[str], adapter: str) -> dict[str, Tensor]:
-    """The inverse of `fold` for some layers."""
+    """Undo `fold` for some layers."""
     return {
         f"{name}.lora_{letter}.{adapter}.weight": tensor.contiguous()
         for name in names

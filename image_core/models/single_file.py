@@ -1,4 +1,4 @@
-"""Weights in other layouts: Stable Diffusion 2.1-base as a single file, and autoencoders of any age.
+"""Read weights in other layouts: Stable Diffusion 2.1-base as a single file, and autoencoders of any age.
 
 The names inside those files are those of the latent-diffusion and OpenCLIP code; diffusers converts the first, we the
 second. What comes out is checked against the model, names and shapes both ways.
@@ -117,7 +117,9 @@ def unfold_single_file(path: Path, tokenizer: Path | None, out: Path, settings: 
 
 @torch.inference_mode()
 def refuse_velocity(unet: UNet2DConditionModel, path: Path) -> None:
-    """Raises CheckpointError when the UNet does not predict epsilon, which a single file does not say.
+    """Refuse a model that predicts velocity.
+
+    Raises CheckpointError when the UNet does not predict epsilon, which a single file does not say.
 
     At the last step the input is all but noise, so that whoever predicts epsilon gives it back: it correlates with the
     answer. A velocity is there the negative of an image.
@@ -129,7 +131,10 @@ def refuse_velocity(unet: UNet2DConditionModel, path: Path) -> None:
 
 
 def refuse_other_files(path: Path, tensors: Mapping[str, Tensor], settings: Settings) -> None:
-    """Raises CheckpointError for another model, as far as names, shapes and metadata tell."""
+    """Refuse a file that is no base.
+
+    Raises CheckpointError for another model, as far as names, shapes and metadata tell.
+    """
     said = ""
     if path.suffix == ".safetensors":
         with safe_open(path, "pt") as file:
@@ -156,7 +161,7 @@ def with_prefix(tensors: Mapping[str, Tensor], prefix: str, *, keep: bool = Fals
 
 
 def convert_open_clip(tensors: Mapping[str, Tensor], like: "CLIPTextModel") -> dict[str, Tensor]:
-    """The text tower of OpenCLIP under the names that `like` has; of its layers as many, as 2.x leaves out the last."""
+    """Rename the text tower of OpenCLIP to the names of `like`, and take as many layers: 2.x leaves out the last."""
     result, layers = {}, like.config.num_hidden_layers
     fixed = {
         "token_embedding.weight": "embeddings.token_embedding.weight",
@@ -180,7 +185,7 @@ def convert_open_clip(tensors: Mapping[str, Tensor], like: "CLIPTextModel") -> d
 
 
 def read_vae(path: Path, like: AutoencoderKL) -> AutoencoderKL:
-    """Another autoencoder of the same shape, float32: a diffusers folder, or a file in any of three layouts.
+    """Read another autoencoder of the same shape, float32: a diffusers folder, or a file in any of three layouts.
 
     The layouts: latent diffusion (with or without `first_stage_model.`), diffusers, and diffusers with its old names
     of attention. Raises CheckpointError.

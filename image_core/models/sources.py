@@ -1,4 +1,7 @@
-"""What one source of downloads may do: give, refuse, be busy, send too much; and how a file is told from another."""
+"""Define what one source of downloads may do.
+
+Give, refuse, be busy, send too much; and how a file is told from another.
+"""
 
 import hashlib
 import os
@@ -21,7 +24,7 @@ PASSING_WORDS = ("no answer in time", ": 408", ": 425", ": 429", ": 5")
 
 @dataclass(frozen=True)
 class Download:
-    """Files that belong together.
+    """List files that belong together.
 
     folder: where they are kept, below that of all downloads. sources: tried in this order, each "owner/name" on the
     Hub, "space:owner/name" of a space there, or the address of a folder. files: path -> sha256, or the id of its git
@@ -35,12 +38,15 @@ class Download:
 
 
 class SourceError(Exception):
-    """One source cannot give a file; the next may."""
+    """Report that one source cannot give a file; the next may."""
 
 
 @dataclass
 class Sources:
-    """order: those left to ask. gone: why others are not asked again."""
+    """Order the sources of a download.
+
+    order: those left to ask. gone: why others are not asked again.
+    """
 
     order: list[str]
     gone: dict[str, str] = field(default_factory=dict)
@@ -75,7 +81,7 @@ def is_passing(error: Exception) -> bool:
 
 
 class Bounded:
-    """Writes to a file, but no more than so many bytes. Raises SourceError for the first beyond."""
+    """Write to a file, but no more than so many bytes. Raises SourceError for the first beyond."""
 
     def __init__(self, file: Any, most: int) -> None:
         self.file, self.most = file, most
@@ -110,13 +116,13 @@ def read_note(file: Path) -> str | None:
 
 
 def content_digest(facts: HfFileMetadata) -> str | None:
-    """What the Hub says of a file's content: sha256 of large ones, git's sha1 of small ones."""
+    """Return the Hub's digest of a file's content: sha256 of large ones, git's sha1 of small ones."""
     etag = facts.etag or ""
     return etag if len(etag) in (40, 64) and all(sign in "0123456789abcdef" for sign in etag) else None
 
 
 def matches(path: Path, digest: str) -> bool:
-    """Whether a file has this sha256 (64 signs) or this git blob id (40 signs)."""
+    """Return whether a file has this sha256 (64 digits) or this git blob id (40 signs)."""
     with path.open("rb") as file:
         if len(digest) == 64:
             return hashlib.file_digest(file, "sha256").hexdigest() == digest
@@ -127,7 +133,7 @@ def matches(path: Path, digest: str) -> bool:
 
 
 def in_short(error: Exception) -> str:
-    """In a few words: the libraries' messages run over several lines."""
+    """Shorten an error to a few words: the libraries' messages run over several lines."""
     if isinstance(error, HfHubHTTPError):
         return f"{error.response.status_code} {error.response.reason_phrase}"
     if is_passing(error):

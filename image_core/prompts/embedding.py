@@ -1,4 +1,4 @@
-"""Embeddings of prompts: stored in a bundle, cached on the disk, or made by the text encoder."""
+"""Provide embeddings of prompts: stored in a bundle, cached on the disk, or made by the text encoder."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ KEPT_PROMPTS = 1000
 
 
 class Prompts:
-    """Embeddings of prompts for one model: stored in its bundle, cached on this machine, or made.
+    """Provide embeddings of prompts for one model: stored in its bundle, cached on this machine, or made.
 
     report: told in a sentence when a prompt is too long for the model.
     """
@@ -39,7 +39,7 @@ class Prompts:
         self.encoder: TextEncoder | None = None
 
     def __call__(self, prompt: str | None) -> Tensor:
-        """The embedding (1, L, D); None is the bundle's first prompt.
+        """Return the embedding (1, L, D); None is the bundle's first prompt.
 
         Raises CheckpointError for a prompt that is not stored when the bundle holds no text encoder.
         """
@@ -99,12 +99,12 @@ class Prompts:
 
 
 def cache_folder() -> Path:
-    """Where embeddings of prompts are kept, by the platform's convention. May be deleted at any time."""
+    """Return the folder of cached embeddings, by the platform's convention. May be deleted at any time."""
     return platformdirs.user_cache_path("osediff", appauthor=False) / "prompts"
 
 
 def read_cached(path: Path) -> tuple[Tensor, int] | None:
-    """The embedding and how many tokens of its prompt were cut; None when it is not there, or not readable."""
+    """Read the embedding and how many tokens of its prompt were cut; None when it is not there, or not readable."""
     try:
         with safe_open(path, "pt") as file:
             cut = int((file.metadata() or {})["cut"])
@@ -116,7 +116,7 @@ def read_cached(path: Path) -> tuple[Tensor, int] | None:
 
 
 def write_cached(path: Path, embedding: Tensor, cut: int) -> None:
-    """Whole or not at all; a cache that cannot be written is done without."""
+    """Write an embedding whole or not at all; a cache that cannot be written is done without."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # prompts are private
         with replacing(path) as part:

@@ -1,4 +1,4 @@
-"""From an image to the text that the model reads beside it: tags, a fixed prompt, or none."""
+"""Find, for an image, the text that the model reads beside it: tags, a fixed prompt, or none."""
 
 from collections.abc import Callable, Sequence
 
@@ -14,12 +14,12 @@ from image_core.prompts.tagger import FILES, Tagger, load_tagger
 
 
 def published_prompt(tags: Sequence[str], prompt: str) -> str:
-    """As the published test code writes it; with nothing of the user's it ends in ", ,"."""
+    """Join words as the published test code writes it; with nothing of the user's it ends in ", ,"."""
     return f"{', '.join(tags)}, {prompt},"
 
 
 class Prompter:
-    """Says what images show. tagger: None where the same text, `fixed`, goes with every image.
+    """Name what images show. tagger: None where the same text, `fixed`, goes with every image.
 
     prompt: the user's own words, put behind the tags.
     """
@@ -28,7 +28,10 @@ class Prompter:
         self.prompts, self.tagger, self.prompt, self.fixed = prompts, tagger, prompt, fixed
 
     def describe(self, image: Tensor) -> list[str]:
-        """image: enlarged, (B, 3, H, W) in [-1, 1]. Returns the prompt of each image."""
+        """Describe images.
+
+        image: enlarged, (B, 3, H, W) in [-1, 1]. Returns the prompt of each image.
+        """
         return [published_prompt(tags, self.prompt) for tags in self.tags(image)]
 
     def tags(self, image: Tensor) -> list[list[str]]:
@@ -46,11 +49,14 @@ class Prompter:
         return found
 
     def embedding(self, prompt: str | None) -> Tensor:
-        """(1, L, D), from the disk where it was made before; None is the model's own first prompt."""
+        """Return the embedding (1, L, D), from the disk if it was made before; None is the model's first prompt."""
         return self.prompts(prompt)
 
     def __call__(self, image: Tensor) -> Tensor:
-        """image: enlarged, (B, 3, H, W) in [-1, 1]. Returns the text of each, (B, L, D), or of all, (1, L, D)."""
+        """Compute the embeddings that go with images.
+
+        image: enlarged, (B, 3, H, W) in [-1, 1]. Returns the text of each, (B, L, D), or of all, (1, L, D).
+        """
         if self.tagger is None:
             return self.prompts(self.fixed)
         return torch.cat([self.prompts(prompt) for prompt in self.describe(image)])
@@ -68,7 +74,9 @@ def load_prompter(
     dtype: torch.dtype = torch.float32,
     report: Callable[[str], None] = lambda _: None,
 ) -> Prompter:
-    """As the options ask. "auto" is tags where the model has a tagger and reads text, else the fixed prompt.
+    """Load the prompter that the options ask for.
+
+    "auto" is tags where the model has a tagger and reads text, else the fixed prompt.
 
     report: told in a sentence when a prompt is too long. Raises CheckpointError for tags without a tagger, or a prompt
     that the model cannot read.
@@ -90,7 +98,7 @@ def load_prompter(
 
 
 def negative_embedding(prompts: Prompts, options: UpscaleOptions) -> Tensor | None:
-    """What guidance leads away from, (1, L, D); None at guidance 1. Says what guidance costs.
+    """Return what guidance leads away from, (1, L, D); None at guidance 1. Says what guidance costs.
 
     Raises CheckpointError for a model to which all prompts are one.
     """

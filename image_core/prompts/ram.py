@@ -1,4 +1,4 @@
-"""The published files of the tagger: `ram_swin_large_14m.pth`, and the adapters `DAPE.pth` for degraded images."""
+"""Read the published files of the tagger: `ram_swin_large_14m.pth`, and the adapters `DAPE.pth` for degraded images."""
 
 import re
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ HEAD_PARTS = {
 
 
 def read_ram(weights: Path, dape: Path | None = None) -> Tagger:
-    """The tagger in float32, from RAM's checkpoint and, unless None, DAPE's adapters, folded in.
+    """Load the tagger in float32, from RAM's checkpoint and, unless None, DAPE's adapters, folded in.
 
     The tag list and the thresholds must lie beside `weights`. Nothing in the files is run. Raises CheckpointError for
     missing or foreign tensors, and for lists that do not fit.
@@ -92,7 +92,10 @@ def geometry(tensors: Mapping[str, Tensor], where: Path) -> TaggerConfig:
 
 
 def renamed_tensors(tensors: dict[str, Tensor], config: TaggerConfig, where: Path) -> dict[str, Tensor]:
-    """From the published names to ours, which are timm's for the Swin. Raises CheckpointError for a missing bias."""
+    """Rename tensors from the published names to ours, which are timm's for the Swin.
+
+    Raises CheckpointError for a missing bias.
+    """
     result = {}
     for key, tensor in tensors.items():
         if key.startswith(HEAD):

@@ -1,4 +1,4 @@
-"""What an image shows, in words: RAM, the tagger of the paper, on timm's Swin and torch's attention.
+"""Name what an image shows with RAM, the tagger of the paper, on timm's Swin and torch's attention.
 
 Recognize Anything, https://arxiv.org/abs/2306.03514; with the adapters of SeeSR's DAPE folded in, it recognises
 degraded images too, https://arxiv.org/abs/2311.16518. `image_core/prompts/ram.py` reads the published files.
@@ -32,7 +32,9 @@ FILES = ("config.json", "model.safetensors", TAG_LIST, THRESHOLDS)
 
 @dataclass(frozen=True)
 class TaggerConfig:
-    """Geometry. embed_dim to window: the Swin's. label_dim: width of labels and image features; hidden,
+    """Hold the geometry.
+
+    embed_dim to window: the Swin's. label_dim: width of labels and image features; hidden,
     feed_forward: of the head. head_heads: attention heads of the head, which no tensor's shape tells."""
 
     tags: int
@@ -49,7 +51,7 @@ class TaggerConfig:
 
 
 class HeadLayer(nn.Module):
-    """Labels look at the image, then think for themselves. Post-norm; labels do not see each other."""
+    """Let labels look at the image, then think for themselves. Post-norm; labels do not see each other."""
 
     def __init__(self, config: TaggerConfig) -> None:
         super().__init__()
@@ -60,13 +62,16 @@ class HeadLayer(nn.Module):
         self.norm = nn.LayerNorm(width, eps=1e-12)
 
     def forward(self, labels: Tensor, image: Tensor) -> Tensor:
-        """labels: (B, N, hidden). image: (B, L, label_dim). Returns (B, N, hidden)."""
+        """Update labels from the image.
+
+        labels: (B, N, hidden). image: (B, L, label_dim). Returns (B, N, hidden).
+        """
         labels = self.attention_norm(labels + self.attention(labels, image, image, need_weights=False)[0])
         return self.norm(labels + self.narrow(F.gelu(self.widen(labels))))
 
 
 class Tagger(nn.Module):
-    """Names what it sees of a fixed list of tags.
+    """Name what an image shows of a fixed list of tags.
 
     names: one for each output of the head, in order. thresholds: (N,), the probability above which a tag is on.
     """
@@ -92,7 +97,10 @@ class Tagger(nn.Module):
         self.fc = nn.Linear(config.hidden, 1)
 
     def forward(self, image: Tensor) -> Tensor:
-        """image: (B, 3, P, P), as `prepare` returns it. Returns logits, (B, N)."""
+        """Score all tags for images.
+
+        image: (B, 3, P, P), as `prepare` returns it. Returns logits, (B, N).
+        """
         seen = self.visual_encoder.forward_features(image).flatten(1, 2)
         image = self.image_proj(torch.cat([seen.mean(1, keepdim=True), seen], 1))
         labels = F.relu(self.wordvec_proj(self.label_embed)).expand(len(image), -1, -1)
@@ -101,7 +109,10 @@ class Tagger(nn.Module):
         return self.fc(labels).squeeze(-1)
 
     def prepare(self, image: Tensor) -> Tensor:
-        """image: (B, 3, H, W) in [-1, 1]. Returns (B, 3, P, P), squeezed to a square and normalised for the Swin."""
+        """Prepare images for the network.
+
+        image: (B, 3, H, W) in [-1, 1]. Returns (B, 3, P, P), squeezed to a square and normalised for the Swin.
+        """
         size = (self.config.image_px, self.config.image_px)
         # no antialias: the published model was run on torchvision before 0.17, which had none for tensors
         small = F.interpolate(image.float() * 0.5 + 0.5, size, mode="bilinear", align_corners=False, antialias=False)
@@ -110,7 +121,10 @@ class Tagger(nn.Module):
 
     @torch.inference_mode()
     def tags(self, image: Tensor) -> list[list[str]]:
-        """image: (B, 3, H, W) in [-1, 1], the enlarged low-quality image. Returns the tags of each, in list order."""
+        """Name what images show.
+
+        image: (B, 3, H, W) in [-1, 1], the enlarged low-quality image. Returns the tags of each, in list order.
+        """
         parameter = self.label_embed
         logits = self(self.prepare(image).to(parameter.device, parameter.dtype))
         on = logits.float().sigmoid().cpu() > self.thresholds
@@ -127,7 +141,7 @@ class Tagger(nn.Module):
 
 
 def read_lists(folder: Path, count: int) -> tuple[tuple[str, ...], Tensor]:
-    """The names and thresholds (count,) beside the weights. Raises CheckpointError saying what does not fit."""
+    """Read the names and thresholds (count,) beside the weights. Raises CheckpointError saying what does not fit."""
     lines = {}
     for file, what in ((TAG_LIST, "the tags' names"), (THRESHOLDS, "their thresholds")):
         try:

@@ -1,4 +1,4 @@
-"""The CLIP text encoder of Stable Diffusion, as OSEDiff uses it, from a folder that may come from anyone.
+"""Run the CLIP text encoder of Stable Diffusion, as OSEDiff uses it, from a folder that may come from anyone.
 
 Only the files named here are read; settings are checked before anything is built, so no name in them goes anywhere.
 """
@@ -41,7 +41,7 @@ LAYOUT = "a diffusers folder of SD 2.1-base holds it"
 
 
 class TextEncoder:
-    """Prompts to embeddings.
+    """Turn prompts into embeddings.
 
     folder: holds text_encoder/ and tokenizer/ in the layout of diffusers. holds: whether a file in it is to be used;
     a bundle answers by what it lists. Raises CheckpointError.
@@ -68,7 +68,7 @@ class TextEncoder:
         self.tokenizer = read_tokenizer(folder / "tokenizer", used, self.model.config.vocab_size)
 
     def tokens(self, prompts: Sequence[str]) -> Tensor:
-        """Token ids (B, 77), padded with the tokenizer's pad token ("!", id 0, in SD 2.1) and cut at 77."""
+        """Return token ids (B, 77), padded with the tokenizer's pad token ("!", id 0, in SD 2.1) and cut at 77."""
         found = self.tokenizer(
             list(prompts), padding="max_length", max_length=self.length, truncation=True, return_tensors="pt"
         )
@@ -76,7 +76,7 @@ class TextEncoder:
 
     @torch.inference_mode()
     def encode(self, prompts: Sequence[str]) -> Tensor:
-        """Embeddings (B, 77, D), after the final norm. No attention mask: padding is seen, as in training."""
+        """Return embeddings (B, 77, D), after the final norm. No attention mask: padding is seen, as in training."""
         return self.model(self.tokens(prompts).to(self.model.device)).last_hidden_state
 
     def tokens_cut(self, prompt: str) -> int:
@@ -114,7 +114,7 @@ def build_text_model(config: Path, tensors: TensorFile, dtype: torch.dtype) -> A
 
 
 class _Renamed(Mapping[str, Tensor]):
-    """Tensors under the names of the library's version that is here: with `text_model.` before them, or without."""
+    """Rename tensors to the names of the library's version that is here: with `text_model.` before them, or without."""
 
     def __init__(self, tensors: TensorFile, expected: set[str]) -> None:
         outer = "text_model."
