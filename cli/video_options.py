@@ -10,7 +10,7 @@ import click
 from cli.help import ENCODING, OUTPUT, READING, SIZE, STEADINESS, UNCERTAINTY, option, together
 from cli.model_options import drawing_options
 from osediff_video.encoding import Encoding
-from osediff_video.options import DEINTERLACE, PIPE_FORMATS, TEMPORALS, VideoOptions, parse_time
+from osediff_video.options import DEINTERLACE, PIPE_FORMATS, TEMPORALS, VideoOptions, parse_number, parse_time
 
 
 class FrameRate(click.ParamType):
@@ -18,8 +18,8 @@ class FrameRate(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Fraction:
         try:
-            rate = Fraction(value)
-        except (ValueError, ZeroDivisionError):
+            rate = value if isinstance(value, Fraction) else parse_number(str(value))
+        except ValueError:
             rate = Fraction(0)
         if not 0 < rate <= 1000:
             self.fail(f"expected a rate such as 25 or 30000/1001, got {value!r}", param, ctx)

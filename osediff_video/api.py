@@ -29,6 +29,7 @@ from osediff_video.sources.arrays import ArraySource
 from osediff_video.target import check_image_target, default_image_target, default_target
 
 AnyPath = str | PathLike[str]
+MAX_FPS = 1000
 T = TypeVar("T")
 
 
@@ -191,6 +192,8 @@ def upscale_frames(
     """
     video = _instance(video, VideoOptions, "video")
     settings = _settings(model, scale, options)
+    if not 0 < fps <= MAX_FPS:
+        raise ValueError(f"fps: expected a number above 0, up to {MAX_FPS}, got {fps}")
     source = ArraySource(frames, Fraction(fps))
     upscaler = _upscaler(model, settings, device, precision, report)
     height, width = output_size(source.info.height, source.info.width, upscaler.options.scale, video.size)

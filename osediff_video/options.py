@@ -103,9 +103,20 @@ def parse_time(words: str) -> Fraction:
     """Return the seconds of "90", "1:30" or "0:01:30.5". Raises ValueError."""
     parts = words.strip().split(":")
     try:
-        numbers = [Fraction(part) for part in parts]
-    except (ValueError, ZeroDivisionError):
+        numbers = [parse_number(part) for part in parts]
+    except ValueError:
         numbers = []
     if not 1 <= len(numbers) <= 3 or any(number < 0 for number in numbers):
-        raise ValueError(f"expected a time such as 90, 1:30 or 0:01:30.5, got {words!r}")
+        raise ValueError(f"expected a time such as 90, 1:30 or 0:01:30.5, got {words[:40]!r}")
     return sum((number * 60**power for power, number in enumerate(reversed(numbers))), Fraction(0))
+
+
+def parse_number(words: str) -> Fraction:
+    """Return the exact value of "24", "23.976" or "30000/1001": at most 9 digits on each side. Raises ValueError.
+
+    No exponents: an exact number of a million digits takes minutes, and nobody means it.
+    """
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{0,9})?|\.\d{1,9})(?:/0*([1-9]\d{0,8}))?", words.strip(), re.ASCII)
+    if match is None:
+        raise ValueError(f"expected a number such as 24, 23.976 or 30000/1001, got {words[:40]!r}")
+    return Fraction(match[1]) / int(match[2] or 1)

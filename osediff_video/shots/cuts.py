@@ -66,7 +66,7 @@ def mark_listed_cuts(frames: Iterable[Frame], times: list[Fraction], time_base: 
 def read_cut_list(path: Path) -> list[Fraction]:
     """Read times, one per line, in seconds or h:mm:ss. Raises MediaError for a file that is no such list."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
         return sorted(parse_time(line) for line in lines if line.strip() and not line.startswith("#"))
     except FileNotFoundError as error:
         raise MediaError(f"{path}: no such file; expected a list of cuts, one time a line") from error

@@ -14,6 +14,7 @@ What a table does not say is as on the command line. A table with a number count
 
 import difflib
 import tomllib
+from collections import Counter
 from dataclasses import dataclass, fields, replace
 from decimal import Decimal
 from fractions import Fraction
@@ -80,16 +81,16 @@ KINDS: dict[str, tuple[type, ...]] = {
 }
 """What a table may say, and as what."""
 
-WORDS = {str: "a text", int: "a whole number", Decimal: "a number", bool: "true or false"}
+WORDS = {str: "a string", int: "a whole number", Decimal: "a number", bool: "true or false"}
 
 
 def read_shot_list(path: Path) -> tuple[ShotSettings, ...]:
     """Return the tables in the file's order. Raises MediaError that says where the mistake is."""
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"), parse_float=Decimal)
     except FileNotFoundError as error:
         raise MediaError(f"{path}: no such file; expected a list of shots in TOML") from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # also numbers of thousands of digits, and deep arrays
         raise MediaError(f"{path}: not readable as TOML: {error}") from error
     for key in values.keys() - {"shot"}:
         raise MediaError(f"{path}: unknown key {key!r}; expected tables [[shot]]")
@@ -102,7 +103,7 @@ def read_shot_list(path: Path) -> tuple[ShotSettings, ...]:
         raise MediaError(f"{path}: {error}") from error
     for place in ("number", "start_s"):
         places = [value for shot in found if (value := getattr(shot, place)) is not None]
-        if (twice := next((value for value in places if places.count(value) > 1), None)) is not None:
+        if (twice := next((value for value, count in Counter(places).items() if count > 1), None)) is not None:
             raise MediaError(f"{path}: two tables have the {place.removesuffix('_s')} {float(twice):g}")
     return found
 
@@ -131,6 +132,6 @@ def parsed(table: dict[str, Any], where: str) -> ShotSettings:
         # the ranges are those of the options; guidance that a negative prompt needs may come from the command line
         shot.images(UpscaleOptions(guidance=2.0))
         shot.video(VideoOptions())
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise ValueError(f"{where}: {error}") from error
     return shot

@@ -1,5 +1,6 @@
 """Lists of shots: what a file may say, and that every frame gets what its shot asks for."""
 
+import time
 from fractions import Fraction
 
 import numpy as np
@@ -13,8 +14,9 @@ from image_core.upscaler import Workload
 from osediff_video.chain import batches, prepare, upscaled
 from osediff_video.image_file import ImageFile, write_image
 from osediff_video.job.manifest import manifest_of
-from osediff_video.options import VideoOptions
+from osediff_video.options import VideoOptions, parse_number, parse_time
 from osediff_video.plan import plan_video
+from osediff_video.shots.cuts import read_cut_list
 from osediff_video.shots.shot_list import read_shot_list
 from osediff_video.temporal.steps import Step
 from osediff_video.types import Frame
@@ -166,7 +168,7 @@ def test_what_the_file_says_is_part_of_the_job(video, generator):
         ("[[shot]]\nnumber = 1\nstart = 3", "either number or start"),
         ("[[shot]]\nnumber = 0", "numbered from 1"),
         ("[[shot]]\nnumber = true", "number must be a whole number, got True"),
-        ("[[shot]]\nnumber = 1\nprompt = 3", "prompt must be a text"),
+        ("[[shot]]\nnumber = 1\nprompt = 3", "prompt must be a string"),
         ('[[shot]]\nstart = "later"', "expected a time"),
         ("[[shot]]\nstart = -1", "expected a time"),
         ("[[shot]]\nnumber = 1\nstrength = 3", "table 1: strength must be from 0 to 1"),
@@ -213,3 +215,46 @@ def test_what_cannot_be_done_is_said_before_the_work(video, generator):
     lite = load_upscaler(find_model("lite"), UpscaleOptions(), device=torch.device("cpu"), dtype=torch.float32)
     with pytest.raises(CheckpointError, match="reads no prompts"):
         prepare(VideoOptions(shots=listed(video, "[[shot]]\nnumber = 1\nguidance = 2\n")), lite)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[[shot]]\nstart = 1e99999999",
+        '[[shot]]\nstart = "1e99999999"',
+        "[[shot]]\nstart = " + "9" * 400,
+        "[[shot]]\nnumber = " + "9" * 5000,
+        "[[shot]]\nnumber = 1\nguidance = " + "9" * 400,
+        "x = " + "[" * 50_000,
+        "[[shot]]\nnumber = 1\nstrength = nan",
+        "[[shot]]\nnumber = 1\nstrength = 1e400",
+    ],
+)
+def test_numbers_nobody_means_are_one_error_at_once(tmp_path, text):
+    (tmp_path / "shots.toml").write_text(text)
+    started = time.monotonic()
+    with pytest.raises(MediaError, match=r"shots\.toml"):
+        read_shot_list(tmp_path / "shots.toml")
+    assert time.monotonic() - started < 5
+
+
+def test_a_file_from_windows_and_a_long_list_are_read(tmp_path):
+    (tmp_path / "bom.toml").write_bytes(b"\xef\xbb\xbf[[shot]]\r\nnumber = 1\r\nstrength = 0.5\r\n")
+    assert read_shot_list(tmp_path / "bom.toml")[0].strength == 0.5
+    (tmp_path / "long.toml").write_text("".join(f"[[shot]]\nnumber = {n}\n" for n in range(1, 3001)))
+    assert len(read_shot_list(tmp_path / "long.toml")) == 3000
+    (tmp_path / "cuts.txt").write_bytes(b"\xef\xbb\xbf1:00\r\n2:00\r\n")
+    assert read_cut_list(tmp_path / "cuts.txt") == [60, 120]
+
+
+@pytest.mark.parametrize("words", ["1e9", "²", "nan", "inf", "-1", "1/0", "9" * 10, "0x10", "1_000", ""])
+def test_what_is_no_plain_number_is_refused(words):
+    with pytest.raises(ValueError, match="expected a"):
+        parse_number(words)
+    with pytest.raises(ValueError, match="expected a time"):
+        parse_time(words)
+
+
+def test_plain_numbers_are_exact():
+    assert parse_number("30000/1001") == Fraction(30000, 1001) and parse_number("23.976") == Fraction(23976, 1000)
+    assert parse_number(".5") == Fraction(1, 2) and parse_time("1:02:03.5") == Fraction(7447, 2)
