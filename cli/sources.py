@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from cli.model_options import say
 from osediff_video.media.stdin import PIPE
 from osediff_video.suffixes import CONTAINERS, is_image, is_video
 from osediff_video.target import default_target, result_name
@@ -17,6 +18,10 @@ def jobs(named: tuple[Path, ...], output: Path | None, scale: str) -> list[tuple
     what the names of results say of their size.
     """
     sources = [path for name in named for path in expanded(name)]
+    for path in filter(Path.is_dir, sources):
+        images = sum(is_image(inner) for inner in visible(path))
+        if images and any(is_video(inner) for inner in visible(path)):
+            say(f"note: {path}: holds videos, so its images ({images}) are left out")
     trees = [path for path in sources if path.is_dir() and not holds_images(path)]
     several = len(sources) > 1 or bool(trees)
     if several and output is not None and output.suffix.lower() in CONTAINERS and not output.is_dir():
@@ -49,13 +54,21 @@ def expanded(name: Path) -> Iterator[Path]:
 
 
 def holds_images(folder: Path) -> bool:
-    return any(is_image(path) for path in folder.iterdir()) or not any(folder.iterdir())
+    """Return whether a folder is a sequence of frames: it holds images and no video, or nothing at all."""
+    paths = visible(folder)
+    return not paths or (any(map(is_image, paths)) and not any(map(is_video, paths)))
+
+
+def visible(folder: Path) -> list[Path]:
+    """Return what a folder holds but for hidden names."""
+    return [path for path in folder.iterdir() if not path.name.startswith(".")]
 
 
 def videos_below(folder: Path, root: Path) -> Iterator[Path]:
     for path in sorted(folder.rglob("*")):
         inside_result = root.resolve() in path.resolve().parents or any(p.suffix == ".osediff" for p in path.parents)
-        if path.is_file() and is_video(path) and not inside_result:
+        is_hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if path.is_file() and is_video(path) and not inside_result and not is_hidden:
             yield path
 
 

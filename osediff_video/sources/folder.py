@@ -19,12 +19,17 @@ SRGB = ColorTags(matrix=0, primaries=1, transfer=13, full_range=True)
 
 def natural_order(path: Path) -> list[tuple[bool, int, str]]:
     """Return a sort key by which frame2 comes before frame10."""
-    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", path.name)]
+    return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in re.split(r"(\d+)", path.name)]
+
+
+def is_visible_image(path: Path) -> bool:
+    """Return whether a file is an image by its name; hidden ones are other programs' notes, such as ._0001.png."""
+    return is_image(path) and not path.name.startswith(".")
 
 
 def list_frames(folder: Path) -> list[Path]:
     """Return the image files of a folder in natural order. Raises MediaError when there are none."""
-    found = sorted((p for p in folder.iterdir() if is_image(p) and p.is_file()), key=natural_order)
+    found = sorted((p for p in folder.iterdir() if is_visible_image(p) and p.is_file()), key=natural_order)
     if not found:
         raise MediaError(f"{folder}: holds no frames; expected images ({' '.join(IMAGES)})")
     return found

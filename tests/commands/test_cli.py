@@ -299,3 +299,24 @@ def test_a_stopped_batch_goes_on_as_one_job(tmp_path):
     assert "finished by an earlier run" in output and "c_x2.mp4: already exists" in output
     assert (out / "a_x2.mp4").stat() == first and len(read(out / "b_x2.mp4")) == 5
     assert (out / "c_x2.mp4").read_bytes() == b"somebody else's"
+
+
+def test_a_folder_of_videos_with_a_poster_is_no_sequence_of_frames(tmp_path):
+    folder = tmp_path / "videos"
+    (folder / ".Trashes").mkdir(parents=True)
+    for name in ("a.mp4", "b.mp4", "._c.mp4", ".Trashes/d.mp4"):
+        write_video(folder / name, [512 * n for n in range(3)], size=(16, 24))
+    Image.fromarray(sample_image(0)).save(folder / "poster.jpg")
+    output = run("upscale", folder, "-o", tmp_path / "out", "--scale", 2)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a_x2.mp4", "b_x2.mp4"]
+    assert "images (1) are left out" in output
+
+
+def test_frames_with_odd_names_come_in_order_and_hidden_files_are_none(tmp_path):
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    for number, name in enumerate(("1²3.png", "2.png", "10.png")):
+        Image.fromarray(sample_image(number, 16, 24)).save(frames / name)
+    (frames / "._2.png").write_bytes(b"a resource fork")
+    run("upscale", frames, "-o", tmp_path / "out.mkv", "--scale", 1, "--codec", "ffv1", "--temporal", "off")
+    assert len(read(tmp_path / "out.mkv")) == 3
