@@ -18,7 +18,7 @@ from osediff_video.media.container import ffmpeg_name, open_container, reason
 from osediff_video.media.cut import WHOLE, Cut
 from osediff_video.media.payload import PayloadDigest
 from osediff_video.media.segment import Segment
-from osediff_video.media.stream_plan import StreamPlan
+from osediff_video.media.stream_plan import StreamPlan, name_for_apple
 from osediff_video.media.streams import OtherStreams
 from osediff_video.suffixes import CONTAINERS
 from osediff_video.types import Jump
@@ -102,6 +102,7 @@ def open_output(path: Path, container_format: str, time_base: Fraction) -> Outpu
 
 def add_video_copy(output: OutputContainer, template: VideoStream, assembly: Assembly) -> VideoStream:
     video = output.add_stream_from_template(template, opaque=True)
+    name_for_apple(video, output)
     video.time_base, video.codec_context.framerate = assembly.time_base, assembly.rate
     if assembly.alpha:
         video.metadata["alpha_mode"] = "1"  # VP9 keeps it in a second image beside the first, which players look for

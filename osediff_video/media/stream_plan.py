@@ -8,6 +8,7 @@ import av
 from av.audio.codeccontext import AudioCodecContext
 from av.container import OutputContainer
 from av.stream import Disposition, Stream
+from av.video.stream import VideoStream
 
 from image_core.errors import OutputError
 from osediff_video.media.container import FILE, open_container, video_stream
@@ -169,7 +170,16 @@ def add_copy(output: OutputContainer, stream: Stream) -> Stream:
         name = stream.metadata.get("filename", f"attachment_{stream.index}")
         return output.add_attachment(name, stream.mimetype or "application/octet-stream", stream.data)  # type: ignore[attr-defined]
     # opaque: a video stream's parameters exactly as they are, no encoder is ever opened
-    return output.add_stream_from_template(stream, opaque=True if stream.type == "video" else None)
+    added = output.add_stream_from_template(stream, opaque=True if stream.type == "video" else None)
+    if isinstance(added, VideoStream):
+        name_for_apple(added, output)
+    return added
+
+
+def name_for_apple(stream: VideoStream, output: OutputContainer) -> None:
+    """Name HEVC "hvc1" in MP4 and MOV, with its parameters in the header: Apple's players know no "hev1"."""
+    if stream.codec_context.name in ("hevc", "libx265") and output.format.name in ("mp4", "mov"):
+        stream.codec_context.codec_tag = "hvc1"
 
 
 def try_streams(path: Path, plans: list[StreamPlan], container_format: str) -> None:

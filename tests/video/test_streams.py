@@ -9,7 +9,7 @@ from av.stream import Disposition
 from image_core.errors import OutputError
 from osediff_video.encoding import Encoding
 from osediff_video.media.stream_plan import plan_streams
-from tests.support.media_files import copy, packets, read_times, write_video
+from tests.support.media_files import copy, packets, read, read_times, write_video
 from tests.support.rich_video import LINES, cover, write_rich
 
 
@@ -138,3 +138,13 @@ def test_time_code_stays(tmp_path, suffix, action):
     copy(source, tmp_path / f"cut{suffix}", start_s=Fraction(1, 5))
     with av.open(str(tmp_path / f"cut{suffix}")) as container:
         assert not any("timecode" in key.lower() for key in container.streams.video[0].metadata)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov"])
+def test_hevc_is_named_as_apple_s_players_know_it(tmp_path, suffix):
+    options = {"preset": "ultrafast", "x265-params": "log-level=none"}
+    source = write_video(tmp_path / "in.mkv", [512 * n for n in range(5)], codec="libx265", options=options)
+    copy(source, tmp_path / f"out{suffix}", Encoding("libx265", preset="ultrafast"))
+    data = (tmp_path / f"out{suffix}").read_bytes()
+    assert b"hvc1" in data and b"hev1" not in data
+    assert len(read(tmp_path / f"out{suffix}")) == 5
