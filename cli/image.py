@@ -59,7 +59,7 @@ def image(
     options = image_options(values)
     check_size(size)
     paths = expand(sources)
-    several = len(paths) > 1 or any(Path(source).is_dir() for source in sources)
+    several = len(paths) > 1 or any(names_several(source) for source in sources)
     if several and output is not None and is_image(output):
         raise click.UsageError(f"several images need a folder as output, got {output}")
     targets = [image_target(path, output, size or f"x{options.scale:g}", several) for path in paths]
@@ -102,6 +102,12 @@ def image(
     if failed:
         say(f"{failed} of {len(paths)} images failed")
         raise SystemExit(1)
+
+
+def names_several(source: str) -> bool:
+    """Return whether a source stands for any number of images, also when it is one today: a folder or a pattern."""
+    path = Path(source)
+    return path.is_dir() or (glob.has_magic(source) and not path.exists())
 
 
 def tell_words(source: Path, *, error: str = "", target: str = "", notes: Sequence[str] = (), **_: Any) -> None:

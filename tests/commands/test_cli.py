@@ -320,3 +320,10 @@ def test_frames_with_odd_names_come_in_order_and_hidden_files_are_none(tmp_path)
     (frames / "._2.png").write_bytes(b"a resource fork")
     run("upscale", frames, "-o", tmp_path / "out.mkv", "--scale", 1, "--codec", "ffv1", "--temporal", "off")
     assert len(read(tmp_path / "out.mkv")) == 3
+
+
+def test_a_pattern_that_matches_one_image_writes_into_a_folder(tmp_path):
+    (tmp_path / "scans").mkdir()
+    Image.fromarray(sample_image(0, 16, 24)).save(tmp_path / "scans" / "a.png")
+    run("image", tmp_path / "scans" / "*.png", "-o", tmp_path / "restored", "--scale", 2)
+    assert [path.name for path in (tmp_path / "restored").iterdir()] == ["a_x2.png"]

@@ -89,7 +89,11 @@ def remove(path, draw):  # noqa: ARG001 - as the others
 TAMPERED = [
     (name, harm, seed)
     for seed, (name, harm) in enumerate(
-        [(name, harm) for name in ("00000.mkv", "00001.mkv") for harm in (flip, flip, zero, cut_short, remove, garbage)]
+        [
+            (name, harm)
+            for name in ("00000.mkv", "00001.mkv")
+            for harm in (flip, flip, flip, zero, zero, cut_short, cut_short, remove, garbage)
+        ]
         + [(name, replace_by_other) for name in ("00000.mkv", "00001.mkv", "00000.json")]
         + [(name, harm) for name in ("00000.json", "00001.json") for harm in (flip, flip, change_a_number, cut_short)]
         + [(name, garbage) for name in ("00000.json", "00001.json") for _ in range(4)]
