@@ -19,8 +19,8 @@ def doctor() -> None:
     import torch
 
     from image_core.bundle import read_bundle, verify_bundle
+    from image_core.device.free_memory import free_ram
     from image_core.errors import OseDiffError
-    from image_core.free_memory import free_ram
     from image_core.models.catalogue import find_model, installed
     from image_core.models.load import choose_device, choose_dtype
 

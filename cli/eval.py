@@ -83,7 +83,7 @@ def eval(
     if table.unpaired:
         say(f"note: {len(table.unpaired)} images have no partner and are left out: {', '.join(table.unpaired[:3])}")
     if table_file is not None:
-        from image_core.files import write_whole
+        from image_core.storage.files import write_whole
 
         write_whole(table_file, table.as_csv())
     tell(table, as_json)

@@ -59,7 +59,7 @@ def ran_out_of_memory(error: BaseException) -> bool:
     """Tell whether memory ran out, without loading torch where it is not loaded."""
     if isinstance(error, MemoryError):
         return True
-    memory = sys.modules.get("image_core.memory")
+    memory = sys.modules.get("image_core.device.memory")
     return memory is not None and memory.is_out_of_memory(error)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from cli.model_options import say
-from osediff_video.media.stdin import PIPE
+from osediff_video.media.reading.stdin import PIPE
 from osediff_video.suffixes import CONTAINERS, is_image, is_video
 from osediff_video.target import default_target, result_name
 

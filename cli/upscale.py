@@ -21,7 +21,7 @@ from cli.video_options import (
     video_options,
     writing_options,
 )
-from osediff_video.media.stdin import PIPE
+from osediff_video.media.reading.stdin import PIPE
 from osediff_video.options import VideoOptions
 
 

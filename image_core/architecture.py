@@ -14,7 +14,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 
 from image_core.autoencoder import LATENT_PX, LiteAutoencoder, LiteConfig
 from image_core.errors import CheckpointError
-from image_core.json_rules import FLAG, NOTHING, Rule, check, either, list_of, number, one_of, shown, whole
+from image_core.storage.json_rules import FLAG, NOTHING, Rule, check, either, list_of, number, one_of, shown, whole
 
 MAX_WIDTH, MAX_LAYERS, MAX_BLOCKS = 8192, 16, 4
 """Far above any Stable Diffusion. More than four blocks of a UNet would need images of more than 64 px a side."""

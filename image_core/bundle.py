@@ -28,12 +28,12 @@ from torch import Tensor, nn
 
 from image_core.autoencoder import LiteAutoencoder
 from image_core.errors import CheckpointError, OutputError
-from image_core.files import sha256
 from image_core.generator import KLAutoencoder
-from image_core.json_file import read_object
-from image_core.json_rules import ANY_OBJECT, Rule, check, list_of, number, one_of, shown, table_of, text, whole
 from image_core.lora import LoraWeights, to_tensors
 from image_core.options import MAX_SCALE, MIN_SCALE, UpscaleOptions
+from image_core.storage.files import sha256
+from image_core.storage.json_file import read_object
+from image_core.storage.json_rules import ANY_OBJECT, Rule, check, list_of, number, one_of, shown, table_of, text, whole
 
 FORMAT_VERSION = 1
 NEEDED = ("unet.json", "unet.safetensors", "autoencoder.json", "autoencoder.safetensors", "prompts.safetensors")

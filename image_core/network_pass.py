@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from image_core.autoencoder import LATENT_PX
+from image_core.device.memory import Workload
 from image_core.generator import Generator
-from image_core.memory import Workload
 from image_core.options import UpscaleOptions
 from image_core.tiling import run_tiled
 

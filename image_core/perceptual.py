@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torchvision.models import AlexNet_Weights, VGG16_Weights
 
 from image_core.errors import CheckpointError
-from image_core.tensors import read_checkpoint
+from image_core.storage.tensors import read_checkpoint
 
 LEAST_SIDE_PX = 32  # AlexNet has nothing left below
 BACKBONES = {"vgg": VGG16_Weights.IMAGENET1K_V1.url, "alex": AlexNet_Weights.IMAGENET1K_V1.url}

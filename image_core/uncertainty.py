@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from image_core.autoencoder import LATENT_PX
+from image_core.device.memory import Workload
 from image_core.generator import Unsure
 from image_core.images import (
     ImageArray,
@@ -30,7 +31,6 @@ from image_core.images import (
     to_tensor,
     values_to_tensor,
 )
-from image_core.memory import Workload
 from image_core.options import Draws
 from image_core.upscaler import Size, Upscaler
 

@@ -14,6 +14,8 @@ from image_core import color
 from image_core.autoencoder import LATENT_PX
 from image_core.color import ColorStats
 from image_core.degradation import shares
+from image_core.device.memory import Planner, Size, Workload, attempt, give_back_cache
+from image_core.device.precision import check_result, with_more_precision
 from image_core.errors import NotFiniteError
 from image_core.generator import Generator
 from image_core.images import (
@@ -29,10 +31,8 @@ from image_core.images import (
     values_to_tensor,
 )
 from image_core.keep_tones import keep_tones
-from image_core.memory import Planner, Size, Workload, attempt, give_back_cache
 from image_core.network_pass import NetworkPass
 from image_core.options import UpscaleOptions
-from image_core.precision import check_result, with_more_precision
 from image_core.prompts.embedding import Prompts
 from image_core.prompts.prompter import Prompter, negative_embedding
 

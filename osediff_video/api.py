@@ -11,8 +11,8 @@ from typing import TypeVar, overload
 import torch
 
 from image_core.bundle import Bundle
+from image_core.device.estimate import seconds_per_megapixel
 from image_core.errors import NotFiniteError
-from image_core.estimate import seconds_per_megapixel
 from image_core.images import ImageArray
 from image_core.models import load
 from image_core.models.catalogue import advised_scale, find_model

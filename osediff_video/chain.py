@@ -14,7 +14,7 @@ from image_core.errors import NotFiniteError
 from image_core.options import Draws
 from image_core.upscaler import Draft, Upscaler
 from osediff_video.job.folder import Job
-from osediff_video.media.stdin import PIPE
+from osediff_video.media.reading.stdin import PIPE
 from osediff_video.options import VideoOptions
 from osediff_video.plan import VideoPlan
 from osediff_video.prefetch import StageHangsError, ahead

@@ -4,11 +4,11 @@ from fractions import Fraction
 from pathlib import Path
 
 from image_core.errors import OutputError
-from osediff_video.media.assemble import Assembled, Assembly, assemble
 from osediff_video.media.cut import Cut
-from osediff_video.media.export import export_folder, export_gif
-from osediff_video.media.segment import Segment
 from osediff_video.media.verify import Verification, verify
+from osediff_video.media.writing.assemble import Assembled, Assembly, assemble
+from osediff_video.media.writing.export import export_folder, export_gif
+from osediff_video.media.writing.segment import Segment
 from osediff_video.plan import VideoPlan
 from osediff_video.target import put_in_place
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from image_core.color import ColorStats
+from image_core.device.memory import Workload
 from image_core.images import ImageArray, scaled_size
-from image_core.memory import Workload
 from image_core.options import UpscaleOptions
 from image_core.upscaler import Draft, Size, Upscaler
 

@@ -9,9 +9,9 @@ from image_core.errors import OutputError
 from image_core.images import scaled_size
 from image_core.options import MAX_SCALE, MIN_SCALE
 from osediff_video.encoding import Encoding
-from osediff_video.media.encoder import EncoderPlan, plan_encoder, try_encoder
-from osediff_video.media.stdin import PIPE
+from osediff_video.media.reading.stdin import PIPE
 from osediff_video.media.stream_plan import StreamPlan, plan_streams, try_streams
+from osediff_video.media.writing.encoder import EncoderPlan, plan_encoder, try_encoder
 from osediff_video.options import VideoOptions, parse_size
 from osediff_video.sources.animation import AnimationSource
 from osediff_video.sources.open import open_source

@@ -6,8 +6,8 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from image_core.device.memory import Workload
 from image_core.errors import OutputError
-from image_core.memory import Workload
 from image_core.upscaler import Upscaler
 from osediff_video.chain import Numbered, Steadiness, find_embeddings, prepare, upscaled
 from osediff_video.encoding import Encoding
@@ -15,10 +15,10 @@ from osediff_video.finish import assemble_result, cut_of, place, verify_result
 from osediff_video.job.finished import Finished, find_finished, record_finished
 from osediff_video.job.folder import Job
 from osediff_video.job.manifest import manifest_of
-from osediff_video.media.segment import Segment, SegmentWriter
-from osediff_video.media.stdin import PIPE
-from osediff_video.media.stdout import write_pipe
+from osediff_video.media.reading.stdin import PIPE
 from osediff_video.media.verify import Verification
+from osediff_video.media.writing.segment import Segment, SegmentWriter
+from osediff_video.media.writing.stdout import write_pipe
 from osediff_video.options import VideoOptions
 from osediff_video.plan import DEFAULTS, VideoPlan, plan_video
 from osediff_video.shots.prompts import ShotEmbeddings

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from image_core.errors import ImageError, MediaError, OutputError
-from osediff_video.media.stdin import PIPE
+from osediff_video.media.reading.stdin import PIPE
 from osediff_video.suffixes import CONTAINERS, IMAGES
 
 OUR_FRAME = re.compile(r"frame_\d{8}\.png")

@@ -10,8 +10,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from image_core.errors import OutputError
-from image_core.files import replacing
 from image_core.options import Draws
+from image_core.storage.files import replacing
 from image_core.uncertainty import Spread, spread
 from osediff_video.image_file import eight_bit
 from osediff_video.shots.treatment import Treatments

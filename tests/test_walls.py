@@ -89,6 +89,56 @@ def test_folders_of_osediff_video_do_not_know_the_story_on_top():
             assert not upwards, f"{path.relative_to(ROOT)} imports {upwards}"
 
 
+FLOORS = {
+    "image_core/storage": ["image_core.errors", "image_core.storage"],
+    "osediff_video/media/reading": ["image_core", "osediff_video.types", "osediff_video.media"],
+}
+"""What a folder may import of the project."""
+
+BESIDE = [
+    ("osediff_video/media", "osediff_video.job"),
+    ("osediff_video/media", "osediff_video.sources"),
+    ("osediff_video/media/reading", "osediff_video.media.writing"),
+    ("osediff_video/temporal", "osediff_video.media"),
+    ("osediff_video/shots", "osediff_video.job"),
+    ("osediff_video/metrics", "osediff_video.job"),
+    ("image_core/storage", "image_core.device"),
+]
+"""Folders, and what beside them they must not know."""
+
+
+@pytest.mark.parametrize("folder", FLOORS)
+def test_a_folder_imports_only_what_it_stands_on(folder):
+    for path in sources(folder):
+        own = {name for name in imported_modules(path) if (name or "").split(".")[0] in PACKAGES}
+        above = {name for name in own if not any(name.startswith(floor) for floor in FLOORS[folder])}
+        assert not above, f"{path.relative_to(ROOT)} imports {above}"
+
+
+@pytest.mark.parametrize(("folder", "unknown"), BESIDE)
+def test_folders_beside_each_other_do_not_know_each_other(folder, unknown):
+    for path in sources(folder):
+        known = {name for name in imported_modules(path) if (name or "").startswith(unknown)}
+        assert not known, f"{path.relative_to(ROOT)} imports {known}"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_modules_import_each_other_in_no_circle(package):
+    modules = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in sources(package)}
+    arrows = {name: imported_modules(path) & modules.keys() for name, path in modules.items()}
+    while free := {name for name, targets in arrows.items() if not targets}:
+        arrows = {name: targets - free for name, targets in arrows.items() if name not in free}
+    assert not arrows, f"these import each other in a circle: {sorted(arrows)}"
+
+
+def test_no_folder_has_more_siblings_than_a_reader_can_survey():
+    for package in PACKAGES:
+        for folder in {path.parent for path in sources(package)}:
+            siblings = [p for p in folder.iterdir() if p.suffix == ".py" or (p.is_dir() and list(p.glob("*.py")))]
+            siblings = [p for p in siblings if p.name != "__init__.py"]
+            assert len(siblings) <= 22, f"{folder.relative_to(ROOT)} has {len(siblings)} siblings"
+
+
 def test_nothing_imports_benchmarks_or_tests():
     for package in PACKAGES:
         for path in sources(package):

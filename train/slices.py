@@ -34,7 +34,7 @@ import torch
 from safetensors.torch import save_file
 
 from image_core.errors import OseDiffError
-from image_core.files import replacing, write_whole
+from image_core.storage.files import replacing, write_whole
 from train.config import RecipeError
 from train.data.files import Sources, find_sources
 from train.light_checkpoint import read_thin, save_thin

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from image_core.models.base import load_unet
 from image_core.perceptual import load_lpips
-from image_core.tensors import read_safetensors
+from image_core.storage.tensors import read_safetensors
 from train.batch import Batch
 from train.config import Recipe, RecipeError
 from train.data.samples import training_images

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
 
 from image_core.errors import OutputError
-from image_core.files import replacing
+from image_core.storage.files import replacing
 from train.config import LoopConfig, Recipe, RecipeError, StartConfig
 from train.recipe import build
 

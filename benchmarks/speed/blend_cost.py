@@ -27,7 +27,7 @@ from image_core.options import UpscaleOptions
 from image_core.upscaler import Draft, Upscaler
 from osediff_video.encoding import Encoding
 from osediff_video.media.probe import probe
-from osediff_video.media.reader import VideoSource
+from osediff_video.media.reading.reader import VideoSource
 from osediff_video.options import Temporal, VideoOptions
 from osediff_video.run import upscale_video
 from osediff_video.temporal.blend import PixelBlend, steadied

@@ -10,7 +10,7 @@ import numpy as np
 
 from image_core.images import ImageArray
 from osediff_video.media.probe import probe
-from osediff_video.media.reader import VideoSource
+from osediff_video.media.reading.reader import VideoSource
 
 SCALE, BLUR, NOISE, CRF = 4, 1.6, 6.0, 28
 LARGEST_PX = 800

@@ -15,9 +15,9 @@ from torch import Tensor
 from image_core.architecture import UNET, VAE, build_unet, build_vae, first_line
 from image_core.bundle import is_inside
 from image_core.errors import CheckpointError
-from image_core.json_file import read_object
-from image_core.json_rules import FLAG, check, list_of, number, one_of, shown, whole
-from image_core.tensors import TensorFile, fill
+from image_core.storage.json_file import read_object
+from image_core.storage.json_rules import FLAG, check, list_of, number, one_of, shown, whole
+from image_core.storage.tensors import TensorFile, fill
 
 XL = (
     "it needs two text encoders and is told the image's size beside the text, "

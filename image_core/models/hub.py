@@ -20,8 +20,6 @@ from huggingface_hub.file_download import http_get
 from huggingface_hub.utils import build_hf_headers
 
 from image_core.errors import CheckpointError, DownloadError
-from image_core.files import replacing, write_whole
-from image_core.json_file import read_object
 from image_core.models.sources import (
     SPACE,
     Bounded,
@@ -38,7 +36,9 @@ from image_core.models.sources import (
     open_no_link,
     read_note,
 )
-from image_core.tensors import refuse_stand_ins
+from image_core.storage.files import replacing, write_whole
+from image_core.storage.json_file import read_object
+from image_core.storage.tensors import refuse_stand_ins
 
 Notify = Callable[[str], None]
 MOST_BYTES = 8 << 30

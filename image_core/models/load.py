@@ -11,17 +11,17 @@ from torch import nn
 from image_core.architecture import build_lite, build_unet, build_vae, first_line
 from image_core.autoencoder import LiteAutoencoder
 from image_core.bundle import Bundle, verify_bundle
+from image_core.device.free_memory import free_bytes
+from image_core.device.memory import attempt, give_back_cache
 from image_core.errors import CheckpointError, ModelNotFoundError, OutOfMemoryError
-from image_core.files import sha256
-from image_core.free_memory import free_bytes
 from image_core.generator import Generator, KLAutoencoder, set_precision
-from image_core.json_file import read_object
-from image_core.json_rules import shown
 from image_core.lora import LoraWeights, check_weights, from_tensors, merged
-from image_core.memory import attempt, give_back_cache
 from image_core.options import Precision, UpscaleOptions
 from image_core.prompts.prompter import load_prompter, negative_embedding
-from image_core.tensors import Change, TensorFile, check_finite, fill
+from image_core.storage.files import sha256
+from image_core.storage.json_file import read_object
+from image_core.storage.json_rules import shown
+from image_core.storage.tensors import Change, TensorFile, check_finite, fill
 from image_core.upscaler import Upscaler
 
 MAX_STORED_SCALE = 100.0

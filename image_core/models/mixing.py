@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from image_core.bundle import Bundle, new_bundle, verify_bundle, write_config
 from image_core.errors import CheckpointError
-from image_core.tensors import read_safetensors
+from image_core.storage.tensors import read_safetensors
 
 MIXED = ("autoencoder.safetensors", "unet.safetensors")
 ALIKE = ("autoencoder", "timestep", "alpha_bar", "latent_scale", "prompts", "licence")

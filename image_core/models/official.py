@@ -19,15 +19,15 @@ from image_core.bundle import (
     write_prompts,
 )
 from image_core.errors import CheckpointError, OutputError
-from image_core.files import sha256
-from image_core.json_rules import shown
 from image_core.lora import LoraWeights, check_weights, merge_lora, merged, unet_targets, vae_targets
 from image_core.models.base import BaseFacts, check_base, load_vae, open_unet
 from image_core.models.single_file import read_vae, unfold_single_file
 from image_core.options import UpscaleOptions
 from image_core.prompts.ram import read_ram
 from image_core.prompts.text_encoder import TextEncoder
-from image_core.tensors import check_finite, fill, plain_tensors, read_torch
+from image_core.storage.files import sha256
+from image_core.storage.json_rules import shown
+from image_core.storage.tensors import check_finite, fill, plain_tensors, read_torch
 
 TOP_KEYS = {
     "rank_unet", "rank_vae", "unet_lora_encoder_modules", "unet_lora_decoder_modules", "unet_lora_others_modules",

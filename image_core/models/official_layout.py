@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from image_core.errors import OutputError
-from image_core.files import replacing
 from image_core.lora import RANK, SCALE, LoraWeights, group_targets, vae_targets
 from image_core.models.official import fold, match_targets, read_pickle, split_unet
+from image_core.storage.files import replacing
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from image_core.architecture import build_vae, first_line
 from image_core.errors import CheckpointError
 from image_core.models.base import load_vae, modern_attention
-from image_core.tensors import fill, read_checkpoint
+from image_core.storage.tensors import fill, read_checkpoint
 
 if TYPE_CHECKING:
     from transformers import CLIPTextModel

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from image_core.bundle import Bundle
 from image_core.errors import CheckpointError
-from image_core.files import replacing
 from image_core.prompts.text_encoder import TextEncoder
-from image_core.tensors import TensorFile, check_finite
+from image_core.storage.files import replacing
+from image_core.storage.tensors import TensorFile, check_finite
 
 MAX_TOKENS = 1024
 KEPT_PROMPTS = 1000

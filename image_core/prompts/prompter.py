@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from image_core.bundle import Bundle
+from image_core.device.memory import attempt, give_back_cache
 from image_core.errors import CheckpointError, OutOfMemoryError
-from image_core.memory import attempt, give_back_cache
 from image_core.options import UpscaleOptions
 from image_core.prompts.embedding import Prompts
 from image_core.prompts.tagger import FILES, Tagger, load_tagger

@@ -11,7 +11,7 @@ from torch import Tensor
 from image_core.architecture import first_line
 from image_core.errors import CheckpointError
 from image_core.prompts.tagger import Tagger, TaggerConfig, build_tagger
-from image_core.tensors import plain_tensors, read_torch
+from image_core.storage.tensors import plain_tensors, read_torch
 
 ADAPTER_SCALE = 1 / 8
 """Of the adapters: alpha 1 over rank 8, in the published code; the file does not store it."""

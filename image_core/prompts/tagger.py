@@ -16,9 +16,9 @@ from torch.nn import functional as F
 
 from image_core.architecture import MAX_WIDTH, first_line
 from image_core.errors import CheckpointError
-from image_core.json_file import read_object
-from image_core.json_rules import Rule, check, list_of, shown, whole
-from image_core.tensors import TensorFile, fill
+from image_core.storage.json_file import read_object
+from image_core.storage.json_rules import Rule, check, list_of, shown, whole
+from image_core.storage.tensors import TensorFile, fill
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet, as the Swin was trained."""

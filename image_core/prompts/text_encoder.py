@@ -15,9 +15,9 @@ from torch import Tensor
 
 from image_core.architecture import MAX_WIDTH, first_line
 from image_core.errors import CheckpointError
-from image_core.json_file import read_object
-from image_core.json_rules import Rule, check, either, number, one_of, shown, text, whole
-from image_core.tensors import TensorFile, fill
+from image_core.storage.json_file import read_object
+from image_core.storage.json_rules import Rule, check, either, number, one_of, shown, text, whole
+from image_core.storage.tensors import TensorFile, fill
 
 CONFIG: Mapping[str, Rule] = {
     "vocab_size": whole(1, 1_000_000),

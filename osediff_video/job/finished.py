@@ -8,10 +8,10 @@ from pathlib import Path
 import platformdirs
 
 from image_core.errors import OseDiffError
+from image_core.storage.sealed import read_sealed, write_sealed
 from osediff_video.job.identity import Identity, is_unchanged, stamp_of
 from osediff_video.job.manifest import Manifest
 from osediff_video.plan import VideoPlan
-from osediff_video.sealed import read_sealed, write_sealed
 from osediff_video.target import check_target
 
 MOST_RECORDS = 5000

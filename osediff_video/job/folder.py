@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from image_core.errors import MediaError, OutputError
 from osediff_video.job.identity import Identity, identify_beside, is_unchanged
 from osediff_video.job.manifest import Manifest, read_manifest, write_manifest
-from osediff_video.media.segment import Segment, load_segments
+from osediff_video.media.writing.segment import Segment, load_segments
 
 MANIFEST, LOCK = "manifest.json", "lock"
 OUR_NAME = re.compile(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from image_core.errors import MediaError
-from osediff_video.media.stdin import PIPE
+from osediff_video.media.reading.stdin import PIPE
 from osediff_video.sources.folder import list_frames
 
 BLOCK_BYTES = 1 << 20

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 
 from image_core.errors import OutputError
-from image_core.files import sha256
+from image_core.storage.files import sha256
+from image_core.storage.sealed import read_sealed, write_sealed
 from image_core.upscaler import Upscaler
 from osediff_video.job.identity import Identity
 from osediff_video.plan import VideoPlan
-from osediff_video.sealed import read_sealed, write_sealed
 
 JOB_FORMAT = 2
 UNDECISIVE = {"batch", "strict", "allow_damaged", "notes"}

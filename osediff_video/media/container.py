@@ -12,7 +12,7 @@ from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from image_core.errors import MediaError
-from osediff_video.media.stdin import PIPE, Replay, standard_input
+from osediff_video.media.reading.stdin import PIPE, Replay, standard_input
 
 DECODER_THREADS = 4
 IO_TIMEOUT_S = 60.0

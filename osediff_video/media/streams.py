@@ -15,8 +15,8 @@ from av.subtitles.stream import SubtitleStream
 from osediff_video.media.carriers import ConvertedSound, ConvertedText, Copied
 from osediff_video.media.container import UnreadableError, open_container, readable_packets, video_stream
 from osediff_video.media.cut import Cut
+from osediff_video.media.reading.timeline import Timeline
 from osediff_video.media.stream_plan import StreamPlan, add_copy
-from osediff_video.media.timeline import Timeline
 from osediff_video.types import Jump
 
 STATISTICS = ("BPS", "DURATION", "NUMBER_OF_", "_STATISTICS_", "ENCODER", "ALPHA_MODE")

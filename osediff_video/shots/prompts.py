@@ -11,7 +11,7 @@ from torch import Tensor
 
 from image_core.images import enlarge, to_tensor
 from image_core.prompts.prompter import Prompter
-from osediff_video.sealed import read_sealed, write_sealed
+from image_core.storage.sealed import read_sealed, write_sealed
 from osediff_video.temporal.steps import Step
 from osediff_video.types import Frame, ImageArray
 

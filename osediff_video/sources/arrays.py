@@ -8,7 +8,7 @@ import numpy as np
 
 from image_core.errors import MediaError
 from image_core.images import ImageArray
-from osediff_video.media.stdin import PIPE
+from osediff_video.media.reading.stdin import PIPE
 from osediff_video.sources.folder import SRGB
 from osediff_video.types import Bookmark, Faults, Frame, VideoInfo
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from image_core.errors import MediaError
 from osediff_video.media.deinterlace import look_for_fields
 from osediff_video.media.probe import probe
-from osediff_video.media.reader import VideoSource
-from osediff_video.media.stdin import PIPE
+from osediff_video.media.reading.reader import VideoSource
+from osediff_video.media.reading.stdin import PIPE
 from osediff_video.options import VideoOptions
 from osediff_video.sources.animation import AnimationSource, is_animation
 from osediff_video.sources.folder import FolderSource, gaps

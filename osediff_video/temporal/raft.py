@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torchvision.models.optical_flow import RAFT, raft_large, raft_small
 
+from image_core.device.memory import attempt, give_back_cache
 from image_core.errors import CheckpointError
 from image_core.images import pad_to_multiple, to_tensor
-from image_core.memory import attempt, give_back_cache
-from image_core.tensors import fill, read_checkpoint
+from image_core.storage.tensors import fill, read_checkpoint
 from osediff_video.temporal.flow import Flow, dis_flow
 from osediff_video.types import ImageArray
 

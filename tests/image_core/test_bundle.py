@@ -9,10 +9,10 @@ from safetensors.torch import load_file, save_file
 
 from image_core.bundle import read_bundle, verify_bundle
 from image_core.errors import CheckpointError, ModelNotFoundError
-from image_core.files import sha256
 from image_core.models.catalogue import EMBEDDED, find_model, installed, models_folder
 from image_core.models.load import choose_device, load_generator
 from image_core.prompts.embedding import Prompts
+from image_core.storage.files import sha256
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from image_core.degradation import degradation, shares
+from image_core.device.memory import Planner
 from image_core.errors import CheckpointError
 from image_core.generator import predict_clean
 from image_core.images import enlarge, to_images, to_tensor
 from image_core.keep_tones import BLOCK_PX, keep_tones, tones
-from image_core.memory import Planner
 from image_core.models.load import load_generator, load_upscaler
 from image_core.models.official import import_official
 from image_core.options import UpscaleOptions
@@ -80,7 +80,7 @@ def test_guidance_halves_what_fits_and_is_said(tiny_bundle, monkeypatch):
     assert len(said) == 1 and "two passes" in said[0]
     image = sample_images(1, 16, 16)
     assert not np.array_equal(plain(image)[0], guided(image)[0])
-    monkeypatch.setattr("image_core.memory.free_bytes", lambda _: 10**9)
+    monkeypatch.setattr("image_core.device.memory.free_bytes", lambda _: 10**9)
     for model in (plain, guided):
         model.planner = Planner(model.device, 600)  # room for a million pixels
     assert plain.workload_for(900, 1000).tile_px is None and guided.workload_for(900, 1000).tile_px == 704

@@ -16,7 +16,7 @@ from image_core.models.base import check_base, load_unet, load_vae
 from image_core.models.official import read_pickle
 from image_core.models.single_file import read_vae
 from image_core.prompts.ram import read_ram
-from image_core.tensors import TensorFile, read_checkpoint, read_torch
+from image_core.storage.tensors import TensorFile, read_checkpoint, read_torch
 from osediff_video.temporal.raft import load_raft
 
 

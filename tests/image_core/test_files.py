@@ -5,7 +5,7 @@ import stat
 
 import pytest
 
-from image_core.files import replacing, sha256, write_whole
+from image_core.storage.files import replacing, sha256, write_whole
 
 
 class StopError(Exception):

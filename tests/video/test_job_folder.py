@@ -13,13 +13,13 @@ import torch
 from PIL import Image
 
 from image_core.errors import MediaError, OutputError
+from image_core.storage.sealed import read_sealed, write_sealed
 from osediff_video.encoding import Encoding
 from osediff_video.job.folder import job_folder
 from osediff_video.options import VideoOptions
 from osediff_video.plain_resize import PlainResize
 from osediff_video.plan import plan_video
 from osediff_video.run import carry_out, upscale_video
-from osediff_video.sealed import read_sealed, write_sealed
 from tests.support.media_files import FAST, copy, packets, read, sample_image, write_video
 from tests.support.tiny_lite import random_generator, upscaler
 from tests.video.test_job import UNEVEN, content, stopped_copy

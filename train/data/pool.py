@@ -30,7 +30,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from image_core.errors import OseDiffError
-from image_core.files import replacing
+from image_core.storage.files import replacing
 from train.config import DataConfig, PoolConfig, RecipeError
 from train.data.contours import contour_page, with_contours
 from train.data.damage import KINDS, MATERIALS, damage

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from image_core.files import write_whole
+from image_core.storage.files import write_whole
 
 SEAL = "seal"
 

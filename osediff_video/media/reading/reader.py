@@ -17,11 +17,11 @@ from image_core.errors import MediaError
 from osediff_video.media.aspects import Aspects
 from osediff_video.media.container import UnreadableError, open_container, readable_packets, reason, video_stream
 from osediff_video.media.deinterlace import Timed, deinterlaced
-from osediff_video.media.file_end import FileEnd
-from osediff_video.media.frame_converter import FrameConverter
 from osediff_video.media.probe import ALPHA_DECODER
+from osediff_video.media.reading.file_end import FileEnd
+from osediff_video.media.reading.frame_converter import FrameConverter
+from osediff_video.media.reading.timeline import Timeline
 from osediff_video.media.shown import is_shown
-from osediff_video.media.timeline import Timeline
 from osediff_video.types import Bookmark, Faults, Frame, Jump, VideoInfo, checksum_of
 
 MOST_DAMAGED_IN_A_ROW = 100

@@ -7,9 +7,9 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from image_core.device.memory import attempt
 from image_core.errors import NotFiniteError
 from image_core.generator import Generator
-from image_core.memory import attempt
 
 T = TypeVar("T")
 HALVES = (torch.float16, torch.bfloat16)

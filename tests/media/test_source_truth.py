@@ -11,7 +11,7 @@ import pytest
 from image_core.errors import MediaError
 from osediff_video.encoding import Encoding
 from osediff_video.media.probe import probe
-from osediff_video.media.reader import VideoSource
+from osediff_video.media.reading.reader import VideoSource
 from osediff_video.options import VideoOptions
 from osediff_video.plain_resize import PlainResize
 from osediff_video.plan import plan_opened

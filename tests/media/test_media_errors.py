@@ -132,7 +132,7 @@ def test_a_decoder_that_hangs_is_given_up(video, tmp_path, monkeypatch):
         yield from ()
 
     monkeypatch.setattr(restore, "DECODER_PATIENCE_S", 0.5)
-    monkeypatch.setattr("osediff_video.media.reader.readable_packets", stuck)
+    monkeypatch.setattr("osediff_video.media.reading.reader.readable_packets", stuck)
     started = time.monotonic()
     with pytest.raises(MediaError, match="silent"):
         copy(video, tmp_path / "out.mp4")

@@ -12,7 +12,7 @@ from osediff_video.encoding import Encoding
 from osediff_video.image_file import ImageFile, write_image
 from osediff_video.media.deinterlace import look_for_fields, pulled
 from osediff_video.media.probe import orientation_of, probe
-from osediff_video.media.reader import VideoSource
+from osediff_video.media.reading.reader import VideoSource
 from osediff_video.options import VideoOptions, parse_size, parse_time
 from tests.support.media_files import copy, read, read_times, sample_image, write_video
 

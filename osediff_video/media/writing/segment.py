@@ -8,10 +8,10 @@ from typing import Any
 import av
 
 from image_core.errors import OutputError
-from image_core.files import flush_to_disk, sha256
+from image_core.storage.files import flush_to_disk, sha256
+from image_core.storage.sealed import read_sealed, write_sealed
 from osediff_video.media.container import ffmpeg_name, reason
-from osediff_video.media.encoder import Encoder, EncoderPlan, add_video
-from osediff_video.sealed import read_sealed, write_sealed
+from osediff_video.media.writing.encoder import Encoder, EncoderPlan, add_video
 from osediff_video.types import Bookmark, Frame
 
 

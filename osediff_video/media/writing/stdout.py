@@ -7,7 +7,7 @@ import av
 
 from image_core.errors import OutputError
 from osediff_video.media.container import reason
-from osediff_video.media.encoder import Encoder, EncoderPlan, add_video
+from osediff_video.media.writing.encoder import Encoder, EncoderPlan, add_video
 from osediff_video.types import Frame
 
 MUXER = {"matroska": "matroska", "nut": "nut", "y4m": "yuv4mpegpipe"}

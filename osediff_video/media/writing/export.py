@@ -17,8 +17,8 @@ from osediff_video.image_file import ImageFile, write_image
 from osediff_video.media.color import rgb_layout
 from osediff_video.media.container import ffmpeg_name, open_container, reason
 from osediff_video.media.deinterlace import pulled
-from osediff_video.media.encoder import EncoderPlan
-from osediff_video.media.segment import Segment
+from osediff_video.media.writing.encoder import EncoderPlan
+from osediff_video.media.writing.segment import Segment
 from osediff_video.types import ImageArray, Plane
 
 

@@ -17,9 +17,9 @@ from image_core.errors import MediaError, OutputError
 from osediff_video.media.container import ffmpeg_name, open_container, reason
 from osediff_video.media.cut import WHOLE, Cut
 from osediff_video.media.payload import PayloadDigest
-from osediff_video.media.segment import Segment
 from osediff_video.media.stream_plan import StreamPlan, name_for_apple
 from osediff_video.media.streams import OtherStreams
+from osediff_video.media.writing.segment import Segment
 from osediff_video.suffixes import CONTAINERS
 from osediff_video.types import Jump
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from image_core.errors import CheckpointError
-from image_core.json_file import kind_of
+from image_core.storage.json_file import kind_of
 
 SHOWN = 60
 """Characters of a foreign value that an error repeats."""

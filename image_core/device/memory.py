@@ -8,8 +8,8 @@ from typing import TypeVar
 import torch
 
 from image_core.autoencoder import LATENT_PX
+from image_core.device.free_memory import free_bytes
 from image_core.errors import OutOfMemoryError
-from image_core.free_memory import free_bytes
 from image_core.options import UpscaleOptions
 
 SMALLEST_TILE_PX = 256

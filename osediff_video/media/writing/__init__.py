@@ -1,0 +1,1 @@
+"""Write a container: segments, then one file with every stream kept."""
