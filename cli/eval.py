@@ -140,7 +140,7 @@ def find_estimator(flow: str) -> "Estimator":
 
 def score_videos(result: Path, reference: Path, scorers: "Scorers", estimate: "Estimator") -> dict[str, float]:
     from image_core.errors import MediaError
-    from osediff_video.image_file import eight_bit
+    from image_core.images import to_eight_bit
     from osediff_video.metrics.video import VideoScores
     from osediff_video.options import VideoOptions
     from osediff_video.shots.cuts import mark_cuts
@@ -158,5 +158,5 @@ def score_videos(result: Path, reference: Path, scorers: "Scorers", estimate: "E
             longer, shorter = (result, reference) if theirs is None else (reference, result)
             say(f"note: {shorter} ends after {count} frames, {longer} goes on; what is beyond was not compared")
             break
-        scores.add(eight_bit(ours.image), eight_bit(theirs.image), theirs.cut)
+        scores.add(to_eight_bit(ours.image), to_eight_bit(theirs.image), theirs.cut)
     return scores.means()

@@ -73,7 +73,7 @@ def image(
     from osediff_video.plan import output_size
 
     upscaler = build_upscaler(options, **values)
-    tell = tell_json if as_json else tell_words
+    report = report_json if as_json else report_line
     failed = 0
     for path, target, map_path in zip(paths, targets, maps, strict=True):
         try:
@@ -85,20 +85,20 @@ def image(
             progress.end()
             result, lost = file.enlarged(image).fitted(target.suffix)
             write_image(target, result, overwrite=overwrite)
-            tell(path, target=str(target), width=shape[1], height=shape[0], notes=lost)
+            report(path, target=str(target), width=shape[1], height=shape[0], notes=lost)
             if map_path is not None:
                 tell_uncertainty(upscaler, file.image, result.image, map_path, Draws(draws, seed))
         except NotFiniteError as error:
             failed += 1
-            tell(path, error=str(NotFiniteError(error.index, str(path))))
+            report(path, error=str(NotFiniteError(error.index, str(path))))
         except OseDiffError as error:
             if len(paths) == 1 and not as_json:
                 raise
             failed += 1
-            tell(path, error=str(error))
+            report(path, error=str(error))
         except MemoryError as error:
             failed += 1
-            tell(path, error=f"{path}: not enough memory for this image ({error})")
+            report(path, error=f"{path}: not enough memory for this image ({error})")
     if failed:
         say(f"{failed} of {len(paths)} images failed")
         raise SystemExit(1)
@@ -110,14 +110,14 @@ def names_several(source: str) -> bool:
     return path.is_dir() or (glob.has_magic(source) and not path.exists())
 
 
-def tell_words(source: Path, *, error: str = "", target: str = "", notes: Sequence[str] = (), **_: Any) -> None:
+def report_line(source: Path, *, error: str = "", target: str = "", notes: Sequence[str] = (), **_: Any) -> None:
     """Say on standard error what became of one image."""
     for note in notes:
         say(f"note: {source}: {note}")
     say(f"Error: {error}" if error else f"{source} -> {target}")
 
 
-def tell_json(source: Path, **facts: Any) -> None:
+def report_json(source: Path, **facts: Any) -> None:
     """Print what became of one image as one JSON object on standard output."""
     click.echo(json.dumps({"source": str(source), **facts}))
 
@@ -174,9 +174,9 @@ def tell_uncertainty(upscaler: "Upscaler", image: "ImageArray", result: "ImageAr
     from image_core.uncertainty import spread
     from osediff_video.uncertainty_maps import overlay_path, write_map
 
-    found = spread(upscaler, image, draws)
-    write_map(path, result, found, draws, upscaler.identity)
-    say(f"{path}, {overlay_path(path)}: {found}")
+    measured = spread(upscaler, image, draws)
+    write_map(path, result, measured, draws, upscaler.identity)
+    say(f"{path}, {overlay_path(path)}: {measured}")
 
 
 def expand(sources: tuple[str, ...]) -> list[Path]:

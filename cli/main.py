@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from cli.printing import in_words
+from cli.printing import message_of
 from image_core.errors import OseDiffError
 
 COMMANDS = {
@@ -46,7 +46,7 @@ class LazyGroup(click.Group):
         except OseDiffError as error:
             if ctx.params.get("debug"):
                 raise
-            raise click.ClickException(in_words(error)) from error
+            raise click.ClickException(message_of(error)) from error
         except (MemoryError, RuntimeError) as error:
             if ctx.params.get("debug") or not ran_out_of_memory(error):
                 raise

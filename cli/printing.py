@@ -32,7 +32,7 @@ def say(sentence: str) -> None:
     click.echo(printable(sentence.strip()), err=True)
 
 
-def in_words(error: BaseException) -> str:
+def message_of(error: BaseException) -> str:
     """Return an error's message and, each on a line of its own, its notes."""
     notes = (f"\n  {printable(note)}" for note in getattr(error, "__notes__", ()))
     return printable(str(error)) + "".join(notes)

@@ -53,13 +53,13 @@ class Teller:
 
         self.source, self.process = source, psutil.Process()
         self.console, self.last = Console(stderr=True), 0.0
-        self.said: tuple[str, ...] = ()
+        self.reported: tuple[str, ...] = ()
 
     def planned(self, plan: "VideoPlan") -> None:
         for stream in plan.streams:
             if stream.action not in ("copy", "upscale"):
                 self.line(f"note: {stream}")
-        self.said = plan.notes
+        self.reported = plan.notes
         for note in plan.notes:
             self.line(f"note: {note}")
 
@@ -88,7 +88,7 @@ class Teller:
         before = f" ({result.resumed} from an earlier run)" if result.resumed else ""
         rate = f"{fresh / result.elapsed_s:.2f} fps" if fresh else "put together"
         self.line(f"{result.target}: {result.frames} frames{before} in {result.elapsed_s:.1f} s ({rate})")
-        for note in result.notes[len(self.said) :]:
+        for note in result.notes[len(self.reported) :]:
             self.line(f"note: {note}")
         if result.faults:
             self.line(f"damage: {result.faults}")

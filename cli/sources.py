@@ -26,20 +26,20 @@ def jobs(named: tuple[Path, ...], output: Path | None, scale: str) -> list[tuple
     several = len(sources) > 1 or bool(trees)
     if several and output is not None and output.suffix.lower() in CONTAINERS and not output.is_dir():
         raise click.UsageError(f"several sources need a folder as output, got {output}")
-    found = []
+    pairs = []
     for source in sources:
         if source in trees:
             root = output or source.resolve().with_name(f"{source.resolve().name}_{scale}")
             videos = list(videos_below(source, root))
             if not videos:
                 raise click.UsageError(f"{source}: holds neither images nor videos")
-            found += [(video, root / video.relative_to(source).parent / result_name(video, scale)) for video in videos]
+            pairs += [(video, root / video.relative_to(source).parent / result_name(video, scale)) for video in videos]
         else:
-            found.append((source, video_target(source, output, scale, several)))
-    targets = [target for _, target in found]
+            pairs.append((source, video_target(source, output, scale, several)))
+    targets = [target for _, target in pairs]
     if twice := next((target for target in targets if targets.count(target) > 1), None):
         raise click.UsageError(f"two sources would both be written to {twice}; use different folders")
-    return found
+    return pairs
 
 
 def expanded(name: Path) -> Iterator[Path]:

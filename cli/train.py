@@ -89,7 +89,7 @@ def train(
             write(line)
         return
     finished = 0
-    for run, step in train_runs(runs, lambda told: write(_line(told)), minutes or math.inf):
+    for run, step in train_runs(runs, lambda values: write(_line(values)), minutes or math.inf):
         finished += step >= run.recipe.loop.steps
         if PartialState().is_main_process:
             write(_reached(run.folder, step, run.recipe.loop.steps))
@@ -103,6 +103,6 @@ def _reached(folder: Path, step: int, steps: int) -> str:
     return f"{folder}: stopped at step {step} of {steps}; run the same command again to resume"
 
 
-def _line(told: dict[str, float]) -> str:
-    hours = f"  {told['eta_s'] / 3600:.2f} h left" if "eta_s" in told else ""
-    return "  ".join(f"{name} {value:.5g}" for name, value in told.items() if name != "eta_s") + hours
+def _line(values: dict[str, float]) -> str:
+    hours = f"  {values['eta_s'] / 3600:.2f} h left" if "eta_s" in values else ""
+    return "  ".join(f"{name} {value:.5g}" for name, value in values.items() if name != "eta_s") + hours

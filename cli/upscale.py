@@ -57,26 +57,26 @@ def upscale(
     folder like it. Interrupted at any time, the same command resumes.
     """
     images, options, how = image_options(values), video_options(values), encoding(values)
-    found = jobs(sources, output, options.size or f"x{images.scale:g}")
-    if as_json and any(target == PIPE for _, target in found):
+    pairs = jobs(sources, output, options.size or f"x{images.scale:g}")
+    if as_json and any(target == PIPE for _, target in pairs):
         raise click.UsageError("--json and --output - would both write to standard output; leave one of them out")
-    check_extras(options, found, overwrite or restart)
+    check_extras(options, pairs, overwrite or restart)
 
     from cli.progress import JsonTeller, Teller
     from image_core.errors import OseDiffError
     from osediff_video.job.finished import check_target_or_finished
     from osediff_video.run import upscale_video
 
-    mirrored = any(source not in sources for source, _ in found)
+    mirrored = any(source not in sources for source, _ in pairs)
     failed, accepted = 0, []
-    for source, target in found:
+    for source, target in pairs:
         if mirrored:
             target.parent.mkdir(parents=True, exist_ok=True)
         try:
             check_target_or_finished(source, target, overwrite)
             accepted.append((source, target))
         except OseDiffError as error:
-            if len(found) == 1:
+            if len(pairs) == 1:
                 raise
             failed += 1
             (JsonTeller if as_json else Teller)(source).failed(str(error))
@@ -99,7 +99,7 @@ def upscale(
                 planned=planned,
             )
         except OseDiffError as error:
-            if len(found) == 1 and not as_json:
+            if len(pairs) == 1 and not as_json:
                 teller.end()
                 raise
             failed += 1
@@ -116,7 +116,7 @@ def upscale(
         raise SystemExit(1)
 
 
-def check_extras(options: VideoOptions, found: list[tuple[Path, Path]], overwrite: bool) -> None:
+def check_extras(options: VideoOptions, pairs: list[tuple[Path, Path]], overwrite: bool) -> None:
     """Refuse what cannot work before the model is loaded: files that options name, and the folder for maps.
 
     Raises OseDiffError or UsageError.
@@ -124,13 +124,13 @@ def check_extras(options: VideoOptions, found: list[tuple[Path, Path]], overwrit
     check_named_files(options)
     if not options.uncertainty:
         return
-    if len(found) > 1:
+    if len(pairs) > 1:
         raise click.UsageError("--uncertainty takes one video at a time: the maps of several would have the same names")
 
     from image_core.errors import OutputError
     from osediff_video.job.folder import job_folder
 
-    folder, resumed = Path(options.uncertainty), job_folder(found[0][1]).is_dir()
+    folder, resumed = Path(options.uncertainty), job_folder(pairs[0][1]).is_dir()
     if not folder.parent.is_dir():
         raise OutputError(f"{folder.parent}: no such folder; create it first")
     if folder.exists() and not folder.is_dir():

@@ -147,7 +147,7 @@ def new_bundle(path: Path) -> Iterator[Path]:
         part.rename(path)
     except (OSError, SafetensorError) as error:
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-        reason = "no room is left on the disk" if full or "No space left" in str(error) else str(error)
+        reason = "no disk space is left" if full or "No space left" in str(error) else str(error)
         raise OutputError(f"{path}: the model cannot be written: {reason}") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
@@ -242,11 +242,11 @@ def verify_bundle(bundle: Bundle) -> None:
         if not path.is_file():
             raise CheckpointError(f"{path}: missing; import or download the model {bundle.config.name} again")
         try:
-            found = sha256(path)
+            actual = sha256(path)
         except OSError as error:
             raise CheckpointError(f"{path}: cannot be read: {error}") from error
-        if found != expected:
+        if actual != expected:
             raise CheckpointError(
-                f"{path}: altered or damaged (sha256 {found[:12]}..., expected {expected[:12]}...); "
+                f"{path}: altered or damaged (sha256 {actual[:12]}..., expected {expected[:12]}...); "
                 f"import or download the model {bundle.config.name} again"
             )

@@ -1,9 +1,10 @@
-"""Convert between images and tensors, enlarges, pads and crops back.
+"""Convert between images and tensors, enlarge, pad and crop back.
 
 An image is (H, W, 3) RGB, uint8 or uint16. A tensor is float, (B, 3, H, W), in [-1, 1].
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +23,13 @@ def peak(image: ImageArray) -> int:
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype not in (np.uint8, np.uint16):
         raise ValueError(f"expected an RGB image (H, W, 3) of uint8 or uint16, got {image.shape} of {image.dtype}")
     return int(np.iinfo(image.dtype).max)
+
+
+def to_eight_bit(plane: NDArray[Any]) -> NDArray[np.uint8]:
+    """Convert 16 bit to 8 bit, 0..65535 to 0..255, rounded to nearest; 8-bit images are returned as they are."""
+    if plane.dtype == np.uint8:
+        return plane
+    return ((plane.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def scaled_size(height: int, width: int, scale: float) -> tuple[int, int]:

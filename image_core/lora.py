@@ -67,9 +67,9 @@ def check_weights(module: nn.Module, weights: LoraWeights, where: str) -> None:
         out, into, *kernel = layer.weight.shape
         expected = ((a.shape[0], into, *kernel), (out, a.shape[0], *(1 for _ in kernel)))
         if (tuple(a.shape), tuple(b.shape)) != expected:
-            found = f"{tuple(a.shape)} and {tuple(b.shape)}"
+            shapes = f"{tuple(a.shape)} and {tuple(b.shape)}"
             raise CheckpointError(
-                f"{where}: LoRA of {name} has shapes {found}, expected {expected[0]} and {expected[1]}"
+                f"{where}: LoRA of {name} has shapes {shapes}, expected {expected[0]} and {expected[1]}"
             )
 
 
@@ -96,9 +96,9 @@ def add_lora(module: nn.Module, targets: Iterable[str], name: str = "default", a
     """Put trainable adapters of rank 4 on exactly these layers; B starts at zero. All else keeps its requires_grad."""
     from peft import LoraConfig, inject_adapter_in_model
 
-    wanted = set(targets)
+    names = set(targets)
     config = LoraConfig(
-        r=RANK, lora_alpha=alpha, target_modules=_exactly(wanted), init_lora_weights="gaussian", bias="none"
+        r=RANK, lora_alpha=alpha, target_modules=_exactly(names), init_lora_weights="gaussian", bias="none"
     )
     gradients = {parameter: parameter.requires_grad for parameter in module.parameters()}
     inject_adapter_in_model(config, module, adapter_name=name)

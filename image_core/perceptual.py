@@ -16,7 +16,7 @@ from torchvision.models import AlexNet_Weights, VGG16_Weights
 from image_core.errors import CheckpointError
 from image_core.storage.tensors import read_checkpoint
 
-LEAST_SIDE_PX = 32  # AlexNet has nothing left below
+LPIPS_LEAST_SIDE_PX = 32  # AlexNet has nothing left below
 BACKBONES = {"vgg": VGG16_Weights.IMAGENET1K_V1.url, "alex": AlexNet_Weights.IMAGENET1K_V1.url}
 
 
@@ -40,8 +40,8 @@ class Perceptual(nn.Module):
         """
         if first.shape != second.shape or first.ndim != 4 or first.shape[1] != 3:
             raise ValueError(f"expected two (B, 3, H, W), got {tuple(first.shape)} and {tuple(second.shape)}")
-        if min(first.shape[2:]) < LEAST_SIDE_PX:
-            raise ValueError(f"LPIPS needs sides of {LEAST_SIDE_PX} at least, got {tuple(first.shape[2:])}")
+        if min(first.shape[2:]) < LPIPS_LEAST_SIDE_PX:
+            raise ValueError(f"LPIPS needs sides of {LPIPS_LEAST_SIDE_PX} at least, got {tuple(first.shape[2:])}")
         total = first.new_zeros(len(first), dtype=torch.float32)
         features = (self.net(self.scaling_layer(image)) for image in (first, second))
         for head, a, b in zip(self.lins, *features, strict=True):
@@ -70,10 +70,10 @@ def load_lpips(network: Literal["vgg", "alex"], backbone: Path | None = None) ->
     url = BACKBONES[network]
     path = backbone or Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
     if not path.is_file():
-        wanted = "" if backbone else ", or give its path"
+        hint = "" if backbone else ", or give its path"
         raise CheckpointError(
             f"{path}: no such file. LPIPS ({network}) needs torchvision's ImageNet weights: download {url} on any "
-            f"machine and put it there{wanted}"
+            f"machine and put it there{hint}"
         )
     with warnings.catch_warnings():
         # the package asks torchvision for an empty network in words of an older version
@@ -85,12 +85,12 @@ def load_lpips(network: Literal["vgg", "alex"], backbone: Path | None = None) ->
     content = read_checkpoint(path)
     for name, parameter in model.net.named_parameters():
         key = "features." + name.partition(".")[2]  # slice2.5.weight in one, features.5.weight in the other
-        found = content.get(key)
-        if found is None or found.shape != parameter.shape:
-            problem = "is missing" if found is None else f"has shape {tuple(found.shape)}"
+        weight = content.get(key)
+        if weight is None or weight.shape != parameter.shape:
+            problem = "is missing" if weight is None else f"has shape {tuple(weight.shape)}"
             expected = f"{tuple(parameter.shape)}; this is not torchvision's {network} ({url})"
             raise CheckpointError(f"{path}: {key} {problem}, expected {expected}")
-        state[f"net.{name}"] = found.float()
-    kept = Perceptual(model)
-    kept.load_state_dict(state | model.scaling_layer.state_dict(prefix="scaling_layer."), assign=True)
-    return kept.requires_grad_(False)
+        state[f"net.{name}"] = weight.float()
+    distance = Perceptual(model)
+    distance.load_state_dict(state | model.scaling_layer.state_dict(prefix="scaling_layer."), assign=True)
+    return distance.requires_grad_(False)

@@ -34,7 +34,7 @@ from image_core.images import (
 from image_core.options import Draws
 from image_core.upscaler import Size, Upscaler
 
-BLOCK_PX = 8
+NOISE_BLOCK_PX = 8
 FLAT_SHARE = 0.1
 """Of the blocks: those with the least detail show the noise."""
 
@@ -126,12 +126,12 @@ def noise_level(image: ImageArray) -> float:
     """
     white = peak(image)
     rounding = 255 / white / 12**0.5
-    if min(image.shape[:2]) < BLOCK_PX + 2:
+    if min(image.shape[:2]) < NOISE_BLOCK_PX + 2:
         return rounding
     values = to_tensor([image])[0][:, None] * 127.5
     kernel = values.new_tensor([[1.0, -2, 1], [-2, 4, -2], [1, -2, 1]])[None, None]
-    answer = F.avg_pool2d(F.conv2d(values, kernel).abs(), BLOCK_PX)
-    brightest = F.max_pool2d(values[..., 1:-1, 1:-1].abs(), BLOCK_PX)
+    answer = F.avg_pool2d(F.conv2d(values, kernel).abs(), NOISE_BLOCK_PX)
+    brightest = F.max_pool2d(values[..., 1:-1, 1:-1].abs(), NOISE_BLOCK_PX)
     known = answer[brightest < 127.5 - 0.5]
     if not len(known):
         return rounding

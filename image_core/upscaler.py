@@ -208,10 +208,10 @@ class Upscaler:
         echo = self.network(load).latent_of(self.padded(to_tensor(results)))
         return [Draft(*parts) for parts in zip(results, latent.split(1), echo.split(1), strict=True)]
 
-    def revise(self, draft: Draft, wanted: Values, guide: Values, tone: ColorStats | None = None) -> Values:
+    def revise(self, draft: Draft, requested: Values, guide: Values, tone: ColorStats | None = None) -> Values:
         """Return the model's image if it had come out as `wanted`: decode the latent moved by the difference.
 
-        wanted, guide (the enlarged input): (H, W, 3) in the levels of the draft's image, as is the result.
+        requested, guide (the enlarged input): (H, W, 3) in the levels of the draft's image, as is the result.
         Raises OutOfMemoryError.
         """
         white, tones = int(np.iinfo(draft.image.dtype).max), None if tone is None else [tone]
@@ -220,7 +220,7 @@ class Upscaler:
         def work(load: Workload) -> Values:
             assert draft.latent is not None and draft.echo is not None
             image = values_to_tensor(guide, white)
-            moved = self.network(load).latent_of(self.padded(values_to_tensor(wanted, white)))
+            moved = self.network(load).latent_of(self.padded(values_to_tensor(requested, white)))
             latent = draft.latent + moved - draft.echo
             return tensor_to_values(self.finished(latent, self.padded(image), image, tones, load), white)
 
@@ -259,8 +259,8 @@ class Upscaler:
 
     def with_tones_of(self, image: ImageArray, result: ImageArray) -> ImageArray:
         """Return a result with the tones of the `image` that it was made of, both as files hold them."""
-        kept = keep_tones(to_tensor([result]), to_tensor([enlarge(image, *result.shape[:2])]))
-        return to_images(kept, result.dtype)[0]
+        corrected = keep_tones(to_tensor([result]), to_tensor([enlarge(image, *result.shape[:2])]))
+        return to_images(corrected, result.dtype)[0]
 
     def embedding_for(self, image: Tensor) -> Tensor:
         """Choose the embedding of images.

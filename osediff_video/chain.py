@@ -108,7 +108,7 @@ def watch(plan: VideoPlan) -> None:
     """Raise StageHangsError when the decoder has produced nothing for long."""
     silence = time.monotonic() - plan.source.last_sign
     if silence > DECODER_PATIENCE_S:
-        raise StageHangsError(f"{plan.info.path}: the decoder has been silent for {silence:.0f} s and was given up")
+        raise StageHangsError(f"{plan.info.path}: the decoder produced nothing for {silence:.0f} s; giving up")
 
 
 def upscaled(
@@ -141,8 +141,8 @@ def upscaled(
     elif upscaler.prompter is not None:
         related = with_first_texts(related, upscaler.prompter, plan.height, plan.width)
     related = overlapped(related, sizes.related, watched)
-    wanted = (step for step in related if step.position >= skip - min(skip, WARMUP_FRAMES))
-    upscaled = upscale_steps(wanted, plan, treatments, revisable=plan.options.temporal == "latent")
+    needed = (step for step in related if step.position >= skip - min(skip, WARMUP_FRAMES))
+    upscaled = upscale_steps(needed, plan, treatments, revisable=plan.options.temporal == "latent")
     if plan.options.uncertainty:
         draws = Draws(plan.options.draws, plan.options.seed)
         upscaled = with_maps(upscaled, Path(plan.options.uncertainty), draws, treatments, skip)
@@ -209,7 +209,7 @@ def batches(
     for step in related:
         place = step.position % segment_frames
         most = treatments.at(step.frame).upscaler.workload_for(*size).batch
-        full = len(held) >= most or (held and held[0].frame.table != step.frame.table)
+        full = len(held) >= most or (held and held[0].frame.treatment != step.frame.treatment)
         if held and (full or place in (0, segment_frames - WARMUP_FRAMES)):
             yield held
             held = []

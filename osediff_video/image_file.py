@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from image_core.errors import ImageError, OutputError
+from image_core.images import to_eight_bit
 from osediff_video.target import put_in_place
 from osediff_video.types import UPRIGHT, ImageArray, Orientation
 
@@ -55,7 +56,7 @@ class ImageFile:
         """Return what a file with this suffix can hold, and describe what is lost."""
         suffix, result, lost = suffix.lower(), self, list[str]()
         if self.image.dtype == np.uint16 and suffix not in SIXTEEN_BIT:
-            image, alpha = (None if plane is None else eight_bit(plane) for plane in (self.image, self.alpha))
+            image, alpha = (None if plane is None else to_eight_bit(plane) for plane in (self.image, self.alpha))
             assert image is not None
             result = replace(result, image=image, alpha=alpha)
             lost.append(f"16 bits become 8, {suffix} holds no more; write .png or .tif to keep them")
@@ -63,13 +64,6 @@ class ImageFile:
             result = replace(result, alpha=None)
             lost.append("transparency is lost, JPEG holds none; write .png to keep it")
         return result, lost
-
-
-def eight_bit(plane: NDArray[Any]) -> NDArray[np.uint8]:
-    """Convert 16 bit to 8 bit, 0..65535 to 0..255, rounded; 8-bit images are returned as they are."""
-    if plane.dtype == np.uint8:
-        return plane
-    return np.rint(plane / 257).astype(np.uint8)
 
 
 def read_image(path: Path) -> ImageFile:

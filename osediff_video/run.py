@@ -183,7 +183,7 @@ def make_segments(
         damaged = job.drop_damaged()
         if damaged is None:
             return
-        upscaler.report(f"segment {damaged} is not as it was written to the disk: it is made again")
+        upscaler.report(f"segment {damaged} does not match its hash: it is encoded again")
     raise OutputError(f"{job.folder}: finished segments are damaged each time they are read; check the disk")
 
 

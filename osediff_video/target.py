@@ -116,7 +116,7 @@ def put_in_place(part: Path, target: Path, overwrite: bool) -> None:
             _place_new_file(part, target)
     except FileExistsError as error:
         raise OutputError(
-            f"{target}: appeared while the result was made and is not replaced; choose another output, or --overwrite"
+            f"{target}: appeared in the meantime and is not replaced; choose another output, or --overwrite"
         ) from error
     except OSError as error:
         raise OutputError(f"{target}: cannot be put in place ({error})") from error

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 Pixels = TypeVar("Pixels", bound=NDArray[Any])
 
+MILLISECOND = Fraction(1, 1000)
+"""A time base, in seconds."""
+
 ImageArray = NDArray[np.uint8] | NDArray[np.uint16]
 """(H, W, 3) RGB, full range: 0..255 for uint8, 0..65535 for uint16."""
 
@@ -113,7 +116,7 @@ class Frame:
     pts, duration: in the time base of its VideoInfo; duration 0 is unknown.
     alpha: (H, W) of the same dtype, or None.
     cut: the frame begins a shot.
-    table: number of its treatment in the list of shots; None is the usual one.
+    treatment: number of its settings in the list of shots; None is the command's own.
     """
 
     image: ImageArray
@@ -121,7 +124,7 @@ class Frame:
     duration: int = 0
     alpha: Plane | None = None
     cut: bool = False
-    table: int | None = None
+    treatment: int | None = None
 
 
 @dataclass

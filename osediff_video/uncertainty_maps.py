@@ -10,10 +10,10 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from image_core.errors import OutputError
+from image_core.images import to_eight_bit
 from image_core.options import Draws
 from image_core.storage.files import replacing
 from image_core.uncertainty import Spread, spread
-from osediff_video.image_file import eight_bit
 from osediff_video.shots.treatment import Treatments
 from osediff_video.temporal.steps import Step
 from osediff_video.types import ImageArray
@@ -25,23 +25,23 @@ LEAST_TOP, TOP_QUANTILE = 0.25, 0.995
 LEGEND_PX = 160
 
 
-def write_map(path: Path, image: ImageArray, found: Spread, draws: Draws, identity: str) -> None:
+def write_map(path: Path, image: ImageArray, measured: Spread, draws: Draws, identity: str) -> None:
     """Write the map as `path` and the coloured image beside it. image: the result, (H, W, 3).
 
     Raises OutputError.
     """
-    top = top_level(found.levels)
+    top = top_level(measured.levels)
     facts = {
         "Title": "Uncertainty: standard deviation of each pixel over draws, root mean square of the channels",
         "Scale": f"{UNITS_PER_LEVEL} units are one level of 255",
         "Overlay": f"brightest colour is {top:g} levels",
-        "Draws": f"{draws.count} of {found.kind}"
-        + (f", {found.noise_levels:.3f} levels" if found.noise_levels is not None else ""),
+        "Draws": f"{draws.count} of {measured.kind}"
+        + (f", {measured.noise_levels:.3f} levels" if measured.noise_levels is not None else ""),
         "Seed": str(draws.seed),
         "Model": identity,
     }
-    units = np.clip(np.rint(found.levels * UNITS_PER_LEVEL), 0, 65535).astype(np.uint16)
-    for target, pixels in ((path, units), (overlay_path(path), overlay(image, found.levels, top))):
+    units = np.clip(np.rint(measured.levels * UNITS_PER_LEVEL), 0, 65535).astype(np.uint16)
+    for target, pixels in ((path, units), (overlay_path(path), overlay(image, measured.levels, top))):
         text = PngInfo()
         for key, value in facts.items():
             text.add_text(key, value)
@@ -59,15 +59,15 @@ def with_maps(
 
     Raises OutputError.
     """
-    found: Spread | None = None
+    measured: Spread | None = None
     for step in upscaled:
         if step.position >= first:
             assert step.draft is not None
             upscaler, image = treatments.at(step.frame).upscaler, step.draft.image
-            if found is None or not step.same:
+            if measured is None or not step.same:
                 text = step.embedding if upscaler.prompter is not None else None
-                found = spread(upscaler, step.frame.image, draws, image.shape[:2], text)
-            write_map(folder / f"frame_{step.position + 1:08d}.png", image, found, draws, upscaler.identity)
+                measured = spread(upscaler, step.frame.image, draws, image.shape[:2], text)
+            write_map(folder / f"frame_{step.position + 1:08d}.png", image, measured, draws, upscaler.identity)
         yield step
 
 
@@ -84,7 +84,7 @@ def overlay(image: ImageArray, levels: NDArray[np.float32], top: float) -> NDArr
     """Return the image (H, W, 3) in grey, coloured the more the less certain it is, with a scale in its corner."""
     share = np.clip(levels / top, 0, 1)
     color = cv2.applyColorMap(np.rint(share * 255).astype(np.uint8), cv2.COLORMAP_TURBO)[..., ::-1]
-    grey = cv2.cvtColor(eight_bit(image), cv2.COLOR_RGB2GRAY)[..., None] * np.float32(0.7)
+    grey = cv2.cvtColor(to_eight_bit(image), cv2.COLOR_RGB2GRAY)[..., None] * np.float32(0.7)
     weight = np.sqrt(share)[..., None]
     result = np.rint(grey * (1 - weight) + color * weight).astype(np.uint8)
     if min(result.shape[:2]) >= LEGEND_PX:

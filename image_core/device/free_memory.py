@@ -30,7 +30,7 @@ def free_ram(root: Path = Path("/")) -> int:
 
 def group_limits(root: Path = Path("/")) -> list[int]:
     """Return what each control group around this process leaves, in either version; nothing where there is none."""
-    found = []
+    limits = []
     for line in _lines(root / "proc/self/cgroup"):
         number, kinds, path = [*line.split(":", 2), "", ""][:3]
         if number == "0" and not kinds:
@@ -44,8 +44,8 @@ def group_limits(root: Path = Path("/")) -> list[int]:
         # in a container the path may be that outside of it; then its own group is the root
         for group in (folder, *folder.parents) if folder.is_dir() else (base,):
             if group == base or base in group.parents:
-                found += _left(group, *files)
-    return found
+                limits += _left(group, *files)
+    return limits
 
 
 def _left(group: Path, limit: str, usage: str, cached: str) -> list[int]:

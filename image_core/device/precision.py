@@ -52,7 +52,7 @@ def with_more_precision(
         if not isinstance(part, nn.Module) or not any(p.dtype in HALVES for p in part.parameters()):
             continue
         parts.append(part)
-        report(f"half precision ran over: such images are made again with the {name} in float32")
+        report(f"half precision overflowed: such images are computed again with the {name} in float32")
 
         def again() -> T:
             with in_float32(*parts):

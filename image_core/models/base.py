@@ -19,10 +19,7 @@ from image_core.storage.json_file import read_object
 from image_core.storage.json_rules import FLAG, check, list_of, number, one_of, shown, whole
 from image_core.storage.tensors import TensorFile, fill
 
-XL = (
-    "it needs two text encoders and is told the image's size beside the text, "
-    "and its latents are of another autoencoder"
-)
+XL = "it needs two text encoders and the image's size as a condition, and its latents are of another autoencoder"
 SD3 = "it has a transformer instead of a UNet and predicts a velocity (rectified flow), not epsilon"
 EXPECTED = "a Stable Diffusion 1.x or 2.x folder in diffusers layout, such as Stable Diffusion 2.1-base"
 WEIGHTS = "diffusion_pytorch_model"
@@ -118,15 +115,15 @@ def schedule(folder: Path) -> tuple[int, float]:
     used = {name: value for name, value in settings.items() if name in SCHEDULE and value is not None}
     check(used, SCHEDULE, str(path))
     try:
-        found = DDPMScheduler(**used)
+        scheduler = DDPMScheduler(**used)
     except Exception as error:  # whatever the library makes of numbers that do not fit together
-        raise CheckpointError(f"{path}: no schedule can be made of it: {first_line(error)}") from error
-    alpha_bar = float(found.alphas_cumprod[-1])
+        raise CheckpointError(f"{path}: not a usable noise schedule: {first_line(error)}") from error
+    alpha_bar = float(scheduler.alphas_cumprod[-1])
     if not alpha_bar > 1e-6:
         raise CheckpointError(
             f"{path}: no signal is left at the last step (zero terminal SNR); the one step needs some"
         )
-    return len(found.alphas_cumprod) - 1, alpha_bar
+    return len(scheduler.alphas_cumprod) - 1, alpha_bar
 
 
 def read_settings(path: Path) -> dict[str, Any]:

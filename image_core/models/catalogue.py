@@ -41,7 +41,7 @@ def find_model(name: str, report: Callable[[str], None] = lambda _: None) -> Bun
         return read_bundle(Path(name))
     raise ModelNotFoundError(
         f"there is no model {name!r} here: expected one of {', '.join(['auto', *known])} or the folder of a bundle "
-        "(osediff models list shows what is here and what osediff models pull can load)"
+        "(osediff models list shows what is here and what osediff models pull can download)"
     )
 
 
@@ -57,10 +57,10 @@ def best_model(known: Mapping[str, Path], report: Callable[[str], None]) -> Bund
             bundle = read_bundle(known[name])
             check_presence(bundle)
         except CheckpointError as error:
-            report(f"note: {name} is passed over: {error}")
+            report(f"note: {name} is skipped: {error}")
         else:
             return bundle
-    raise CheckpointError(f"{EMBEDDED}: no model is left that can be read; install osediff-video again")
+    raise CheckpointError(f"{EMBEDDED}: no readable model is left; install osediff-video again")
 
 
 def remove_model(name: str) -> Path:

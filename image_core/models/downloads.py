@@ -93,13 +93,13 @@ TAGGER = (
 class Known:
     """Describe a model that can be pulled.
 
-    gigabytes: to load, without and with the tagger. kept: of the bundle, likewise.
+    gigabytes: to load, without and with the tagger. installed_gb: of the bundle, likewise.
     """
 
     summary: str
     weights: str
     gigabytes: tuple[float, float]
-    kept: tuple[float, float] = (2.6, 3.1)
+    installed_gb: tuple[float, float] = (2.6, 3.1)
     licence: str = LICENCE
     base: Download = SD21_BASE
 
@@ -146,7 +146,7 @@ def pull(
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{out.parent}: the folder cannot be made: {error}") from error
+        raise OutputError(f"{out.parent}: the folder cannot be created: {error}") from error
     bundle = make_bundle(parts, out, merge=merge, prompts=prompts, half=True)
     report(f"the downloads are kept in {fetcher.root}; delete that folder when you need the room")
     return bundle
@@ -155,7 +155,7 @@ def pull(
 def check_room(known: Known, tagger: bool, downloads: Path, out: Path) -> None:
     """Raise OutputError when the disk cannot hold what is still to come and the bundle that is made of it."""
     present = sum(file.stat().st_size for file in downloads.rglob("*") if file.is_file())
-    needed = {downloads: max(0.0, known.gigabytes[tagger] * 1e9 - present), out: known.kept[tagger] * 1e9}
+    needed = {downloads: max(0.0, known.gigabytes[tagger] * 1e9 - present), out: known.installed_gb[tagger] * 1e9}
     folders = {path: existing_folder(path) for path in needed}
     for folder in set(folders.values()):
         # several places on one disk share its room
@@ -164,7 +164,7 @@ def check_room(known: Known, tagger: bool, downloads: Path, out: Path) -> None:
         free = shutil.disk_usage(folder).free
         if total > free:
             raise OutputError(
-                f"{folder}: {amount(int(total))} are needed there, to load what is missing and to write the model, but "
+                f"{folder}: {amount(int(total))} are needed there for the missing files and the model, but "
                 f"only {amount(free)} are free; make room, or choose another --out"
             )
 

@@ -84,7 +84,9 @@ class Fetcher:
                     if not file.is_file():
                         self.from_any(download, path, file, sources)
         except Timeout as error:
-            raise DownloadError(f"{folder}: another process is loading these files; wait for it to end") from error
+            raise DownloadError(
+                f"{folder}: another process is downloading these files; wait for it to finish"
+            ) from error
         return folder
 
     def distrust(self, file: Path, digest: str | None) -> str | None:
@@ -154,10 +156,10 @@ class Fetcher:
             raise SourceError(f"offers another file (hash {theirs[:12]}..., expected {digest[:12]}...)")
         expected = digest or theirs
         if expected is None:
-            raise SourceError("gives no hash, so what it sends could not be checked; a login page of a network?")
+            raise SourceError("gives no hash, so its file could not be checked (a login page of the network?)")
         # named by its content, so that another mirror goes on where this one stopped
         part = file.with_name(f"{file.name}.{expected[:16]}.part")
-        self.report(progress_words(path, part, facts.size, source))
+        self.report(progress_message(path, part, facts.size, source))
         self.load(url, part, facts.size, build_hf_headers(token=None if on_hub else False))
         if not matches(part, expected):
             part.unlink()
@@ -175,7 +177,7 @@ class Fetcher:
             done = 0
         free = shutil.disk_usage(part.parent).free
         if size is not None and size - done > free:
-            raise DownloadError(f"{part}: {amount(size - done)} to come, but only {amount(free)} of disk free")
+            raise DownloadError(f"{part}: needs {amount(size - done)}, but only {amount(free)} of disk space is free")
         name = part.name.rsplit(".", 2)[0]
         headers = {**headers, "Accept-Encoding": "identity"}  # ranges count the bytes of the file
         most = MOST_BYTES if size is None else size
@@ -188,11 +190,11 @@ class Fetcher:
                 raise
 
 
-def progress_words(path: str, part: Path, size: int | None, source: str) -> str:
+def progress_message(path: str, part: Path, size: int | None, source: str) -> str:
     total = "" if size is None else f" {amount(size)}"
     if size is not None and part.exists():
-        return f"{path}: going on at {amount(part.stat().st_size)} of{total} from {source}"
-    return f"{path}: loading{total} from {source}"
+        return f"{path}: resuming at {amount(part.stat().st_size)} of{total} from {source}"
+    return f"{path}: downloading{total} from {source}"
 
 
 def adopt(cached: Path, file: Path) -> None:

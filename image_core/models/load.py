@@ -107,8 +107,8 @@ def read_lora(path: Path) -> LoraWeights:
     except ValueError:
         scale = math.nan
     if not abs(scale) <= MAX_STORED_SCALE:
-        said = shown(file.metadata.get("scale"))
-        raise CheckpointError(f"{path}: its scale is {said}, expected a number up to {MAX_STORED_SCALE}")
+        stored = shown(file.metadata.get("scale"))
+        raise CheckpointError(f"{path}: its scale is {stored}, expected a number up to {MAX_STORED_SCALE}")
     tensors = {key: tensor.float() for key, tensor in file.items()}
     for key, tensor in tensors.items():
         check_finite(tensor, tensor, f"{path}: {key}")

@@ -46,9 +46,9 @@ def mix_models(first: Bundle, second: Bundle, share: float, out: Path, card: dic
             mix_file(first.path / name, second.path / name, share, part / name)
         summary = f"Between {first.config.name} and {second.config.name}: {share:g} of the second."
         added = {"name": second.config.name, "share": share, "card": second.config.card}
-        kept = {key: value for key, value in first.config.card.items() if key not in OF_ONE_MODEL}
-        told = kept | {"summary": summary, "mixed_with": added} | (card or {})
-        config = write_config(part, dataclasses.replace(first.config, name=out.name, card=told))
+        shared = {key: value for key, value in first.config.card.items() if key not in OF_ONE_MODEL}
+        merged = shared | {"summary": summary, "mixed_with": added} | (card or {})
+        config = write_config(part, dataclasses.replace(first.config, name=out.name, card=merged))
     return Bundle(out, config)
 
 

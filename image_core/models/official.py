@@ -180,8 +180,8 @@ def split_unet(unet: nn.Module, tensors: Mapping[str, Tensor], where: str) -> tu
             raise CheckpointError(f"{where}: {key} has shape {shapes}; was it trained on another base?")
         conv_in[name] = tensors[key].float()
     rest = {key: tensor for key, tensor in tensors.items() if not key.startswith("conv_in.base_layer.")}
-    wanted = [name for names in unet_targets(unet).values() for name in names]
-    return conv_in, match_targets(unet, wanted, fold(rest, where), where)
+    expected = [name for names in unet_targets(unet).values() for name in names]
+    return conv_in, match_targets(unet, expected, fold(rest, where), where)
 
 
 def fold(tensors: Mapping[str, Tensor], where: str) -> dict[str, dict[str, Tensor]]:
@@ -196,17 +196,17 @@ def fold(tensors: Mapping[str, Tensor], where: str) -> dict[str, dict[str, Tenso
 
 
 def match_targets(
-    module: nn.Module, wanted: Sequence[str], found: Mapping[str, Mapping[str, Tensor]], where: str
+    module: nn.Module, expected: Sequence[str], adapters: Mapping[str, Mapping[str, Tensor]], where: str
 ) -> LoraWeights:
     """Check layers and shapes both ways. Raises CheckpointError naming the first that does not fit."""
-    for name in sorted(set(wanted) ^ found.keys()):
+    for name in sorted(set(expected) ^ adapters.keys()):
         problem = (
-            "has no LoRA in the checkpoint" if name in wanted else "has LoRA, but the base model has no such layer"
+            "has no LoRA in the checkpoint" if name in expected else "has LoRA, but the base model has no such layer"
         )
         raise CheckpointError(f"{where}: {name} {problem}; truncated, or trained on another base?")
-    for name in wanted:
-        for letter in sorted({"A", "B"} ^ found[name].keys()):
+    for name in expected:
+        for letter in sorted({"A", "B"} ^ adapters[name].keys()):
             raise CheckpointError(f"{where}: {name}.lora_{letter} is missing or unknown")
-    weights = LoraWeights({name: (found[name]["A"], found[name]["B"]) for name in wanted})
+    weights = LoraWeights({name: (adapters[name]["A"], adapters[name]["B"]) for name in expected})
     check_weights(module, weights, where)
     return weights

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 UNET, VAE, TEXT = "model.diffusion_model.", "first_stage_model.", "cond_stage_model.model."
 Settings = Mapping[str, Mapping[str, Any]]
 
-SD21_BASE: Settings = {
+SD21_SETTINGS: Settings = {
     "unet": {
         "attention_head_dim": [5, 10, 20, 20],
         "block_out_channels": [320, 640, 1280, 1280],
@@ -74,7 +74,7 @@ OPEN_CLIP = {
 }
 
 
-def unfold_single_file(path: Path, tokenizer: Path | None, out: Path, settings: Settings = SD21_BASE) -> Path:
+def unfold_single_file(path: Path, tokenizer: Path | None, out: Path, settings: Settings = SD21_SETTINGS) -> Path:
     """Write the single file `path` as the folder `out` in diffusers layout, and return it.
 
     tokenizer: folder with vocab.json and merges.txt, which a single file lacks. Raises CheckpointError for another
@@ -125,8 +125,8 @@ def refuse_velocity(unet: UNet2DConditionModel, path: Path) -> None:
     answer. A velocity is there the negative of an image.
     """
     noise = torch.randn(1, unet.config.in_channels, 16, 16, generator=torch.Generator().manual_seed(0))
-    found = unet(noise, 999, torch.zeros(1, 77, unet.config.cross_attention_dim)).sample
-    if torch.corrcoef(torch.stack([noise.flatten(), found.flatten()]))[0, 1] < 0.5:
+    predicted = unet(noise, 999, torch.zeros(1, 77, unet.config.cross_attention_dim)).sample
+    if torch.corrcoef(torch.stack([noise.flatten(), predicted.flatten()]))[0, 1] < 0.5:
         raise CheckpointError(f"{path}: does not predict epsilon: {VELOCITY}")
 
 
@@ -135,11 +135,11 @@ def refuse_other_files(path: Path, tensors: Mapping[str, Tensor], settings: Sett
 
     Raises CheckpointError for another model, as far as names, shapes and metadata tell.
     """
-    said = ""
+    prediction = ""
     if path.suffix == ".safetensors":
         with safe_open(path, "pt") as file:
-            said = (file.metadata() or {}).get("modelspec.prediction_type", "")
-    if said.startswith("v") or re.search(r"768|v[-_.]?pred", path.name):
+            prediction = (file.metadata() or {}).get("modelspec.prediction_type", "")
+    if prediction.startswith("v") or re.search(r"768|v[-_.]?pred", path.name):
         raise CheckpointError(f"{path}: by its name or metadata {VELOCITY}")
     for prefix, kind in (("conditioner.", "Stable Diffusion XL"), ("model.diffusion_model.joint_blocks.", "SD 3")):
         if any(key.startswith(prefix) for key in tensors):
@@ -172,8 +172,8 @@ def convert_open_clip(tensors: Mapping[str, Tensor], like: "CLIPTextModel") -> d
     for key, tensor in tensors.items():
         if key in fixed:
             result[fixed[key]] = tensor
-        elif (found := re.match(r"transformer\.resblocks\.(\d+)\.(.+)", key)) and int(found[1]) < layers:
-            layer, rest = f"encoder.layers.{found[1]}.", found[2]
+        elif (match := re.match(r"transformer\.resblocks\.(\d+)\.(.+)", key)) and int(match[1]) < layers:
+            layer, rest = f"encoder.layers.{match[1]}.", match[2]
             if rest.startswith("attn.in_proj_"):
                 for name, part in zip("qkv", tensor.chunk(3), strict=True):
                     result[f"{layer}self_attn.{name}_proj.{rest.removeprefix('attn.in_proj_')}"] = part
@@ -192,8 +192,8 @@ def read_vae(path: Path, like: AutoencoderKL) -> AutoencoderKL:
     """
     if path.is_dir():
         vae = load_vae(path if (path / "vae").is_dir() else path.parent if path.name == "vae" else path)
-        if (found := vae.config.latent_channels) != (expected := like.config.latent_channels):
-            raise CheckpointError(f"{path}: its latents have {found} channels, those of the base {expected}")
+        if (channels := vae.config.latent_channels) != (expected := like.config.latent_channels):
+            raise CheckpointError(f"{path}: its latents have {channels} channels, those of the base {expected}")
         return vae
     tensors: Mapping[str, Tensor] = read_checkpoint(path)
     if any(key.startswith(VAE) for key in tensors):

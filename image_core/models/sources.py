@@ -62,13 +62,13 @@ class Sources:
 
 def failure(download: Download, path: str, folder: Path, reasons: Mapping[str, str]) -> DownloadError:
     """Return the error for a file that no source gave; every reason, and the way by hand, are notes of it."""
-    error = DownloadError(f"{path} of {download.folder} could not be had from any of {len(reasons)} sources")
+    error = DownloadError(f"{path} of {download.folder} could not be downloaded from any of {len(reasons)} sources")
     for source, reason in reasons.items():
         error.add_note(f"{source}: {reason}")
     missing = ", ".join(name for name in download.files if not (folder / name).is_file())
     error.add_note(f"Missing: {missing}")
-    if any(words in reason for reason in reasons.values() for words in PASSING_WORDS):
-        error.add_note("Some sources are busy or slow: try again later; what has come is kept.")
+    if any(message in reason for reason in reasons.values() for message in PASSING_WORDS):
+        error.add_note("Some sources are busy or slow: try again later; what was downloaded is kept.")
     error.add_note(f"By hand: {download.by_hand.format(folder=folder)}")
     return error
 
@@ -88,7 +88,7 @@ class Bounded:
 
     def write(self, data: bytes) -> int:
         if self.file.tell() + len(data) > self.most:
-            raise SourceError(f"sends more than the {amount(self.most)} that it should; what came was removed")
+            raise SourceError(f"sends more than the expected {amount(self.most)}; the partial file was removed")
         return self.file.write(data)
 
     def __getattr__(self, name: str) -> Any:
@@ -126,10 +126,10 @@ def matches(path: Path, digest: str) -> bool:
     with path.open("rb") as file:
         if len(digest) == 64:
             return hashlib.file_digest(file, "sha256").hexdigest() == digest
-        found = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
+        actual = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
         while block := file.read(1 << 20):
-            found.update(block)
-        return found.hexdigest() == digest
+            actual.update(block)
+        return actual.hexdigest() == digest
 
 
 def in_short(error: Exception) -> str:

@@ -77,15 +77,15 @@ class Prompts:
         files = self.bundle.config.files
         if not self.bundle.holds("text_encoder/config.json"):
             raise CheckpointError(
-                f"the model {self.bundle.config.name} reads no prompts of its own choice; it knows only "
+                f"the model {self.bundle.config.name} accepts only its stored prompts: "
                 + ", ".join(repr(known) for known in self.bundle.config.prompts)
                 + "; leave the prompt out, or choose a model that reads text (osediff models list)"
             )
         encoder = {name: digest for name, digest in files.items() if name.startswith(("text_encoder/", "tokenizer/"))}
         key = hashlib.sha256(json.dumps([encoder, prompt], sort_keys=True).encode()).hexdigest()
         path = cache_folder() / f"{key}.safetensors"
-        found = read_cached(path) or self.encode(prompt, path)
-        embedding, cut = found
+        entry = read_cached(path) or self.encode(prompt, path)
+        embedding, cut = entry
         if cut:
             self.report(f"the prompt is too long for the model: its last {cut} tokens were cut ({prompt[:60]}...)")
         return embedding

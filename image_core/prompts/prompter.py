@@ -38,15 +38,15 @@ class Prompter:
         """Name what each image shows; on the CPU from the first shortage of memory on. Raises OutOfMemoryError."""
         tagger = self.tagger
         assert tagger is not None, "a fixed prompt needs no image"
-        found, enough = attempt(lambda: tagger.tags(image))
+        tags, enough = attempt(lambda: tagger.tags(image))
         if not enough and (device := tagger.label_embed.device).type != "cpu":
             tagger.to("cpu")
             give_back_cache(device)
             self.prompts.report("out of memory: the tagger runs on the CPU from here on")
-            found, enough = attempt(lambda: tagger.tags(image.cpu()))
-        if found is None:
+            tags, enough = attempt(lambda: tagger.tags(image.cpu()))
+        if tags is None:
             raise OutOfMemoryError("the tagger does not fit in memory; close other programs, or use --prompt-mode none")
-        return found
+        return tags
 
     def embedding(self, prompt: str | None) -> Tensor:
         """Return the embedding (1, L, D), from the disk if it was made before; None is the model's first prompt."""

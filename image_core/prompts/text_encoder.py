@@ -169,12 +169,12 @@ def read_merges(path: Path, words: Mapping[str, Any]) -> str:
         lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: cannot be read: {error}") from error
-    kept = [line for line in lines if line.strip() and not line.startswith("#version")]
-    for line in kept:
+    entries = [line for line in lines if line.strip() and not line.startswith("#version")]
+    for line in entries:
         parts = line.split()
         if len(parts) != 2 or not {*parts, "".join(parts)} <= words.keys():
             raise CheckpointError(f"{path}: {shown(line)} is no merge of two tokens of the vocabulary")
-    return "\n".join(kept)
+    return "\n".join(entries)
 
 
 def special_tokens(folder: Path, used: Callable[[str], bool], words: Mapping[str, Any]) -> dict[str, Any]:

@@ -130,7 +130,7 @@ class Job:
         """Refuse to resume with sources other than those the job began with. Raises MediaError."""
         if not is_unchanged(self.sources, self.identity.result()):
             raise MediaError(
-                f"{self.sources[0]}: changed while it was worked on; what was made is of the old one. Use --restart to "
+                f"{self.sources[0]}: changed during the work; what is finished is of the old version. Use --restart to "
                 "start over"
             )
 

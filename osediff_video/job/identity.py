@@ -71,10 +71,10 @@ def stamp_of(sources: Sequence[Path]) -> str:
     facts = []
     for path in files_of(sources):
         try:
-            found = path.stat()
+            status = path.stat()
         except OSError as error:
             raise MediaError(f"{path}: no such file any more ({error})") from error
-        facts.append((path.name, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino))
+        facts.append((path.name, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino))
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 

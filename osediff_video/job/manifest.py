@@ -62,7 +62,7 @@ def manifest_of(plan: VideoPlan, upscaler: Upscaler) -> Manifest:
                 values[name] = sha256(Path(values[name]))
             except OSError as error:
                 raise OutputError(f"{values[name]}: cannot be read ({error})") from error
-    kept = {name: value for name, value in values.items() if name not in UNDECISIVE}
+    decisive = {name: value for name, value in values.items() if name not in UNDECISIVE}
     computation = {
         "device": upscaler.device.type,
         "torch": torch.__version__,
@@ -70,7 +70,7 @@ def manifest_of(plan: VideoPlan, upscaler: Upscaler) -> Manifest:
         "threads": torch.get_num_threads(),
         "workload": asdict(upscaler.workload_for(plan.height, plan.width)),
     }
-    return Manifest(json.loads(json.dumps(kept, default=str)), computation)
+    return Manifest(json.loads(json.dumps(decisive, default=str)), computation)
 
 
 def write_manifest(path: Path, source: Identity, manifest: Manifest) -> None:

@@ -14,8 +14,7 @@ from av.subtitles.subtitle import AssSubtitle, SubtitleSet
 
 from osediff_video.media.cut import Cut
 from osediff_video.media.stream_plan import add_copy
-
-MILLISECOND = Fraction(1, 1000)
+from osediff_video.types import MILLISECOND
 
 
 class Copied:
@@ -112,7 +111,7 @@ class ConvertedSound(Copied):
             frames = self.decoder.decode(packet)
         except av.InvalidDataError:
             return []  # as a player would: silence for one packet
-        return [made for frame in frames for made in self.encode(frame)]
+        return [encoded for frame in frames for encoded in self.encode(frame)]
 
     def encode(self, frame: AudioFrame | None) -> list[Packet]:
         packets = []

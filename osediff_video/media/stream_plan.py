@@ -94,9 +94,9 @@ def plan_stream(stream: Stream, target: str, has_chapters: bool) -> StreamPlan:
     if target == "gif":
         return planned("drop", reason="GIF holds images only", remedy="write to .mkv or .mp4")
     if kind == "chapter titles" and has_chapters and target != "mpegts":
-        return planned("rewrite", reason="written anew from the chapters")
+        return planned("rewrite", reason="rewritten from the chapters")
     if kind == "timecode" and target in ("mp4", "mov", "matroska"):
-        return planned("rewrite", reason="as a tag" if target == "matroska" else "written anew from the video's tag")
+        return planned("rewrite", reason="as a tag" if target == "matroska" else "rewritten from the video's tag")
     if kind == "cover" and target == "matroska" and codec in COVER_MIME:
         return planned("attach", to=COVER_MIME[codec])
     if kind == "cover" and target != "mp4":

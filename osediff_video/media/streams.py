@@ -30,16 +30,16 @@ QUICKTIME_LANGUAGE = {"deu": "ger", "nld": "dut", "zho": "chi", "ell": "gre", "c
 """QuickTime knows languages by their bibliographic codes only."""
 
 
-def kept_tags(tags: dict[str, str], container_format: str) -> dict[str, str]:
+def carried_tags(tags: dict[str, str], container_format: str) -> dict[str, str]:
     """Return the tags of a file or stream that still hold for the result, by their container's names."""
     is_mp4 = container_format in ("mp4", "mov")
     skipped = STATISTICS + OF_MP4[: 3 if is_mp4 else None]
-    kept = {key: value for key, value in tags.items() if not key.upper().startswith(skipped)}
-    if not is_mp4 and "name" in kept:
-        kept["title"] = kept.pop("name")
-    if container_format == "mov" and kept.get("language") in QUICKTIME_LANGUAGE:
-        kept["language"] = QUICKTIME_LANGUAGE[kept["language"]]
-    return kept
+    carried = {key: value for key, value in tags.items() if not key.upper().startswith(skipped)}
+    if not is_mp4 and "name" in carried:
+        carried["title"] = carried.pop("name")
+    if container_format == "mov" and carried.get("language") in QUICKTIME_LANGUAGE:
+        carried["language"] = QUICKTIME_LANGUAGE[carried["language"]]
+    return carried
 
 
 class OtherStreams:
@@ -63,7 +63,7 @@ class OtherStreams:
             if plan.index >= 0:
                 self.add(plan, self.container.streams[plan.index])
         self.packets: Iterator[Packet] = self.demux([self.container.streams[index] for index in self.carriers])
-        output.metadata.update(kept_tags(self.container.metadata, output.format.name))
+        output.metadata.update(carried_tags(self.container.metadata, output.format.name))
         output.set_chapters(self.chapters(self.container))
 
     def add(self, plan: StreamPlan, stream: Stream) -> None:
@@ -86,7 +86,7 @@ class OtherStreams:
             added = self.output.add_attachment(name, plan.to, bytes(image))
         else:
             return
-        tags = kept_tags(stream.metadata, self.output.format.name)
+        tags = carried_tags(stream.metadata, self.output.format.name)
         if stream.type == "attachment" or plan.action == "attach":
             tags = {k: v for k, v in tags.items() if k.lower() not in ("filename", "mimetype")}
         added.metadata.update(tags)
@@ -96,7 +96,7 @@ class OtherStreams:
     def tag_video(self, stream: Stream) -> None:
         """Give the upscaled stream the tags of the source's stream."""
         original = video_stream(self.container, Path())
-        tags = kept_tags(original.metadata, self.output.format.name)
+        tags = carried_tags(original.metadata, self.output.format.name)
         if self.cut.start_s is not None:
             tags.pop("timecode", None)  # of another first frame
         stream.metadata.update(tags)
@@ -104,7 +104,7 @@ class OtherStreams:
 
     def chapters(self, container: InputContainer) -> list:
         """Return the source's chapters, cut and moved with everything else."""
-        kept = []
+        carried = []
         for chapter in container.chapters():
             base = Fraction(chapter["time_base"] or 1)
             start, end = chapter["start"] * base, chapter["end"] * base
@@ -113,13 +113,13 @@ class OtherStreams:
                 if end <= first or start >= last:
                     continue
                 start, end = max(start, first) - self.cut.shift_s, min(end, last) - self.cut.shift_s
-            kept.append({**chapter, "start": round(start / base), "end": round(end / base), "time_base": base})
-        return kept
+            carried.append({**chapter, "start": round(start / base), "end": round(end / base), "time_base": base})
+        return carried
 
-    def demux(self, wanted: list[Stream]) -> Iterator[Packet]:
+    def demux(self, streams: list[Stream]) -> Iterator[Packet]:
         """Yield packets to write, in the order of the source; damage between them is skipped."""
         with suppress(UnreadableError):  # the reader of the video tells of it
-            for packet in readable_packets(self.container, wanted) if wanted else ():
+            for packet in readable_packets(self.container, streams) if streams else ():
                 if packet.size:  # the demuxer ends with an empty packet for each stream: a signal to decoders
                     if packet.stream.index in self.timelines:
                         self.timelines[packet.stream.index].adjust(packet)
@@ -157,12 +157,12 @@ class OtherStreams:
     @property
     def notes(self) -> list[str]:
         """Return what could not be carried over as it was, known at the end."""
-        found = []
+        losses = []
         if self.moved:
-            found.append(f"{self.moved} packets of other streams had times out of order and were moved")
+            losses.append(f"{self.moved} packets of other streams had times out of order and were moved")
         if self.lost:
-            found.append(f"{self.lost} damaged packets of other streams could not be written")
-        return found
+            losses.append(f"{self.lost} damaged packets of other streams could not be written")
+        return losses
 
     def __enter__(self) -> "OtherStreams":
         return self

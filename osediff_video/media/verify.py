@@ -52,10 +52,11 @@ class Verification:
     def __str__(self) -> str:
         shift = f", everything starts {float(self.shift_s) * 1000:.0f} ms later" if self.shift_s else ""
         sound = "" if self.sound_error_s is None else f", sound off by {float(self.sound_error_s) * 1000:.3f} ms"
+        verdict = "verified" if self.ok else "verification FAILED"
         return (
-            f"{'verified' if self.ok else 'WRONG'}: {self.frames_found} of {self.frames_expected} frames, "
+            f"{verdict}: {self.frames_found} of {self.frames_expected} frames, "
             f"largest timestamp error {float(self.largest_error_s) * 1000:.3f} ms{sound}{shift}"
-            f"{'' if self.same_images else ', the encoded images are not those that were made'}"
+            f"{'' if self.same_images else ', the encoded images are not those of the finished segments'}"
         )
 
 

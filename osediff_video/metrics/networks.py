@@ -12,7 +12,7 @@ import torch
 
 from image_core.errors import CheckpointError, ImageError, ModelNotFoundError
 from image_core.images import to_tensor
-from image_core.perceptual import LEAST_SIDE_PX, load_lpips
+from image_core.perceptual import LPIPS_LEAST_SIDE_PX, load_lpips
 from osediff_video.suffixes import is_image
 from osediff_video.types import ImageArray
 
@@ -23,7 +23,7 @@ def lpips_distance(backbone: Path | None = None) -> Callable[[ImageArray, ImageA
 
     @torch.inference_mode()
     def distance(result: ImageArray, reference: ImageArray) -> float:
-        if min(result.shape[:2]) < LEAST_SIDE_PX:
+        if min(result.shape[:2]) < LPIPS_LEAST_SIDE_PX:
             return float("nan")
         return float(network(to_tensor([result]), to_tensor([reference])))
 

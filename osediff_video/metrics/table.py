@@ -8,7 +8,8 @@ from functools import partial
 from pathlib import Path
 
 from image_core.errors import CheckpointError, ImageError, ModelNotFoundError
-from osediff_video.image_file import eight_bit, read_image
+from image_core.images import to_eight_bit
+from osediff_video.image_file import read_image
 from osediff_video.metrics.image import DEFINITIONS, Scorers, image_scores, mean_scores
 from osediff_video.metrics.networks import frechet_distance, lpips_distance, pyiqa_score
 from osediff_video.suffixes import is_image
@@ -65,12 +66,12 @@ def find_scorers(
     LPIPS is there if its weights are. also: metrics of pyiqa. lpips, niqe: files with weights.
     strict: one of `also` that cannot be had is an error, CheckpointError or ModelNotFoundError.
     """
-    found: Scorers = {}
+    scorers: Scorers = {}
     missing: dict[str, str] = {}
 
     def put(name: str, load: Callable[[], Callable], needed: bool) -> None:
         try:
-            found[name] = load()
+            scorers[name] = load()
         except (CheckpointError, ModelNotFoundError) as error:
             if needed:
                 raise
@@ -80,7 +81,7 @@ def find_scorers(
     for name in also:
         parameters = niqe if name == "niqe" else None
         put(name, partial(pyiqa_score, name, parameters), strict or parameters is not None)
-    return found, missing
+    return scorers, missing
 
 
 def score_pair(result: Path, reference: Path, scorers: Scorers) -> dict[str, float]:
@@ -90,7 +91,7 @@ def score_pair(result: Path, reference: Path, scorers: Scorers) -> dict[str, flo
         raise ImageError(
             f"{result}: {a.shape[1]} x {a.shape[0]}, but {reference} is {b.shape[1]} x {b.shape[0]}; expected one size"
         )
-    return image_scores(eight_bit(a), eight_bit(b), scorers)
+    return image_scores(to_eight_bit(a), to_eight_bit(b), scorers)
 
 
 def score_folders(result: Path, reference: Path, scorers: Scorers) -> Table:
@@ -98,7 +99,7 @@ def score_folders(result: Path, reference: Path, scorers: Scorers) -> Table:
     ours, theirs = ({p.stem: p for p in sorted(f.iterdir()) if is_image(p)} for f in (result, reference))
     paired = [name for name in ours if name in theirs]
     if not paired:
-        raise ImageError(f"{result}: holds no image with the name of one in {reference}")
+        raise ImageError(f"{result}: has no file name in common with {reference}")
     rows = {ours[name].name: score_pair(ours[name], theirs[name], scorers) for name in paired}
     unpaired = [str(folder[name]) for folder in (ours, theirs) for name in folder if name not in paired]
     return Table(rows, mean_scores(list(rows.values())), unpaired=unpaired)

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from osediff_video.metrics.image import Scorers, image_scores, mean_scores
-from osediff_video.temporal.flow import LEAST_SIDE_PX, Estimator, Flow, warp
+from osediff_video.temporal.flow import DIS_LEAST_SIDE_PX, Estimator, Flow, warp
 from osediff_video.types import ImageArray
 
 VIDEO_DEFINITIONS = {
@@ -27,7 +27,7 @@ def dense_flow(source: ImageArray, target: ImageArray) -> Flow:
     An Estimator.
     """
     a, b = (cv2.cvtColor(image.astype(np.uint8), cv2.COLOR_RGB2GRAY) for image in (source, target))
-    if min(a.shape) < LEAST_SIDE_PX:
+    if min(a.shape) < DIS_LEAST_SIDE_PX:
         return np.zeros((*a.shape, 2), np.float32)
     return cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(a, b, None)
 
@@ -111,7 +111,7 @@ class VideoScores:
 
     def means(self) -> dict[str, float]:
         """Return every score that could be computed."""
-        found = mean_scores(self.images)
+        scores = mean_scores(self.images)
         units = {"e_warp": 1e4, "e_star_warp": 1e3, "flicker": 1.0}
-        found |= {name: units[name] * value / weight for name, (value, weight) in self.weighed.items() if weight}
-        return found | {name: float(np.mean(values)) for name, values in self.pairs.items() if values}
+        scores |= {name: units[name] * value / weight for name, (value, weight) in self.weighed.items() if weight}
+        return scores | {name: float(np.mean(values)) for name, values in self.pairs.items() if values}

@@ -12,6 +12,7 @@ from scenedetect import FrameTimecode
 from scenedetect.detectors import AdaptiveDetector
 
 from image_core.errors import MediaError
+from image_core.images import to_eight_bit
 from osediff_video.options import parse_time
 from osediff_video.types import Frame, ImageArray
 
@@ -35,18 +36,17 @@ def mark_cuts(frames: Iterable[Frame]) -> Iterator[Frame]:
     held: deque[tuple[int, Frame]] = deque()
     for number, frame in enumerate(frames):
         held.append((number, frame))
-        found = {cut.frame_num for cut in detector.process_frame(FrameTimecode(number, 25.0), thumbnail(frame.image))}
+        cuts = {cut.frame_num for cut in detector.process_frame(FrameTimecode(number, 25.0), thumbnail(frame.image))}
         if number >= LOOKAHEAD:
-            judged, kept = held.popleft()
-            yield replace(kept, cut=judged in found or judged == 0)
+            judged, oldest = held.popleft()
+            yield replace(oldest, cut=judged in cuts or judged == 0)
     for number, frame in held:
         yield replace(frame, cut=number == 0)
 
 
 def thumbnail(image: ImageArray) -> np.ndarray:
     """Return the image as (h, w, 3) BGR uint8 with no side over 256."""
-    if image.dtype == np.uint16:
-        image = (image >> 8).astype(np.uint8)
+    image = to_eight_bit(image)
     factor = min(1.0, SMALL_PX / max(image.shape[:2]))
     if factor < 1:
         size = (max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor)))

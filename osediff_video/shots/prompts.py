@@ -41,8 +41,8 @@ def sharpest_frames(frames: Iterable[Frame]) -> Iterator[tuple[int, int, ImageAr
             image = None
         if image is None:
             first, best = position, (-1.0, position)
-        if (found := sharpness(frame.image)) > best[0]:
-            best, image = (found, position), frame.image
+        if (score := sharpness(frame.image)) > best[0]:
+            best, image = (score, position), frame.image
     if image is not None:
         yield first, best[1], image
 

@@ -50,7 +50,7 @@ class ShotSettings:
         A prompt is all that the shot's images are told, without tags.
         """
         known = {field.name for field in fields(UpscaleOptions)}
-        changes = {name: value for name, value in self.said().items() if name in known}
+        changes = {name: value for name, value in self.given().items() if name in known}
         if self.prompt is not None:
             changes["prompt_mode"] = "fixed"
         return replace(options, **changes)
@@ -63,7 +63,7 @@ class ShotSettings:
             raise ValueError("temporal_strength does nothing with --temporal off")
         return replace(options, temporal_strength=self.temporal_strength)
 
-    def said(self) -> dict[str, Any]:
+    def given(self) -> dict[str, Any]:
         return {field.name: value for field in fields(self) if (value := getattr(self, field.name)) is not None}
 
 
@@ -98,14 +98,14 @@ def read_shot_list(path: Path) -> tuple[ShotSettings, ...]:
     if not tables or not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise MediaError(f"{path}: expected one or more tables [[shot]]")
     try:
-        found = tuple(parsed(table, f"table {number}") for number, table in enumerate(tables, 1))
+        shots = tuple(parsed(table, f"table {number}") for number, table in enumerate(tables, 1))
     except ValueError as error:
         raise MediaError(f"{path}: {error}") from error
     for place in ("number", "start_s"):
-        places = [value for shot in found if (value := getattr(shot, place)) is not None]
+        places = [value for shot in shots if (value := getattr(shot, place)) is not None]
         if (twice := next((value for value, count in Counter(places).items() if count > 1), None)) is not None:
             raise MediaError(f"{path}: two tables have the {place.removesuffix('_s')} {float(twice):g}")
-    return found
+    return shots
 
 
 def parsed(table: dict[str, Any], where: str) -> ShotSettings:
@@ -117,8 +117,8 @@ def parsed(table: dict[str, Any], where: str) -> ShotSettings:
             raise ValueError(f"{where} has the unknown key {key!r}; {hint}")
         kinds = KINDS[key]
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-            wanted = " or ".join(WORDS[kind] for kind in kinds)
-            raise ValueError(f"{where}: {key} must be {wanted}, got {value!r}")
+            expected = " or ".join(WORDS[kind] for kind in kinds)
+            raise ValueError(f"{where}: {key} must be {expected}, got {value!r}")
     if ("number" in table) == ("start" in table):
         raise ValueError(f"{where} must have either number or start, which say where it holds")
     if table.get("number", 1) < 1:

@@ -27,10 +27,10 @@ class Treatments:
     def __init__(self, shots: tuple[ShotSettings, ...], options: VideoOptions, upscaler: Upscaler) -> None:
         self.shots = shots
         self.usual = Treatment(upscaler, choose_blend(options, upscaler))
-        self.own = [self.made(shot, options, upscaler) for shot in shots]
+        self.own = [self.of_shot(shot, options, upscaler) for shot in shots]
 
     @staticmethod
-    def made(shot: ShotSettings, options: VideoOptions, upscaler: Upscaler) -> Treatment:
+    def of_shot(shot: ShotSettings, options: VideoOptions, upscaler: Upscaler) -> Treatment:
         try:
             steered, video = upscaler.steered(shot.images(upscaler.options)), shot.video(options)
         except ValueError as error:
@@ -49,7 +49,7 @@ class Treatments:
         return any(part.upscaler.color_fix == "adain" for part in (self.usual, *self.own))
 
     def at(self, frame: Frame) -> Treatment:
-        return self.usual if frame.table is None else self.own[frame.table]
+        return self.usual if frame.treatment is None else self.own[frame.treatment]
 
     def marked(self, frames: Iterable[Frame], time_base: Fraction) -> Iterator[Frame]:
         """Yield the frames, cuts marked if tables have numbers, with their treatment. A change of it is a cut."""
@@ -60,7 +60,7 @@ class Treatments:
         for frame in frames:
             number, time_s = number + frame.cut, frame.pts * time_base
             table = self.table(number, time_s)
-            yield replace(frame, table=table, cut=frame.cut or table != last)
+            yield replace(frame, treatment=table, cut=frame.cut or table != last)
             last = table
         if time_s is not None:
             self.say_unreached(number, time_s)

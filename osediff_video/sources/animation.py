@@ -10,10 +10,9 @@ from PIL import Image, ImageSequence, UnidentifiedImageError
 
 from image_core.errors import MediaError
 from osediff_video.sources.folder import SRGB
-from osediff_video.types import Bookmark, Faults, Frame, VideoInfo
+from osediff_video.types import MILLISECOND, Bookmark, Faults, Frame, VideoInfo
 
 UNREADABLE = (OSError, ValueError, EOFError, UnidentifiedImageError, Image.DecompressionBombError)
-MILLISECOND = Fraction(1, 1000)
 SHORTEST_MS = 100
 """What browsers show a frame for whose duration is next to nothing."""
 

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from image_core.errors import MediaError
-from osediff_video.image_file import eight_bit
+from image_core.images import to_eight_bit
 from osediff_video.options import Layout, VideoOptions
 from osediff_video.sources.open import open_source
 from osediff_video.types import Bookmark, Faults, Frame, ImageArray, Jump, Source, VideoInfo
@@ -46,7 +46,7 @@ def compose(first: ImageArray, second: ImageArray, layout: Layout, time_s: float
 
 
 def fitted(image: ImageArray, height: int, width: int, deep: bool) -> ImageArray:
-    image = image if deep else eight_bit(image)
+    image = image if deep else to_eight_bit(image)
     if image.shape[:2] == (height, width):
         return image
     smaller = image.shape[0] > height

@@ -29,10 +29,10 @@ def is_visible_image(path: Path) -> bool:
 
 def list_frames(folder: Path) -> list[Path]:
     """Return the image files of a folder in natural order. Raises MediaError when there are none."""
-    found = sorted((p for p in folder.iterdir() if is_visible_image(p) and p.is_file()), key=natural_order)
-    if not found:
+    paths = sorted((p for p in folder.iterdir() if is_visible_image(p) and p.is_file()), key=natural_order)
+    if not paths:
         raise MediaError(f"{folder}: holds no frames; expected images ({' '.join(IMAGES)})")
-    return found
+    return paths
 
 
 class FolderSource:
@@ -80,9 +80,9 @@ class FolderSource:
             image = file.image
             deep = image.dtype == np.uint16
             if image.shape != (info.height, info.width, 3) or deep != (info.bit_depth > 8):
-                found = f"{image.shape[1]} x {image.shape[0]}, {image.dtype}"
+                actual = f"{image.shape[1]} x {image.shape[0]}, {image.dtype}"
                 raise MediaError(
-                    f"{path}: {found}, but the first frame is {info.width} x {info.height}, {info.bit_depth} bit; "
+                    f"{path}: {actual}, but the first frame is {info.width} x {info.height}, {info.bit_depth} bit; "
                     "all frames of a folder must be alike"
                 )
             alpha = file.alpha if info.alpha else None

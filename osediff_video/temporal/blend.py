@@ -102,11 +102,11 @@ class LatentBlend:
     def carry(self, state: State, step: Step) -> State:
         draft, large = step.draft, motion_at(step)
         assert draft is not None and state.guide is not None
-        wanted = self.pixel.mixed(output_of(step).astype(np.float32), state.image, large)
+        blended = self.pixel.mixed(output_of(step).astype(np.float32), state.image, large)
         guide = guide_of(step)
         if self.upscaler.generator.autoencoder.decoder_sees_image:
             guide = self.pixel.mixed(guide, state.guide, large)  # or what flickers in it comes back
-        return State(self.upscaler.revise(draft, wanted, guide, step.tone), guide)
+        return State(self.upscaler.revise(draft, blended, guide, step.tone), guide)
 
 
 def choose_blend(options: VideoOptions, upscaler: Upscaler) -> Blend | None:

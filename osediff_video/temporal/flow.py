@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from image_core.images import to_eight_bit
 from osediff_video.types import ImageArray
 
 Flow = NDArray[np.float32]
@@ -21,7 +22,7 @@ SMOOTHING_PX = 0.75
 MOST_PX, PART_PX, MARGIN_PX = 9_000_000, 1536, 192
 """The estimator takes 200 bytes a pixel: 1.7 GB for 4K, which is looked at as a whole, and 6.4 GB for 8K."""
 
-LEAST_SIDE_PX = 16  # what the coarsest patch of the estimator needs
+DIS_LEAST_SIDE_PX = 16  # what the coarsest patch of the estimator needs
 AGREEMENT_PX = 0.5
 COARSE_PX = 4
 SAME_LIGHT = 2 / 255
@@ -49,7 +50,7 @@ def dis_flow(source: ImageArray, target: ImageArray) -> Flow:
     The fast preset with fewer patches and iterations, but down to single pixels: the presets stop at half the size or
     a quarter, where moving by less than a pixel goes unseen, and that cost sharpness (benchmarks/results).
     """
-    if min(source.shape[:2]) < LEAST_SIDE_PX:
+    if min(source.shape[:2]) < DIS_LEAST_SIDE_PX:
         return np.zeros((*source.shape[:2], 2), np.float32)
     return dis(threading.get_ident()).calc(prepared(source), prepared(target), None)
 
@@ -81,11 +82,11 @@ def motion(previous: ImageArray, current: ImageArray, estimate: Estimator = dis_
             first = max(0, top - MARGIN_PX), max(0, left - MARGIN_PX)
             ends = top + PART_PX + MARGIN_PX, left + PART_PX + MARGIN_PX
             seen = tuple(map(slice, first, ends))
-            found = motion_of_part(previous[seen], current[seen], estimate)
-            kept = slice(top, top + PART_PX), slice(left, left + PART_PX)
+            motion_here = motion_of_part(previous[seen], current[seen], estimate)
+            part = slice(top, top + PART_PX), slice(left, left + PART_PX)
             rows, columns = top - first[0], left - first[1]
             inner = slice(rows, rows + PART_PX), slice(columns, columns + PART_PX)
-            flow[kept], confidence[kept] = found.flow[inner], found.confidence[inner]
+            flow[part], confidence[part] = motion_here.flow[inner], motion_here.confidence[inner]
     return Motion(flow, confidence)
 
 
@@ -123,8 +124,7 @@ def motion_of_part(previous: ImageArray, current: ImageArray, estimate: Estimato
 
 def prepared(image: ImageArray) -> NDArray[np.uint8]:
     """Return the luma, slightly smoothed against noise."""
-    eight_bit = image if image.dtype == np.uint8 else (image >> 8).astype(np.uint8)
-    return cv2.GaussianBlur(cv2.cvtColor(eight_bit, cv2.COLOR_RGB2GRAY), (0, 0), SMOOTHING_PX)
+    return cv2.GaussianBlur(cv2.cvtColor(to_eight_bit(image), cv2.COLOR_RGB2GRAY), (0, 0), SMOOTHING_PX)
 
 
 def blurred(image: ImageArray) -> NDArray[np.float32]:
@@ -160,13 +160,13 @@ def remap(image: NDArray[np.float32], place: NDArray[np.float32]) -> NDArray[np.
     return cv2.remap(image, place, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
 
 
-def enlarged(found: Motion, height: int, width: int) -> Motion:
+def enlarged(coarse: Motion, height: int, width: int) -> Motion:
     """Return the same motion on a grid of `height` x `width`, in its pixels."""
-    rows, columns = found.flow.shape[:2]
+    rows, columns = coarse.flow.shape[:2]
     if (rows, columns) == (height, width):
-        return found
-    flow = found.flow * np.array((width / columns, height / rows), np.float32)
+        return coarse
+    flow = coarse.flow * np.array((width / columns, height / rows), np.float32)
     flow, confidence = (
-        cv2.resize(field, (width, height), interpolation=cv2.INTER_LINEAR) for field in (flow, found.confidence)
+        cv2.resize(field, (width, height), interpolation=cv2.INTER_LINEAR) for field in (flow, coarse.confidence)
     )
     return Motion(flow, confidence)

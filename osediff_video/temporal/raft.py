@@ -17,7 +17,7 @@ from image_core.storage.tensors import fill, read_checkpoint
 from osediff_video.temporal.flow import Flow, dis_flow
 from osediff_video.types import ImageArray
 
-LEAST_SIDE_PX = 128
+RAFT_LEAST_SIDE_PX = 128
 """What the coarsest level of its correlation pyramid needs."""
 
 MOST_SIDE_PX = 512
@@ -64,7 +64,7 @@ class Raft:
             if flow is not None:
                 return flow
             give_back_cache(next(self.network.parameters()).device)
-            self.report("out of memory: motion is found by DIS instead of RAFT from here on")
+            self.report("out of memory: motion is estimated by DIS instead of RAFT from here on")
         return dis_flow(source, target)
 
     @torch.inference_mode()
@@ -75,9 +75,10 @@ class Raft:
         if (rows, columns) != (height, width):
             source, target = (cv2.resize(i, (columns, rows), interpolation=cv2.INTER_AREA) for i in (source, target))
         device = next(self.network.parameters()).device
-        first, second = (pad_to_multiple(to_tensor([image]), 8, LEAST_SIDE_PX).to(device) for image in (source, target))
-        found = self.network(first, second, num_flow_updates=UPDATES)[-1][0, :, :rows, :columns]
-        flow = found.permute(1, 2, 0).contiguous().cpu().numpy()
+        tensors = (to_tensor([image]) for image in (source, target))
+        first, second = (pad_to_multiple(tensor, 8, RAFT_LEAST_SIDE_PX).to(device) for tensor in tensors)
+        predicted = self.network(first, second, num_flow_updates=UPDATES)[-1][0, :, :rows, :columns]
+        flow = predicted.permute(1, 2, 0).contiguous().cpu().numpy()
         if (rows, columns) == (height, width):
             return flow
         flow = cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR)
@@ -111,11 +112,11 @@ def torchvision_names(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """Rename the authors' layout to torchvision's names; torchvision's own stays unchanged."""
     if not any(re.match(r"(module\.)?fnet\.", name) for name in tensors):
         return tensors
-    found = {}
+    renamed = {}
     for name, tensor in tensors.items():
         if re.search(r"layer\d\.\d\.norm3\.", name) and name.replace("norm3", "downsample.1") in tensors:
             continue  # the same module under a second name
         for pattern, replacement in PRINCETON:
             name = re.sub(pattern, replacement, name)
-        found[name] = tensor
-    return found
+        renamed[name] = tensor
+    return renamed

@@ -37,6 +37,6 @@ def steps(frames: Iterable[Frame], first: int, estimate: Estimator | None) -> It
     for position, frame in enumerate(frames, first):
         before = None if previous is None or frame.cut else previous.image
         same = before is not None and np.array_equal(frame.image, before)
-        found = motion(before, frame.image, estimate) if estimate and before is not None and not same else None
-        yield Step(position, frame, found, same)
+        moved = motion(before, frame.image, estimate) if estimate and before is not None and not same else None
+        yield Step(position, frame, moved, same)
         previous = frame

@@ -10,7 +10,7 @@ from image_core.device.memory import Planner
 from image_core.errors import CheckpointError
 from image_core.generator import predict_clean
 from image_core.images import enlarge, to_images, to_tensor
-from image_core.keep_tones import BLOCK_PX, keep_tones, tones
+from image_core.keep_tones import TONE_BLOCK_PX, keep_tones, tones
 from image_core.models.load import load_generator, load_upscaler
 from image_core.models.official import import_official
 from image_core.options import UpscaleOptions
@@ -168,7 +168,7 @@ def test_tones_are_kept_exactly(size):
         assert kept.abs().max() <= 1 and (tones(kept) - tones(reference)).abs().max() < 1e-6
     assert torch.allclose(keep_tones(reference, reference), reference, atol=1e-6)
     # detail stays: what is added is smooth
-    if min(size) > 2 * BLOCK_PX:
+    if min(size) > 2 * TONE_BLOCK_PX:
         added = keep_tones(mild * 0.5, reference * 0.5) - mild * 0.5
         assert added.diff(dim=-1).abs().mean() < 0.1 * mild.diff(dim=-1).abs().mean()
 

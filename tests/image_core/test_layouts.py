@@ -12,18 +12,25 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from image_core.errors import CheckpointError
 from image_core.models.base import check_base, load_unet, load_vae
 from image_core.models.official import Ingredients, make_bundle
-from image_core.models.single_file import SD21_BASE, TEXT, convert_open_clip, read_vae, unfold_single_file, with_prefix
+from image_core.models.single_file import (
+    SD21_SETTINGS,
+    TEXT,
+    convert_open_clip,
+    read_vae,
+    unfold_single_file,
+    with_prefix,
+)
 from image_core.prompts.text_encoder import TextEncoder
 from tests.support.old_layouts import ldm_unet, ldm_vae, open_clip
 from tests.support.tiny_models import SCHEDULER, write_tokenizer, write_weights
 
 SMALL = {
-    "unet": {**SD21_BASE["unet"], "block_out_channels": [32] * 4, "attention_head_dim": [2] * 4,
+    "unet": {**SD21_SETTINGS["unet"], "block_out_channels": [32] * 4, "attention_head_dim": [2] * 4,
              "cross_attention_dim": 24},
-    "vae": {**SD21_BASE["vae"], "block_out_channels": [32] * 4},
-    "text_encoder": {**SD21_BASE["text_encoder"], "hidden_size": 24, "intermediate_size": 48, "num_hidden_layers": 2,
-                     "num_attention_heads": 2, "vocab_size": 600},
-    "scheduler": SD21_BASE["scheduler"],
+    "vae": {**SD21_SETTINGS["vae"], "block_out_channels": [32] * 4},
+    "text_encoder": {**SD21_SETTINGS["text_encoder"], "hidden_size": 24, "intermediate_size": 48,
+                     "num_hidden_layers": 2, "num_attention_heads": 2, "vocab_size": 600},
+    "scheduler": SD21_SETTINGS["scheduler"],
 }  # fmt: skip
 
 
@@ -125,8 +132,8 @@ def test_full_size_names_of_a_single_file(shared):
     settings = json.loads((shared / "oracle" / "fullsize" / "configs.json").read_text())
     published = {n: {k: torch.empty(s, device="meta") for k, s in facts[n].items()} for n in ("unet", "vae")}
     with torch.device("meta"):
-        text = CLIPTextModel(CLIPTextConfig(**SD21_BASE["text_encoder"]))
-        unet, vae = UNet2DConditionModel(**SD21_BASE["unet"]), AutoencoderKL(**SD21_BASE["vae"])
+        text = CLIPTextModel(CLIPTextConfig(**SD21_SETTINGS["text_encoder"]))
+        unet, vae = UNet2DConditionModel(**SD21_SETTINGS["unet"]), AutoencoderKL(**SD21_SETTINGS["vae"])
     for name, model in (("unet", unet), ("vae", vae)):
         assert (
             settings[name].items()

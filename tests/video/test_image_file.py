@@ -6,7 +6,8 @@ import pytest
 from PIL import Image, ImageCms, ImageOps
 
 from image_core.errors import ImageError, OutputError
-from osediff_video.image_file import ORIENTATION, ImageFile, eight_bit, read_image, write_image
+from image_core.images import to_eight_bit
+from osediff_video.image_file import ORIENTATION, ImageFile, read_image, write_image
 from tests.support.media_files import sample_image
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -14,6 +15,11 @@ PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "P", "1", "CMYK", "RGBA", "LA", "I;16"])
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".webp", ".jpg", ".bmp", ".avif"])
+def test_sixteen_bits_become_eight_rounded_to_nearest():
+    codes = np.arange(65536, dtype=np.uint16)
+    assert np.array_equal(to_eight_bit(codes), np.rint(codes / 257))
+
+
 def test_every_kind_is_read_as_pil_means_it(tmp_path, mode, suffix):
     made = Image.fromarray(sample_image(3, 24, 36)).convert("L" if mode == "I;16" else mode)
     if mode == "I;16":
@@ -54,7 +60,7 @@ def test_orientation_is_applied_and_taken_out(tmp_path, turn, deep):
     upright = np.asarray(ImageOps.exif_transpose(tagged))
     found = read_image(path)
     assert found.image.dtype == (np.uint16 if deep else np.uint8)
-    assert np.array_equal(eight_bit(found.image) if deep else found.image, upright)
+    assert np.array_equal(to_eight_bit(found.image) if deep else found.image, upright)
     write_image(tmp_path / "out.png", found)
     with Image.open(tmp_path / "out.png") as again:
         kept = dict(again.getexif())

@@ -138,8 +138,8 @@ def test_a_batch_is_treated_alike(video, generator):
     for treatment in (treatments.usual, treatments.own[0]):
         treatment.upscaler.use_workload(64, 64, Workload(4, None))
     tables = [None, None, 0, 0, 0, 0, 0, None]
-    steps = [Step(n, Frame(sample_image(n), n, table=table), None) for n, table in enumerate(tables, 100)]
-    grouped = [[step.frame.table for step in batch] for batch in batches(steps, treatments, 10**6, (64, 64))]
+    steps = [Step(n, Frame(sample_image(n), n, treatment=table), None) for n, table in enumerate(tables, 100)]
+    grouped = [[step.frame.treatment for step in batch] for batch in batches(steps, treatments, 10**6, (64, 64))]
     assert grouped == [[None, None], [0, 0, 0, 0], [0], [None]]
 
 

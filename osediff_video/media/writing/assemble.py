@@ -83,7 +83,7 @@ def assemble(assembly: Assembly, part: Path, suffix: str) -> Assembled:
         return Assembled(others.notes if others is not None else [], payload.hexdigest())
     except (av.FFmpegError, ValueError, OSError) as error:
         raise OutputError(
-            f"{part}: putting the video together failed ({reason(error)}); all finished frames are kept: make room or "
+            f"{part}: joining the segments failed ({reason(error)}); all finished frames are kept: make room or "
             "choose another container and run again"
         ) from error
 
@@ -129,18 +129,18 @@ def video_packets(assembly: Assembly) -> Iterator[Packet]:
     for segment in segments:
         path = segment.file(assembly.folder)
         with open_container(path) as container:
-            found = 0
+            count = 0
             for packet in container.demux(container.streams.video[0]):
                 if not packet.size:
                     continue
-                if found == len(segment.order):
+                if count == len(segment.order):
                     raise MediaError(f"{path}: holds more frames than its record; remove it and run again")
-                packet.pts = segment.order[found] - shift
+                packet.pts = segment.order[count] - shift
                 packet.dts, packet.time_base = next(decode), assembly.time_base
                 packet.duration = ends[packet.pts]
-                found += 1
+                count += 1
                 yield packet
-        if found != len(segment.order):
+        if count != len(segment.order):
             raise MediaError(
-                f"{path}: holds {found} frames, its record says {len(segment.order)}; remove it and run again"
+                f"{path}: holds {count} frames, its record says {len(segment.order)}; remove it and run again"
             )

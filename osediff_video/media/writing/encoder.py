@@ -92,12 +92,12 @@ def plan_encoder(info: VideoInfo, width: int, height: int, encoding: Encoding, s
         alpha=alpha,
         rate=info.frame_rate,
         time_base=info.time_base,
-        sample_aspect_ratio=kept_aspect(info, height, width),
+        sample_aspect_ratio=display_aspect(info, height, width),
         notes=tuple(notes),
     )
 
 
-def kept_aspect(info: VideoInfo, height: int, width: int) -> Fraction:
+def display_aspect(info: VideoInfo, height: int, width: int) -> Fraction:
     """Return the pixel aspect that shows the output in the shape of the source; rounding by a pixel is ignored."""
     stretch = Fraction(info.width, info.height) / Fraction(width, height)
     if abs(stretch - 1) < Fraction(1, 100):
@@ -108,10 +108,10 @@ def kept_aspect(info: VideoInfo, height: int, width: int) -> Fraction:
 def check_codec(codec: str) -> None:
     """Raise OutputError, with a suggestion, for a name that is no video encoder of this FFmpeg."""
     try:
-        found = av.Codec(codec, "w")
+        encoder = av.Codec(codec, "w")
     except UnknownCodecError:
-        found = None
-    if found is None or found.type != "video":
+        encoder = None
+    if encoder is None or encoder.type != "video":
         raise OutputError(
             f"{codec}: no video encoder of this name here; x264, x265, av1, vp9, prores and ffv1 are (osediff-video "
             "doctor lists all)"

@@ -40,7 +40,9 @@ def export_folder(folder: Path, segments: list[Segment], plan: EncoderPlan, targ
             alpha = cast(Plane, pixels[..., 3]) if plan.alpha else None
             write_image(target / f"frame_{number:08d}.png", ImageFile(cast(ImageArray, pixels[..., :3]), alpha))
     except (OSError, av.FFmpegError) as error:
-        raise OutputError(f"{target}: writing the frames failed ({reason(error)}); run again to go on") from error
+        raise OutputError(
+            f"{target}: writing the frames failed ({reason(error)}); run the same command again to resume"
+        ) from error
 
 
 def export_gif(folder: Path, segments: list[Segment], plan: EncoderPlan, target: Path) -> None:

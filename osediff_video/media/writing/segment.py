@@ -124,7 +124,7 @@ class SegmentWriter:
 
     def failed(self, error: Exception) -> OutputError:
         return OutputError(
-            f"{self.part}: writing failed ({reason(error)}); what is finished is kept: make room and run the same "
+            f"{self.part}: writing failed ({reason(error)}); finished segments are kept: make room and run the same "
             "command again"
         )
 
