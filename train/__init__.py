@@ -1,1 +1,1 @@
-"""How the model learns."""
+"""Train the generator: data, losses, networks and the loop."""

@@ -1,4 +1,4 @@
-"""Would this recipe run here? Everything that can fail later is tried now, in seconds."""
+"""Check in seconds whether a recipe would run here: everything that can fail later is tried now."""
 
 import dataclasses
 import shutil
@@ -55,7 +55,7 @@ def _check_one(recipe: Recipe, out: Path, trials: Path) -> Iterator[str]:
 
 
 def memory(stage: Stage, recipe: Recipe) -> tuple[int, int]:
-    """Bytes of all weights, and of gradients, AdamW's two moments and the average of those that learn."""
+    """Return the bytes of all weights, and of gradients, AdamW's two moments and the average of those that learn."""
     weights = sum(p.nbytes for module in stage.modules.values() for p in module.parameters())
     learnt = [sum(p.nbytes for p in trainable(module).values()) for module in stage.modules.values()]
     return weights, 3 * sum(learnt) + (learnt[0] if recipe.loop.ema else 0)
@@ -86,7 +86,7 @@ def _two_steps(recipe: Recipe, out: Path, trial: Path) -> Iterator[str]:
 
 
 def peak_memory() -> int:
-    """Bytes, on the GPU if there is one, else of this process."""
+    """Return the peak memory in bytes, of the GPU if there is one, else of this process."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
     if sys.platform == "win32":

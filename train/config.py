@@ -1,4 +1,4 @@
-"""A recipe as frozen dataclasses: every setting of training, with its default and its check."""
+"""Define a recipe as frozen dataclasses: every setting of training, with its default and its check."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -19,7 +19,10 @@ class RecipeError(OseDiffError):
 
 @dataclass(frozen=True)
 class LiteShape:
-    """Shape of the embedded model. widths: UNet channels by depth. prompt_width: of the one stored text embedding."""
+    """Define the shape of the embedded model.
+
+    Shape of the embedded model. widths: UNet channels by depth. prompt_width: of the one stored text embedding.
+    """
 
     latent_channels: int = 32
     encoder_width: int = 64
@@ -33,7 +36,7 @@ class LiteShape:
 
 @dataclass(frozen=True)
 class Sd21Config:
-    """The full model. base: folder of Stable Diffusion 2.1-base in diffusers layout.
+    """Define the full model.
 
     draw_latent: train on draws from the posterior of the encoder, as published; False trains on its mode, which
     is what runs. gradient_checkpointing: compute activations twice instead of keeping them.
@@ -46,7 +49,7 @@ class Sd21Config:
 
 @dataclass(frozen=True)
 class StartConfig:
-    """Where weights come from besides the base.
+    """Name the weights to start from besides the base.
 
     generator: what is trained on: a training run (folder or checkpoint), for the lite model also a bundle (name or
     folder), for sd21 also weights in the published layout (osediff.pkl). prior: run of the stage "prior", for the lite
@@ -59,7 +62,7 @@ class StartConfig:
 
 @dataclass(frozen=True)
 class PoolConfig:
-    """Settings of pairs made ahead by `python -m train.data.pool RECIPE` from whole images.
+    """Define the pairs that `python -m train.data.pool RECIPE` makes ahead from whole images.
 
     shards: how often every image is damaged; 0 is no pool, samples are made as they are needed.
     folder: folder of pools; empty is the user's cache.
@@ -107,7 +110,7 @@ POOL_CHANCES = ("overlay_share", "page_share", "recoloured", "squeezed", "half")
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Where good images and videos are, and how they are made bad.
+    """Define where good images and videos are, and how they are degraded.
 
     folder: of images, with all below it. lists: text files with one image path a line. clips: folder of videos, with
     all below it. clip_share: chance that a sample comes from a video, where images are given too.
@@ -162,7 +165,7 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Weight of each part of the generator's loss; 0 leaves it out, and what it would need is not loaded.
+    """Weigh each part of the generator's loss; a part of weight 0 is left out, and what it would need is not loaded.
 
     pixel: "mse" or "charbonnier". lpips: with lpips_network "vgg" or "alex", lpips_backbone a file with its
     ImageNet weights (empty: where torch keeps them). latent: mean absolute distance to the latent of the target
@@ -185,7 +188,7 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class VsdConfig:
-    """Variational score distillation in the latent; weight 0 is off.
+    """Define variational score distillation in the latent; weight 0 is off.
 
     guidance: of the teacher, against negative_prompt. low, high: noise levels t in [low, high) for the generator; the
     critic learns at all. critic: LoRA on "all" layers or, as the published code happens to do, on the "mid" block
@@ -209,7 +212,9 @@ class VsdConfig:
 
 @dataclass(frozen=True)
 class LoopConfig:
-    """batch: items per process and pass; accumulate: passes per step. schedule: "constant" or "cosine", after a
+    """Define the loop: batch, optimiser, schedule, checkpoints.
+
+    batch: items per process and pass; accumulate: passes per step. schedule: "constant" or "cosine", after a
     linear warm-up. precision: "float32" or "bf16" (float16 is left out: the one step multiplies its rounding by 14.65).
 
     device: "auto" or "cpu". ema: share of the average kept at each step; 0 keeps no average. keep: the last so many
@@ -248,7 +253,10 @@ class LoopConfig:
 
 @dataclass(frozen=True)
 class Recipe:
-    """stage: what is learnt; "autoencoder" and "prior" are steps on the way of the lite model."""
+    """Hold all settings of one run.
+
+    stage: what is learnt; "autoencoder" and "prior" are steps on the way of the lite model.
+    """
 
     name: str = "lite"
     model: Literal["lite", "sd21"] = "lite"
@@ -277,7 +285,7 @@ class Recipe:
             raise RecipeError("[sd21] does nothing in a recipe of the lite model; say model = 'sd21' or remove it")
 
     def _check_losses(self) -> None:
-        """What is asked for must have an effect: a loss that is silently zero is worse than an error."""
+        """Refuse losses that would have no effect: a loss that is silently zero is worse than an error."""
         if self.stage == "prior" and (self.loss != LossConfig() or self.vsd != VsdConfig()):
             raise RecipeError("the stage 'prior' learns to predict noise; [loss] and [vsd] do nothing there")
         if self.stage == "autoencoder" and self.vsd.weight:

@@ -1,4 +1,4 @@
-"""From a training run to what `upscale` takes, and to the published layout, with its provenance inside."""
+"""Export a training run to what `upscale` takes, and to the published layout, with its provenance inside."""
 
 import dataclasses
 import tempfile
@@ -72,7 +72,7 @@ def check_export(recipe: Recipe, out: Path) -> None:
 
 
 def _sd21_bundle(recipe: Recipe, weights: OfficialWeights, out: Path, card: dict[str, Any]) -> Path:
-    """Through the importer, so that what it checks is checked; then the bundle is told where it comes from."""
+    """Export through the importer, so that what it checks is checked; then record in the bundle where it comes from."""
     if out.exists():
         raise OutputError(f"{out}: exists already; remove it or choose another name for the bundle")
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
@@ -87,7 +87,7 @@ def _sd21_bundle(recipe: Recipe, weights: OfficialWeights, out: Path, card: dict
 
 
 def provenance(recipe: Recipe, content: Mapping[str, Any], commit: str) -> dict[str, Any]:
-    """What made these weights. Paths are shortened to their last part: they are of one machine only."""
+    """Record what made these weights. Paths are shortened to their last part: they are of one machine only."""
     settings = dataclasses.asdict(recipe)
     for section, key in PATHS:
         settings[section][key] = Path(settings[section][key]).name
@@ -102,7 +102,7 @@ def provenance(recipe: Recipe, content: Mapping[str, Any], commit: str) -> dict[
 
 
 def official_weights(tensors: dict[str, Tensor]) -> OfficialWeights:
-    """From the trained tensors of a `Restorer` of the full model."""
+    """Collect the published layout's weights from the trained tensors of a `Restorer` of the full model."""
     unet, vae = "generator.unet.", "generator.autoencoder.vae."
     base = f"{unet}conv_in.base_layer."
     conv_in = {key.removeprefix(base): tensor for key, tensor in tensors.items() if key.startswith(base)}

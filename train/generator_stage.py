@@ -1,4 +1,4 @@
-"""The generator learns from its target images and from what a diffusion model holds for likely.
+"""Train the generator on its target images and on what a diffusion model holds for likely.
 
 OSEDiff, https://arxiv.org/abs/2406.08177: data loss and latent VSD for the generator, then the critic on what it made.
 """
@@ -29,7 +29,7 @@ from train.validation import Validation
 
 @dataclass
 class Parts:
-    """What the losses of the recipe need; None where it does not ask for it. All on one device.
+    """Hold what the losses of the recipe need; None where it does not ask for it. All on one device.
 
     alpha_bars: (1000,). latent: the target's latent, for the latent loss.
     """
@@ -44,7 +44,7 @@ class Parts:
 
 
 class GeneratorStage:
-    """Turns: "generator", then "critic" (with VSD), then "discriminator" (with an adversarial loss)."""
+    """Take turns: "generator", then "critic" (with VSD), then "discriminator" (with an adversarial loss)."""
 
     def __init__(self, recipe: Recipe, parts: Parts) -> None:
         self.recipe, self.parts = recipe, parts
@@ -130,11 +130,14 @@ class GeneratorStage:
         return {"discriminator": hinge_discriminator(real, fake)}
 
     def _weighted(self, loss: Tensor, pixel: Tensor, at: Tensor, weight: float) -> Tensor:
-        """The loss times its weight, or so that its gradient at `at` is that share of the pixel loss's."""
+        """Return the loss times its weight, or so that its gradient at `at` is that share of the pixel loss's."""
         return balanced(loss, pixel, at, weight) if self.recipe.loss.balance else weight * loss
 
     def image(self, low: Tensor) -> Tensor:
-        """low: (B, 3, H, W) in [-1, 1]. Returns the like, clamped; from the bare generator, without captions."""
+        """Restore one batch of images.
+
+        low: (B, 3, H, W) in [-1, 1]. Returns the like, clamped; from the bare generator, without captions.
+        """
         embedding = self.parts.captions([""])
         return self.parts.restorer(low, embedding)[1].float().clamp(-1, 1)
 
@@ -147,7 +150,7 @@ class GeneratorStage:
 
 @contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
-    """Inside, what is computed with `module` leads no gradient to its weights."""
+    """Keep gradients from the weights of `module`, whatever is computed with it inside."""
     module.requires_grad_(False)
     try:
         yield
@@ -156,7 +159,7 @@ def frozen(module: nn.Module) -> Iterator[None]:
 
 
 def parts_of(batch: Batch, name: str, *images: Tensor) -> list[Tensor]:
-    """The same part of each image, (B, 3, H - 8, W - 8), for every item another.
+    """Cut the same part of each image, (B, 3, H - 8, W - 8), for every item another.
 
     Strided layers leave a pattern of their stride in the gradient. Were it always in the same place, the generator,
     which makes blocks of 8 x 8 pixels, would learn to print it.

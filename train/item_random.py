@@ -1,4 +1,4 @@
-"""Every random choice of a step, from the seed and the number of the item alone.
+"""Draw every random choice of a step from the seed and the number of the item alone.
 
 So there is no random state to save: a resumed run draws what it would have drawn, and a batch shared by two
 processes draws what one process would.
@@ -13,18 +13,21 @@ from torch import Tensor
 
 
 class ItemRandom:
-    """items: numbers of the items of this batch. Each has its own generator for each purpose."""
+    """Draw random numbers of a batch.
+
+    items: numbers of the items of this batch. Each has its own generator for each purpose.
+    """
 
     def __init__(self, seed: int, items: Sequence[int], device: torch.device) -> None:
         self.seed, self.items, self.device = seed, items, device
 
     def normal(self, purpose: str, shape: Sequence[int]) -> Tensor:
-        """Standard normal, (B, *shape), float32."""
+        """Return standard normal numbers, (B, *shape), float32."""
         drawn = [torch.randn(tuple(shape), generator=generator) for generator in self._generators(purpose)]
         return torch.stack(drawn).to(self.device)
 
     def integers(self, purpose: str, low: int, high: int) -> Tensor:
-        """Uniform in [low, high), (B,), int64."""
+        """Return uniform integers in [low, high), (B,), int64."""
         drawn = [torch.randint(low, high, (), generator=generator) for generator in self._generators(purpose)]
         return torch.stack(drawn).to(self.device)
 

@@ -1,4 +1,4 @@
-"""A checkpoint that weighs less than half: what a run needs to go on, though not in the same bits.
+"""Store a checkpoint in less than half its size: what a run needs to go on, though not in the same bits.
 
 Of each learnt weight 7 bytes are kept instead of 16: the weight itself; its average, as the difference to the weight in
 a byte; and AdamW's second moment in bfloat16. The first moment, which ten steps forget, begins at zero again. Of a run
@@ -18,12 +18,15 @@ Content = dict[str, Any]
 
 
 def save_thin(content: Content, path: Path, finished: bool) -> None:
-    """content: of a checkpoint, as `TrainState.content` makes it. finished: nothing more will be learnt."""
+    """Write a light checkpoint.
+
+    content: of a checkpoint, as `TrainState.content` makes it. finished: nothing more will be learnt.
+    """
     torch.save((_finished(content) if finished else _going_on(content)) | {"format": THIN}, path)
 
 
 def read_thin(path: Path) -> Content:
-    """The content of a checkpoint, for `save_checkpoint`. Raises RecipeError for a file that is none, or damaged."""
+    """Read the content for `save_checkpoint`. Raises RecipeError for a file that is no checkpoint, or damaged."""
     content = read_run(path, THIN)
     first = next(iter(content["modules"]))
     weights = {name: tensor.float() for name, tensor in content["modules"][first].items()}
@@ -50,7 +53,7 @@ def _going_on(content: Content) -> Content:
 
 
 def _narrow(difference: Tensor) -> tuple[Tensor, float]:
-    """In 255 levels that reach as far as the largest, and what a level is worth."""
+    """Round to 255 levels that reach as far as the largest, and return what a level is worth."""
     worth = float(difference.abs().max()) / 127 or 1.0
     return (difference / worth).round().to(torch.int8), worth
 

@@ -1,4 +1,4 @@
-"""Training, read top to bottom: from a recipe to checkpoints, for every model and stage, on one machine or many."""
+"""Train, read top to bottom: from a recipe to checkpoints, for every model and stage, on one machine or many."""
 
 import math
 import time
@@ -116,7 +116,7 @@ def due(step: int, every: int) -> bool:
 
 
 def keep_batch(out: Path, turn: str, batch: Batch, losses: Mapping[str, Tensor]) -> str:
-    """Save what broke the run, and say it."""
+    """Save what broke the run, and report it."""
     path = out / f"diverged-step-{batch.step:08d}.pt"
     values = {name: float(value.detach()) for name, value in losses.items()}
     torch.save({"low": batch.low.cpu(), "high": batch.high.cpu(), "captions": batch.captions, "losses": values}, path)

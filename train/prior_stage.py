@@ -1,4 +1,4 @@
-"""Stage that trains the prior: predict the noise in clean latents."""
+"""Train the prior: predict the noise in clean latents."""
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ CHECKED_LEVELS = (50, 200, 400, 600, 800)
 
 
 class PriorStage:
-    """Learns to predict the noise in clean latents."""
+    """Predict the noise in clean latents, and learn from the error."""
 
     def __init__(self, prior: Prior, learning_rate: float) -> None:
         self.learning_rates = {"prior": learning_rate}
@@ -34,7 +34,7 @@ class PriorStage:
 
     @torch.no_grad()
     def scores(self, validation: Validation) -> dict[str, float]:
-        """Error of the predicted noise on held-out images at some levels, over that of the best linear guess.
+        """Return the error of the predicted noise on held-out images, over that of the best linear guess, by level.
 
         A whitened latent has unit variance, so the linear guess of the noise errs by abar (Wiener). Below 1, the prior
         knows more of images than their spectrum inside a block.

@@ -1,4 +1,4 @@
-"""What a run tells while it goes on, and what it writes down: losses, pace, images."""
+"""Report a run while it goes on, and record it: losses, pace, images."""
 
 import json
 import time
@@ -13,7 +13,7 @@ ReportStep = Callable[[dict[str, float]], None]
 
 
 class TrainingProgress:
-    """Sums losses where they are, and moves them to the CPU only when they are told.
+    """Sum losses where they are, and move them to the CPU only when they are reported.
 
     mean: of a tensor over all processes.
     """
@@ -30,7 +30,7 @@ class TrainingProgress:
             self.counts[name] = self.counts.get(name, 0) + 1
 
     def tell(self, step: int) -> dict[str, float]:
-        """Means since the last call, images per second, and seconds left; then begins anew."""
+        """Return means since the last call, images per second, and seconds left; then begin anew."""
         now = time.monotonic()
         pace = (step - self.last_step) / max(1e-9, now - self.last_time)
         means = {name: float(self.mean(total / self.counts[name])) for name, total in self.sums.items()}
@@ -44,7 +44,7 @@ class TrainingProgress:
 
 
 class Journal:
-    """Writes `log.jsonl`, a line at a time, and TensorBoard's files beside it; then passes the values on.
+    """Write `log.jsonl`, a line at a time, and TensorBoard's files beside it; then pass the values on.
 
     silent: for all processes but the first.
     """
@@ -56,7 +56,7 @@ class Journal:
             self.board = SummaryWriter(str(folder / "tensorboard"))
 
     def write(self, values: dict[str, float]) -> None:
-        """values: numbers by name, "step" among them."""
+        """Record values: numbers by name, "step" among them."""
         if self.silent:
             return
         with (self.folder / "log.jsonl").open("a", encoding="utf-8") as file:
@@ -67,7 +67,7 @@ class Journal:
         self.report(values)
 
     def show(self, step: int, rows: list[list[Tensor]]) -> None:
-        """rows: low, result and high, each (3, H, W) in [-1, 1], to be seen side by side."""
+        """Record images. rows: low, result and high, each (3, H, W) in [-1, 1], to be seen side by side."""
         if self.silent:
             return
         for index, row in enumerate(rows):

@@ -1,4 +1,4 @@
-"""One TOML file into a recipe. An unknown key is an error that names the nearest known one."""
+"""Read one TOML file into a recipe. An unknown key is an error that names the nearest known one."""
 
 import dataclasses
 import difflib
@@ -39,7 +39,7 @@ def _override(tables: dict[str, Any], override: str) -> None:
 
 
 def build(kind: type[T], table: Any, where: str) -> T:
-    """A dataclass from a table, and the dataclasses in it. Raises RecipeError for what does not fit."""
+    """Build a dataclass from a table, and the dataclasses in it. Raises RecipeError for what does not fit."""
     if not isinstance(table, dict):
         raise RecipeError(f"{where} must be a table, got {table!r}")
     hints = typing.get_type_hints(kind)

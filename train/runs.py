@@ -1,4 +1,4 @@
-"""Several recipes in one command: runs side by side, one after the other, each free to start from those before it."""
+"""Run several recipes in one command, one after the other, each free to start from those before it."""
 
 import math
 import time
@@ -16,7 +16,7 @@ RUNS = Path("runs")
 
 
 class Run(NamedTuple):
-    """folder: where the checkpoints and the log of this recipe lie; the runs that it starts from lie beside it."""
+    """Name a run's folder, where its checkpoints and log lie; the runs that it starts from lie beside it."""
 
     recipe: Recipe
     folder: Path
@@ -42,7 +42,7 @@ def plan_runs(files: Sequence[Path], overrides: tuple[str, ...] = (), out: Path 
 
 
 def _check_starts(recipe: Recipe, folder: Path, earlier: set[str]) -> None:
-    """Missing runs are said now, not when the stages before are done."""
+    """Report missing runs now, not when the stages before are done."""
     start = with_starts(recipe, folder.parent).start
     for key, path in (("generator", Path(start.generator)), ("prior", Path(start.prior))):
         if path.parent == RUNS and path.name not in earlier and not find_checkpoint(path):

@@ -1,4 +1,4 @@
-"""The noise schedule of Stable Diffusion (scaled linear, 1000 levels), and that of the learning rate."""
+"""Compute the noise schedule of Stable Diffusion (scaled linear, 1000 levels), and that of the learning rate."""
 
 import math
 
@@ -11,19 +11,19 @@ LEVELS = 1000
 
 
 def alpha_bars(start: float = 0.00085, end: float = 0.012) -> Tensor:
-    """Share of signal power left at each timestep, (1000,) float32, computed as diffusers does."""
+    """Return the share of signal power left at each timestep, (1000,) float32, computed as diffusers does."""
     betas = torch.linspace(start**0.5, end**0.5, LEVELS, dtype=torch.float32) ** 2
     return torch.cumprod(1 - betas, 0)
 
 
 def alpha_bar(timestep: int) -> float:
-    """The same at one timestep, in double precision."""
+    """Return the share of signal power left at one timestep, in double precision."""
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, LEVELS, dtype=torch.float64) ** 2
     return float(torch.cumprod(1 - betas, 0)[timestep])
 
 
 def learning_rate_share(step: int, config: LoopConfig) -> float:
-    """Share of the learning rate at `step`: up in a line, then constant, or down along a cosine to 1 %."""
+    """Return the share of the learning rate at `step`: up in a line, then constant, or down along a cosine to 1 %."""
     if step < config.warmup_steps:
         return (step + 1) / config.warmup_steps
     if config.schedule == "constant":

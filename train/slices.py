@@ -1,4 +1,4 @@
-"""The training of the embedded model in slices, where a GPU can be had for minutes and files of 50 MB reach it.
+"""Train the embedded model in slices, where a GPU can be had for minutes and files of 50 MB reach it.
 
 python -m train.slices pack slice.tar [--recipes R...] [--set data.folder=IMAGES] [--limit-mb 50]
 python -m train.slices run slice.tar --minutes 9 --out result.tar [--set data.workers=12]
@@ -86,7 +86,7 @@ def pack(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def carried(runs: Sequence[Run]) -> tuple[list[Entry], list[Entry]]:
-    """The images to learn from, and those kept out. Raises RecipeError for what a slice cannot carry."""
+    """Return the images to learn from, and those kept out. Raises RecipeError for what a slice cannot carry."""
     runs_here = {f"runs/{one.folder.name}" for one in runs}
     first = runs[0].recipe.data
     for name, recipe in ((one.folder.name, one.recipe) for one in runs):
@@ -108,7 +108,7 @@ def carried(runs: Sequence[Run]) -> tuple[list[Entry], list[Entry]]:
 
 
 def thin_runs(runs: Sequence[Run], folder: Path, before: dict[Path, int]) -> list[Entry]:
-    """The newest checkpoint of each run, if it is further than `before`; written to `folder`, thin."""
+    """Write the newest checkpoint of each run, if it is further than `before`, to `folder`, thin."""
     entries = []
     for one in runs:
         name, step = f"{one.folder.name}.pt", step_of(one.folder)
@@ -119,7 +119,7 @@ def thin_runs(runs: Sequence[Run], folder: Path, before: dict[Path, int]) -> lis
 
 
 def fill_up(images: Sequence[Entry], fixed: Sequence[Entry], arguments: argparse.Namespace) -> list[Entry]:
-    """As many images, from the first on, as the limit leaves room for. Raises RecipeError where that is none."""
+    """Take as many images, from the first on, as the limit leaves room for. Raises RecipeError where that is none."""
     limit = int(arguments.limit_mb * 1e6) // tarfile.RECORDSIZE * tarfile.RECORDSIZE - 2 * tarfile.BLOCKSIZE
     used = sum(map(size_in_tar, fixed))
     for taken, image in enumerate(images):
@@ -153,7 +153,7 @@ def write_tar(out: Path, entries: Sequence[Entry]) -> None:
 
 
 def open_tar(path: Path, folder: Path) -> dict[str, Any]:
-    """Lay the files out below `folder` and return the story. Raises RecipeError for another archive."""
+    """Extract the files below `folder` and return the slice's record. Raises RecipeError for another archive."""
     try:
         with tarfile.open(path) as tar:
             tar.extractall(folder, filter="data")
@@ -200,7 +200,7 @@ def unpack(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def bring_logs(source: Path, out: Path) -> None:
-    """The lines of log.jsonl go below those that are there; TensorBoard reads its files side by side."""
+    """Append the lines of log.jsonl to those that are there; TensorBoard reads its files side by side."""
     for path in filter(Path.is_file, source.rglob("*")):
         target = out / path.relative_to(source)
         target.parent.mkdir(parents=True, exist_ok=True)

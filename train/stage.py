@@ -1,4 +1,4 @@
-"""What is learnt: a stage holds modules and computes their losses; the loop does the rest."""
+"""Define a stage: it holds modules and computes their losses; the loop does the rest."""
 
 from pathlib import Path
 from typing import Protocol
@@ -26,24 +26,27 @@ from train.validation import Validation
 
 
 class Stage(Protocol):
-    """modules: what learns, by turn, in the order of the turns of a step. The loop puts wrapped ones in their place,
-    and `losses` calls them through this dictionary alone."""
+    """Hold what learns, and compute its losses.
+
+    modules: what learns, by turn, in the order of the turns of a step. The loop puts wrapped ones in their place,
+    and `losses` calls them through this dictionary alone.
+    """
 
     modules: dict[str, nn.Module]
     learning_rates: dict[str, float]
 
     def losses(self, turn: str, batch: Batch) -> dict[str, Tensor]:
-        """Scalars whose sum is the loss of this turn. Later turns of a step use what earlier ones left in `batch`."""
+        """Return scalars whose sum is this turn's loss. Later turns of a step use what earlier ones left in `batch`."""
 
     def scores(self, validation: Validation) -> dict[str, float]:
-        """How good it is on held-out images, by names that begin with "held_out/"."""
+        """Score the model on held-out images, by names that begin with "held_out/"."""
 
     def samples(self, validation: Validation) -> list[list[Tensor]]:
-        """Low, result and high of some held-out images, each (3, H, W) in [-1, 1]."""
+        """Return low, result and high of some held-out images, each (3, H, W) in [-1, 1]."""
 
 
 def build_stage(recipe: Recipe, device: torch.device) -> Stage:
-    """The modules of a recipe on `device`, with all that its losses need.
+    """Build the modules of a recipe on `device`, with all that its losses need.
 
     Raises CheckpointError for unusable weights, RecipeError for unusable images or runs, before any work is done.
     """
@@ -101,7 +104,7 @@ def _with_judges(parts: Parts, recipe: Recipe, device: torch.device) -> Parts:
 
 
 def block_latent(recipe: Recipe) -> BlockLatent:
-    """The block latent of the recipe's own training images: the same for every stage on the same data.
+    """Return the block latent of the recipe's own training images: the same for every stage on the same data.
 
     Or that of `data.latent`, a file with its state. Raises CheckpointError, RecipeError for one that does not fit.
     """

@@ -27,7 +27,7 @@ FREE = {
 
 
 class TrainState:
-    """The modules that learn, an AdamW for each, the average of the first, and the step.
+    """Hold the modules that learn, an AdamW for each, the average of the first, and the step.
 
     items_per_step: over all passes and processes; with the step it says where in the data the run is.
 
@@ -60,7 +60,7 @@ class TrainState:
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Inside, the first module holds the average."""
+        """Put the average into the first module for a while."""
         current = trainable(next(iter(self.modules.values())))
         kept = {name: current[name].data for name in self.average}
         for name, average in self.average.items():
@@ -72,7 +72,7 @@ class TrainState:
                 current[name].data = weight
 
     def content(self, recipe: Recipe) -> dict[str, Any]:
-        """All of it on the CPU, without the names that wrappers add. In a group every process must call this."""
+        """Return all of it on the CPU, without the names that wrappers add. In a group every process must call this."""
         options = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
         states = {
             name: get_state_dict(module, _plain(self.optimizers[name]), options=options)
@@ -89,7 +89,7 @@ class TrainState:
         }
 
     def restore(self, content: dict[str, Any]) -> None:
-        """The inverse of `content`, into modules of the same shape."""
+        """Put back what `content` returned, into modules of the same shape."""
         options = StateDictOptions(full_state_dict=True, strict=False)
         for name, module in self.modules.items():
             set_state_dict(
@@ -105,7 +105,7 @@ class TrainState:
 
 
 def trainable(module: nn.Module) -> dict[str, nn.Parameter]:
-    """Parameters that learn, by their names in the bare module."""
+    """Return the parameters that learn, by their names in the bare module."""
     return {
         name.removeprefix("module."): parameter
         for name, parameter in module.named_parameters()
@@ -149,13 +149,13 @@ def save_checkpoint(content: dict[str, Any], folder: Path, keep: int) -> Path:
 
 
 def find_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint in a run folder."""
+    """Find the newest checkpoint in a run folder."""
     found = [path for path in folder.glob("step-*.pt") if re.fullmatch(r"step-\d+\.pt", path.name)]
     return max(found, default=None)
 
 
 def read_run(path: Path, form: int | str = RUN_FORMAT) -> dict[str, Any]:
-    """path: a checkpoint, or a run folder, whose newest is taken. form: of a light checkpoint. Raises RecipeError."""
+    """Read a checkpoint, or the newest of a run folder. form: of a light checkpoint. Raises RecipeError."""
     file = find_checkpoint(path) if path.is_dir() else path
     if file is None or not file.is_file():
         raise RecipeError(f"{path}: no checkpoint here (step-NNNNNNNN.pt); is it the folder of a training run?")
@@ -169,12 +169,12 @@ def read_run(path: Path, form: int | str = RUN_FORMAT) -> dict[str, Any]:
 
 
 def averaged(content: dict[str, Any]) -> dict[str, Tensor]:
-    """What the first module of a checkpoint has learnt: its average where one was kept, and all its other tensors."""
+    """Return what the first module of a checkpoint has learnt: its average where one was kept, else itself."""
     return next(iter(content["modules"].values())) | content["average"]
 
 
 def with_starts(recipe: Recipe, *folders: Path) -> Recipe:
-    """`runs/NAME` in [start] means the run NAME in the first of `folders` that has it; else the path is as it says.
+    """Resolve `runs/NAME` in [start] to the run NAME in the first of `folders` that has it; other paths stay.
 
     So runs that start from each other find each other wherever they lie side by side.
     """
@@ -191,7 +191,7 @@ def with_starts(recipe: Recipe, *folders: Path) -> Recipe:
 
 
 def read_progress(folder: Path, recipe: Recipe, items_per_step: int) -> dict[str, Any] | None:
-    """The newest checkpoint in a run folder, if there is one. Raises RecipeError if the recipe cannot go on from it."""
+    """Read the newest checkpoint in a run folder, if any. Raises RecipeError if the recipe cannot go on from it."""
     file = find_checkpoint(folder)
     if file is None:
         return None

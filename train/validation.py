@@ -1,4 +1,4 @@
-"""How good the model is on images that it does not learn from."""
+"""Measure the model on images that it does not learn from."""
 
 from collections.abc import Callable, Sequence
 
@@ -20,7 +20,10 @@ Restore = Callable[[Tensor], Tensor]
 
 
 class Validation:
-    """pairs: (low, high), each (3, H, W) in [-1, 1], low already enlarged."""
+    """Score held-out images.
+
+    pairs: (low, high), each (3, H, W) in [-1, 1], low already enlarged.
+    """
 
     def __init__(self, pairs: Sequence[Pair], device: torch.device) -> None:
         self.pairs, self.device = pairs, device
@@ -28,7 +31,7 @@ class Validation:
 
     @torch.no_grad()
     def scores(self, restore: Restore) -> dict[str, float]:
-        """Means of PSNR and SSIM on luma (osediff_video/metrics/image.py), and LPIPS (Alex) where its weights are."""
+        """Return mean PSNR and SSIM on luma (osediff_video/metrics/image.py), and LPIPS (Alex) if it has weights."""
         rows = []
         for low, high in self.pairs:
             result = self._restore(restore, low)
@@ -41,7 +44,7 @@ class Validation:
 
     @torch.no_grad()
     def shown(self, restore: Restore) -> list[list[Tensor]]:
-        """Low, result and high of the first few."""
+        """Return low, result and high of the first few."""
         return [[low, self._restore(restore, low), high] for low, high in self.pairs[:SHOWN]]
 
     def _restore(self, restore: Restore, low: Tensor) -> Tensor:

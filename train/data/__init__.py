@@ -1,1 +1,1 @@
-"""Training material: files, clips, drawings, and the degradation that makes them bad."""
+"""Provide training material: files, clips, drawings, and the degradation of each."""

@@ -1,4 +1,4 @@
-"""A few neighbouring frames from anywhere in a video: with decord where it can be trusted, with PyAV everywhere else.
+"""Read a few neighbouring frames from anywhere in a video: with decord where it is reliable, else with PyAV.
 
 Both give the same frames, but for the rounding of colours. decord exists on few platforms, reads the whole file when it
 opens one, and miscounts videos with edit lists or deep colour: it reads what is short and plain.
@@ -29,7 +29,9 @@ HAS_DECORD = importlib.util.find_spec("decord") is not None
 
 @dataclass(frozen=True)
 class Index:
-    """Where the frames of a video are. times: pts of each, ascending. keys: (pts, where to seek) of the key frames.
+    """List where the frames of a video are.
+
+    Where the frames of a video are. times: pts of each, ascending. keys: (pts, where to seek) of the key frames.
 
     counted: packets carry no pts, `times` are numbers from 0 and the video is read from its beginning. alone: the file
     holds no other video stream.
@@ -61,7 +63,7 @@ def index_video(path: Path) -> Index:
 
 
 def read_frames(path: Path, first: int, count: int) -> NDArray[np.uint8]:
-    """Frames `first` to `first + count` of a video, in order of presentation. (count, H, W, 3) RGB.
+    """Return frames `first` to `first + count` of a video, in order of presentation, (count, H, W, 3) RGB.
 
     Deeper videos come in 8 bit. Raises MediaError for a video that cannot be read or has no such frames.
     """
@@ -73,14 +75,14 @@ def read_frames(path: Path, first: int, count: int) -> NDArray[np.uint8]:
 
 
 def is_plain(index: Index) -> bool:
-    """Whether decord can be asked at all."""
+    """Decide whether decord can be asked at all."""
     info = index.info
     indexed = info.container.startswith(INDEXED) and not index.counted and len(index.times) <= SHORT_FRAMES
     return indexed and index.alone and info.bit_depth == 8 and info.orientation == UPRIGHT and not info.alpha
 
 
 def read_with_decord(index: Index, first: int, count: int) -> NDArray[np.uint8] | None:
-    """None when decord fails, or sees another video than FFmpeg: other frames, times or sizes."""
+    """Read with decord; None when it fails, or sees another video than FFmpeg: other frames, times or sizes."""
     import decord  # not on every platform
 
     decord.logging.set_level(decord.logging.QUIET)
@@ -100,7 +102,7 @@ def read_with_decord(index: Index, first: int, count: int) -> NDArray[np.uint8] 
 
 
 def read_with_av(index: Index, first: int, count: int) -> NDArray[np.uint8]:
-    """From the key frame before, or from the beginning where seeking does not land there."""
+    """Read from the key frame before, or from the beginning where seeking does not land there."""
     info, wanted = index.info, index.times[first : first + count]
     before = [where for time, where in index.keys if time <= wanted[0]]
     for seek in [before[-1], None] if before else [None]:
@@ -116,7 +118,10 @@ def read_with_av(index: Index, first: int, count: int) -> NDArray[np.uint8]:
 
 
 def collect(frames: Iterator[VideoFrame], wanted: tuple[int, ...], counted: bool) -> list[VideoFrame]:
-    """The frames of the wanted times; fewer when one does not come. counted: times are numbers from the beginning."""
+    """Return the frames of the requested times; fewer when one does not come.
+
+    counted: times are numbers from the beginning.
+    """
     found: list[VideoFrame] = []
     for number, frame in enumerate(frames):
         time = number if counted else frame.pts

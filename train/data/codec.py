@@ -1,4 +1,4 @@
-"""What a bad camera and a real video encoder make of a good clip.
+"""Degrade a good clip as a bad camera and a real video encoder do.
 
 Kernels, sizes and strengths are drawn once and hold for the whole clip; noise is fresh in every frame; then the clip
 goes through H.264, MPEG-4 or HEVC at a random quality, in memory.
@@ -29,7 +29,9 @@ DECODERS = {"libx264": "h264", "libx265": "hevc", "mpeg4": "mpeg4"}
 
 @dataclass(frozen=True)
 class Coding:
-    """chance: of a pass through an encoder at all. Each encoder with its range of quality, the first being the best.
+    """Define how likely a video encoder is, and how good.
+
+    chance: of a pass through an encoder at all. Each encoder with its range of quality, the first being the best.
 
     The constant rate factor of x264 and x265, the quantiser of MPEG-4: from hardly visible to what makes one leave.
     """
@@ -41,7 +43,7 @@ class Coding:
 
 
 def degrade_clip(clip: Clip, settings: Degradation, coding: Coding, rng: Generator) -> Clip:
-    """The low-quality clip, (T, H / scale, W / scale, 3). Raises ValueError when a side does not divide."""
+    """Return the low-quality clip, (T, H / scale, W / scale, 3). Raises ValueError when a side does not divide."""
     camera = draw_camera(settings, clip.shape[1], clip.shape[2], rng)
     small = np.stack([photograph(frame.astype(np.float32) / np.float32(255), camera, rng) for frame in clip])
     if rng.random() >= coding.chance:
@@ -71,7 +73,7 @@ def transcode(clip: Clip, codec: str, quality: int) -> Clip:
 
 
 def encode(clip: Clip, codec: str, quality: int) -> list[Packet]:
-    """The packets of one encoder, parameters in band. One thread: what it makes must not depend on the machine."""
+    """Return the packets of one encoder, parameters in band. One thread: bits must not depend on the machine."""
     encoder = VideoCodecContext.create(codec, "w")
     assert isinstance(encoder, VideoCodecContext)
     encoder.height, encoder.width, encoder.pix_fmt = clip.shape[1], clip.shape[2], "yuv420p"
@@ -91,7 +93,7 @@ def encode(clip: Clip, codec: str, quality: int) -> list[Packet]:
 
 
 def decode_clip(codec: str, packets: Sequence[Packet]) -> Iterator[VideoFrame]:
-    """Frames in order of presentation.
+    """Return the frames in order of presentation.
 
     The encoder's own packets, not their bytes: decoders read a little past the end, where only FFmpeg's have zeros.
     """

@@ -1,4 +1,4 @@
-"""Procedurally generated contours: edges, wires, rings, grids and letters, on plain ground or over a photograph.
+"""Draw contours: edges, wires, rings, grids and letters, on plain ground or over a photograph.
 
 What breaks first on its way through a codec is what is thin, straight or evenly curved, and photographs hold little of
 it. It is computed with its coverage of each pixel, so edges are as smooth as a good camera's.
@@ -21,7 +21,7 @@ TEXT_FINER = 2
 
 
 def contour_page(size: int, rng: Generator) -> Image8:
-    """(size, size, 3) RGB without a photograph: half of them drawings with shapes, all with contours over them."""
+    """Return a page without a photograph, (size, size, 3) RGB: half of them drawings, all with contours."""
     if rng.random() < 0.5:
         return with_contours(drawing(size, rng), rng, int(rng.integers(0, 3)))
     palette = [draw_colour(rng) for _ in range(3)]
@@ -29,7 +29,7 @@ def contour_page(size: int, rng: Generator) -> Image8:
 
 
 def with_contours(image: Image8, rng: Generator, count: int) -> Image8:
-    """`count` layers of stripes, edges or letters painted over a square image."""
+    """Paint `count` layers of stripes, edges or letters over a square image."""
     page = image.astype(np.float32)
     for _ in range(count):
         colour = draw_ink(image, rng)
@@ -44,7 +44,7 @@ def with_contours(image: Image8, rng: Generator, count: int) -> Image8:
 
 
 def draw_ink(image: Image8, rng: Generator) -> NDArray[np.float32]:
-    """Half the time any colour, else one of the image, darker or brighter, as shadows and things of one light are."""
+    """Draw a colour: half the time any, else one of the image, darker or brighter, as shadows and lit objects are."""
     if rng.random() < 0.5:
         return np.array(draw_colour(rng), np.float32)
     colour = image[tuple(rng.integers(0, side) for side in image.shape[:2])].astype(np.float32)
@@ -57,7 +57,7 @@ def paint(page: NDArray[np.float32], cover: Coverage, colour: NDArray[np.float32
 
 
 def stripes(size: int, rng: Generator) -> Coverage:
-    """Parallel lines: straight, bowed, or rings around a centre; from fine grids up to a single edge or wire."""
+    """Draw parallel lines: straight, bowed, or rings around a centre; from fine grids up to a single edge or wire."""
     y, x = np.mgrid[:size, :size].astype(np.float32) - np.float32(size / 2)
     angle, bow = rng.uniform(0, np.pi), rng.normal() * 0.4 / size
     along, across = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
@@ -77,7 +77,7 @@ def stripes(size: int, rng: Generator) -> Coverage:
 
 
 def patch(size: int, rng: Generator) -> Coverage:
-    """A polygon of three to six corners with smooth edges."""
+    """Draw a polygon of three to six corners with smooth edges."""
     corners = rng.uniform(-0.1, 1.1, (int(rng.integers(3, 7)), 2)) * size
     hull = cv2.convexHull(corners.astype(np.float32))
     mask = np.zeros((size, size), np.uint8)
@@ -86,7 +86,7 @@ def patch(size: int, rng: Generator) -> Coverage:
 
 
 def lettering(size: int, rng: Generator, colour: NDArray[np.float32]) -> tuple[Coverage, NDArray[np.float32]]:
-    """Some lines of letters, straight or turned, some with an outline as subtitles have it.
+    """Write some lines of letters, straight or turned, some with an outline as subtitles have it.
 
     Returns what they cover, and their colour, for each pixel where there is an outline.
     """

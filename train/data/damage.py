@@ -1,4 +1,4 @@
-"""What happens to an image or a video on its way to somebody's disk: lens, scaling, sharpening, grain, codecs.
+"""Degrade an image as its way to somebody's disk does: lens, scaling, sharpening, grain, codecs.
 
 Where train/degrade.py follows the published degradations stage by stage, this follows material that people have: images
 that were only made small, cameras, old film, and above all video through real encoders. Whole images are damaged, not
@@ -33,7 +33,7 @@ MARGIN_PX = MOST_PAN_PX * (FRAMES - 1)
 
 @dataclass(frozen=True)
 class Material:
-    """Ranges and probabilities of one kind of damage. Lengths are in pixels, of the good image only for the lens.
+    """Hold ranges and probabilities of one kind of damage. Lengths are in pixels, of the good image only for the lens.
 
     blur, blurred: sigma of the lens, and its probability.
     sharpened: probability of an unsharp mask, as cameras, discs and scalers leave it.
@@ -85,8 +85,11 @@ KINDS = (*MATERIALS, *PRESETS)
 
 @dataclass(frozen=True)
 class Speckle:
-    """Noise as drawn. level: sigma of the luma's, in [0, 1]; colour: of the two colour differences'. size: sigma of the
-    grain in pixels. shadows: how much of it stays where it is darkest and brightest."""
+    """Hold noise as drawn.
+
+    Noise as drawn. level: sigma of the luma's, in [0, 1]; colour: of the two colour differences'. size: sigma of the
+    grain in pixels. shadows: how much of it stays where it is darkest and brightest.
+    """
 
     level: float
     colour: float
@@ -95,9 +98,10 @@ class Speckle:
 
 
 def damage(image: Image8, kind: str, scale: int, rng: Generator) -> Image8:
-    """The low-quality image, (H / scale, W / scale, 3). kind: one of KINDS; those of train/degrade.py know one scale.
+    """Return the low-quality image, (H / scale, W / scale, 3).
 
-    Raises ValueError for another kind or scale, and for sides that do not divide.
+    kind: one of KINDS; those of train/data/degrade.py know one scale. Raises ValueError
+    for another kind or scale, and for sides that do not divide.
     """
     height, width = image.shape[:2]
     if kind in PRESETS and scale == PRESETS[kind].scale:
@@ -113,7 +117,7 @@ def damage(image: Image8, kind: str, scale: int, rng: Generator) -> Image8:
 
 
 def small_clip(image: Image8, material: Material, scale: int, rng: Generator) -> tuple[Clip, int]:
-    """Neighbouring frames at the size that is stored, and which of them shows the image in its own place.
+    """Return neighbouring frames at the size that is stored, and which of them shows the image in its own place.
 
     One frame where no encoder follows. Lens, resampler and strengths hold for all, noise is fresh in each.
     """
@@ -135,12 +139,12 @@ def small_clip(image: Image8, material: Material, scale: int, rng: Generator) ->
 
 
 def draw_factor(rng: Generator) -> float:
-    """Of a size in between: half the time smaller, so that it was enlarged before, else larger."""
+    """Draw the factor of a size in between: half the time smaller, so that it was enlarged before, else larger."""
     return float(rng.uniform(0.5, 1) if rng.random() < 0.5 else rng.uniform(1, 2))
 
 
 def views(good: Image, count: int, own: int, rng: Generator) -> list[Image]:
-    """The image as `count` neighbouring frames show it while a camera pans, or stands; number `own` is the image."""
+    """Show the image as `count` neighbouring frames while a camera pans, or stands; number `own` is the image."""
     stands = count == 1 or rng.random() < 0.25
     speed = np.zeros(2) if stands else rng.uniform(-1, 1, 2) * MOST_PAN_PX * rng.random()
     padded = cv2.copyMakeBorder(good, MARGIN_PX, MARGIN_PX, MARGIN_PX, MARGIN_PX, cv2.BORDER_REFLECT_101)
@@ -153,7 +157,7 @@ def views(good: Image, count: int, own: int, rng: Generator) -> list[Image]:
 
 
 def shrink(image: Image, size: Size, how: str) -> Image:
-    """To (width, height), larger ones too. how: one of RESAMPLERS; "careless" skips pixels and so aliases."""
+    """Resize to (width, height), larger ones too. how: one of RESAMPLERS; "careless" skips pixels and so aliases."""
     if size == (image.shape[1], image.shape[0]):
         return image
     if how in PILLOW:
@@ -163,7 +167,7 @@ def shrink(image: Image, size: Size, how: str) -> Image:
 
 
 def sharpen(image: Image, amount: float, sigma: float) -> Image:
-    """An unsharp mask: edges get a halo on both sides."""
+    """Apply an unsharp mask: edges get a halo on both sides."""
     return image + np.float32(amount) * (image - cv2.GaussianBlur(image, (0, 0), sigma)) if amount else image
 
 
@@ -174,7 +178,7 @@ def draw_speckle(material: Material, rng: Generator) -> Speckle:
 
 
 def add_speckle(image: Image, speckle: Speckle | None, rng: Generator) -> Image:
-    """Grain in the luma, strongest at middle grey, and blotches twice as large in the colours."""
+    """Add grain to the luma, strongest at middle grey, and blotches twice as large to the colours."""
     if speckle is None:
         return image
     luma = image @ np.array([0.299, 0.587, 0.114], np.float32)
@@ -188,7 +192,7 @@ def add_speckle(image: Image, speckle: Speckle | None, rng: Generator) -> Image:
 
 
 def grain(shape: tuple[int, ...], sigma: float, rng: Generator) -> Image:
-    """Noise of unit variance whose grains have that size."""
+    """Return noise of unit variance whose grains have that size."""
     noise = rng.standard_normal(shape, dtype=np.float32)
     if sigma < 0.3:
         return noise
@@ -197,7 +201,7 @@ def grain(shape: tuple[int, ...], sigma: float, rng: Generator) -> Image:
 
 
 def through_encoders(clip: Clip, again: float, rng: Generator) -> Clip:
-    """Through one encoder; with the chance `again` through another one before, often at another size."""
+    """Encode and decode once; with the probability `again` through another encoder before, often at another size."""
     if rng.random() < again:
         height, width = clip.shape[1:3]
         factor = draw_factor(rng) if rng.random() < 0.6 else 1.0
@@ -214,7 +218,7 @@ def resized(clip: Clip, size: Size) -> Clip:
 
 
 def jpeg(image: Image8, quality: Range, rng: Generator) -> Image8:
-    """Through a real JPEG encoder, half the time with colours at full size, as good cameras and editors write them."""
+    """Pass through a real JPEG encoder, half the time with colours at full size, as good cameras do."""
     sampling = cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444 if rng.random() < 0.5 else cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420
     settings = [cv2.IMWRITE_JPEG_QUALITY, round(rng.uniform(*quality)), cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling]
     decoded = cv2.imdecode(cv2.imencode(".jpg", image[..., ::-1], settings)[1], cv2.IMREAD_COLOR_RGB)

@@ -24,7 +24,7 @@ RESIZE_MODES = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC)
 
 @dataclass(frozen=True)
 class Resize:
-    """Chances of growing, shrinking and keeping the size, and the range of the factor."""
+    """Hold the probabilities of growing, shrinking and keeping the size, and the range of the factor."""
 
     up: float
     down: float
@@ -34,7 +34,7 @@ class Resize:
 
 @dataclass(frozen=True)
 class NoiseSettings:
-    """Gaussian (sigma in 1/255) with the given chance, else Poisson; the same noise in all channels with `grey`."""
+    """Define noise: Gaussian (sigma in 1/255) with this probability, else Poisson; one for all channels with `grey`."""
 
     gaussian: float
     sigma: Range
@@ -44,7 +44,10 @@ class NoiseSettings:
 
 @dataclass(frozen=True)
 class DegradationPass:
-    """jpeg: range of the quality. The factor of the second stage is one of the final size."""
+    """Define one stage of the degradation.
+
+    jpeg: range of the quality. The factor of the second stage is one of the final size.
+    """
 
     blur: Blur
     resize: Resize
@@ -65,7 +68,7 @@ SECOND = DegradationPass(
 
 @dataclass(frozen=True)
 class Degradation:
-    """One or two stages, then the final size; by default the paper's.
+    """Define one or two stages, then the final size; by default the paper's.
 
     sinc: chance of a ringing filter around the last JPEG (two stages only). scale: how much smaller it gets.
     """
@@ -95,7 +98,10 @@ PRESETS = {"light": LIGHT, "medium": MEDIUM, "heavy": HEAVY}
 
 @dataclass(frozen=True)
 class Grain:
-    """level: sigma in [0, 1] of Gaussian noise, or the factor on Poisson noise. grey: the same in all channels."""
+    """Hold noise as drawn.
+
+    level: sigma in [0, 1] of Gaussian noise, or the factor on Poisson noise. grey: the same in all channels.
+    """
 
     kind: str
     level: float
@@ -104,7 +110,7 @@ class Grain:
 
 @dataclass(frozen=True)
 class Pass:
-    """One stage as drawn. lens: None is sharp. jpeg: quality, None where the JPEG belongs to the end."""
+    """Hold one stage as drawn. lens: None is sharp. jpeg: quality, None where the JPEG belongs to the end."""
 
     lens: Lens | None
     size: Size
@@ -115,7 +121,7 @@ class Pass:
 
 @dataclass(frozen=True)
 class Camera:
-    """Everything about one degradation but the noise itself.
+    """Hold everything about one degradation but the noise itself.
 
     size, mode: of the last resize. ringing: sinc filter after it, or None. jpeg_last: whether the JPEG of quality
     `jpeg` comes after that resize, or before it.
@@ -130,7 +136,7 @@ class Camera:
 
 
 def degrade(image: Image, settings: Degradation, rng: Generator) -> NDArray[np.uint8]:
-    """The low-quality image, (H / scale, W / scale, 3) uint8. Raises ValueError when a side does not divide."""
+    """Return the low-quality image, (H / scale, W / scale, 3) uint8. Raises ValueError when a side does not divide."""
     return photograph(image, draw_camera(settings, image.shape[0], image.shape[1], rng), rng)
 
 
@@ -158,7 +164,7 @@ def draw_camera(settings: Degradation, height: int, width: int, rng: Generator) 
 
 
 def draw_pass(settings: DegradationPass, reference: Size, quality: int | None, rng: Generator) -> Pass:
-    """reference: the size whose multiple the stage resizes to."""
+    """Draw one stage. reference: the size whose multiple the stage resizes to."""
     lens = draw_lens(settings.blur, rng)
     low, high = settings.resize.factor
     choice = rng.choice(3, p=(settings.resize.up, settings.resize.down, settings.resize.keep))
@@ -178,7 +184,7 @@ def draw_quality(quality: Range, rng: Generator) -> int:
 
 
 def photograph(image: Image, camera: Camera, rng: Generator) -> NDArray[np.uint8]:
-    """What `camera` makes of the image, (height, width, 3) uint8 of its size. rng: the noise only."""
+    """Apply `camera` to the image, (height, width, 3) uint8 of its size. rng: the noise only."""
     for one in camera.passes:
         image = add_sensor_noise(resize(blur(image, one.lens), one.size, one.mode), one.grain, rng)
         image = image if one.jpeg is None else jpeg(image, one.jpeg)
@@ -201,7 +207,7 @@ def resize(image: Image, size: Size, mode: int) -> Image:
 
 
 def add_sensor_noise(image: Image, grain: Grain, rng: Generator) -> Image:
-    """Clipped to [0, 1]."""
+    """Add noise, clipped to [0, 1]."""
     if grain.kind == "gaussian":
         noise = rng.standard_normal((*image.shape[:2], 1 if grain.grey else 3), dtype=np.float32)
     else:
@@ -210,7 +216,7 @@ def add_sensor_noise(image: Image, grain: Grain, rng: Generator) -> Image:
 
 
 def poisson_noise(image: Image, grey: bool, rng: Generator) -> Image:
-    """Shot noise of zero mean, with as many photons at white as the image has levels (rounded up to a power of 2)."""
+    """Return shot noise of zero mean: at white as many photons as the image has levels (up to the next power of 2)."""
     clean = np.clip(image, 0, 1)  # a ringing kernel or a cubic may have left it
     if grey:
         clean = cv2.cvtColor(clean, cv2.COLOR_RGB2GRAY)[..., None]
@@ -221,7 +227,7 @@ def poisson_noise(image: Image, grey: bool, rng: Generator) -> Image:
 
 
 def jpeg(image: Image, quality: int) -> Image:
-    """Through a real JPEG encoder (4:2:0) and back."""
+    """Pass through a real JPEG encoder (4:2:0) and back."""
     levels = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
     code = cv2.imencode(".jpg", levels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
     decoded = cv2.imdecode(code, cv2.IMREAD_COLOR_RGB)

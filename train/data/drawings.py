@@ -1,4 +1,4 @@
-"""Drawings by dice: flat areas, outlines, curves and text, which photographs lack and cartoons and screens are made of.
+"""Generate drawings: flat areas, outlines, curves and text, of which cartoons and screens are made.
 
 Training on them keeps edges of line art and letters free of halos.
 """
@@ -20,7 +20,7 @@ FRACTION_BITS = 4
 
 
 def drawing(size: int, rng: Generator) -> NDArray[np.uint8]:
-    """(size, size, 3) RGB: a few shapes on a plain or shaded ground, lines over them, and often text."""
+    """Return (size, size, 3) RGB: a few shapes on a plain or shaded ground, lines over them, and often text."""
     edge = size * FINER
     palette = [draw_colour(rng) for _ in range(rng.integers(2, 7))]
     canvas = ground(edge, rng, palette)
@@ -34,7 +34,7 @@ def drawing(size: int, rng: Generator) -> NDArray[np.uint8]:
 
 
 def draw_colour(rng: Generator) -> Colour:
-    """Ink and paper as often as any other colour."""
+    """Draw a colour; ink and paper as often as any other."""
     kind = rng.random()
     if kind < 0.5:
         level = int(rng.integers(0, 40) if kind < 0.25 else rng.integers(215, 256))
@@ -57,13 +57,13 @@ def ground(edge: int, rng: Generator, palette: list[Colour]) -> Canvas:
 
 
 def points(edge: int, count: int, rng: Generator) -> NDArray[np.int32]:
-    """(1, count, 2), in fractions of a pixel, around one place."""
+    """Draw points around one place, (1, count, 2), in fractions of a pixel."""
     centre, spread = rng.uniform(0, edge, 2), edge * rng.uniform(0.05, 0.5)
     return np.rint((centre + rng.uniform(-spread, spread, (count, 2))) * 2**FRACTION_BITS).astype(np.int32)[None]
 
 
 def add_shape(canvas: Canvas, rng: Generator, palette: list[Colour]) -> None:
-    """Filled, a polygon or an ellipse, half of them with an outline as cartoons have it."""
+    """Add a filled polygon or ellipse, half of them with an outline as cartoons have it."""
     edge = canvas.shape[0]
     width = thickness(rng)
     if rng.random() < 0.5:
@@ -80,7 +80,7 @@ def add_shape(canvas: Canvas, rng: Generator, palette: list[Colour]) -> None:
 
 
 def add_curve(canvas: Canvas, rng: Generator, palette: list[Colour]) -> None:
-    """A line, or a smooth walk through a few points."""
+    """Add a line, or a smooth walk through a few points."""
     edge = canvas.shape[0]
     walk = points(edge, int(rng.integers(2, 6)), rng)[0].astype(np.float32)
     steps = np.linspace(0, len(walk) - 1, 24)
@@ -91,12 +91,12 @@ def add_curve(canvas: Canvas, rng: Generator, palette: list[Colour]) -> None:
 
 
 def thickness(rng: Generator) -> int:
-    """Of a line on the canvas: half a pixel of the drawing up to six, thin ones more often."""
+    """Draw the thickness of a line on the canvas: half a pixel of the drawing up to six, thin ones more often."""
     return int(np.rint(FINER * 0.5 * 12 ** rng.random()))
 
 
 def with_text(canvas: Canvas, rng: Generator, palette: list[Colour]) -> Canvas:
-    """Lines of letters, from those hardly read to headlines."""
+    """Add lines of letters, from those hardly read to headlines."""
     edge = canvas.shape[0]
     size = FINER * 6 * 8 ** rng.random()
     font = ImageFont.load_default(size)

@@ -1,4 +1,4 @@
-"""Through a real video encoder and back, in memory: what televisions, discs, phones and web sites send.
+"""Pass images through a real video encoder and back, in memory: as televisions, discs, phones and web sites do.
 
 Each encoder is asked for with its own word for quality and the options that people use. One thread everywhere: what
 comes out must not depend on the machine.
@@ -30,7 +30,7 @@ PRESETS = {"libx264": ("ultrafast", "veryfast", "medium"), "libx265": ("ultrafas
 
 
 def draw_encoder(rng: Generator) -> tuple[str, dict[str, str]]:
-    """An encoder and its options. A hasty preset leaves what a phone's encoder leaves: x264's does not deblock."""
+    """Draw an encoder and its options. A hasty preset leaves what a phone's encoder leaves: x264's does not deblock."""
     codec = list(CHANCES)[rng.choice(len(CHANCES), p=list(CHANCES.values()))]
     quality = round(rng.uniform(*QUALITY[codec]))
     preset = str(rng.choice(PRESETS[codec])) if codec in PRESETS else ""
@@ -38,7 +38,7 @@ def draw_encoder(rng: Generator) -> tuple[str, dict[str, str]]:
 
 
 def encoder_options(codec: str, quality: int, preset: str = "veryfast") -> dict[str, str]:
-    """What FFmpeg's `codec` wants to hear for a constant quality. Raises ValueError for a codec it does not know."""
+    """Return FFmpeg's options for a constant quality of `codec`. Raises ValueError for a codec it does not know."""
     if codec not in DECODERS:
         raise ValueError(f"codec must be one of {', '.join(DECODERS)}, got {codec!r}")
     if codec in ("mpeg4", "mpeg2video"):
@@ -81,7 +81,7 @@ def encode(clip: Clip, codec: str, options: dict[str, str]) -> list[Packet]:
 
 
 def decode(codec: str, packets: Sequence[Packet]) -> list[VideoFrame]:
-    """Frames in order of presentation, from the encoder's own packets.
+    """Return the frames in order of presentation, from the encoder's own packets.
 
     Not from their bytes: decoders read a little past the end, where only FFmpeg's packets have zeros.
     """

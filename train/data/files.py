@@ -1,4 +1,4 @@
-"""Where training material lies: folders and lists of images, folders of videos, captions beside them."""
+"""Find training material: folders and lists of images, folders of videos, captions beside them."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -18,7 +18,7 @@ class Sources(NamedTuple):
 
 
 def find_sources(config: DataConfig) -> tuple[Sources, Sources]:
-    """Files for training, and those held out. Sorted by path. Raises RecipeError when either would be empty."""
+    """Return files for training, and those held out, sorted by path. Raises RecipeError when either would be empty."""
     images = list_images(Path(config.folder)) if config.folder else []
     for name in config.lists:
         images += read_list(Path(name))
@@ -36,12 +36,12 @@ def find_sources(config: DataConfig) -> tuple[Sources, Sources]:
 
 
 def list_images(folder: Path) -> list[Path]:
-    """Every image file below `folder`, sorted by path. Raises RecipeError when there is none."""
+    """List every image file below `folder`, sorted by path. Raises RecipeError when there is none."""
     return list_files(folder, IMAGES, "images", "data.folder")
 
 
 def list_videos(folder: Path) -> list[Path]:
-    """Every video below `folder`, sorted by path. Raises RecipeError when there is none."""
+    """List every video below `folder`, sorted by path. Raises RecipeError when there is none."""
     return list_files(folder, VIDEOS, "videos", "data.clips")
 
 
@@ -54,7 +54,7 @@ def list_files(folder: Path, suffixes: Collection[str], kind: str, key: str) -> 
 
 
 def read_list(path: Path) -> list[Path]:
-    """A text file with one image path a line, relative ones to the file's folder. Raises RecipeError."""
+    """Read a text file with one image path a line, relative ones to the file's folder. Raises RecipeError."""
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
@@ -66,7 +66,7 @@ def read_list(path: Path) -> list[Path]:
 
 
 def read_training_image(path: Path) -> NDArray[np.uint8]:
-    """(H, W, 3) RGB uint8, upright. Raises RecipeError when the file is no image, or not a whole one."""
+    """Read (H, W, 3) RGB uint8, upright. Raises RecipeError when the file is no image, or not a whole one."""
     try:
         code = np.fromfile(path, np.uint8)
     except OSError as error:
@@ -78,6 +78,6 @@ def read_training_image(path: Path) -> NDArray[np.uint8]:
 
 
 def caption(path: Path) -> str:
-    """The text of the .txt beside an image or video of the same name, else nothing."""
+    """Return the text of the .txt beside an image or video of the same name, else an empty string."""
     beside = path.with_suffix(".txt")
     return beside.read_text(encoding="utf-8", errors="replace").strip() if beside.is_file() else ""

@@ -18,7 +18,9 @@ SIZES = tuple(range(7, 22, 2))
 
 @dataclass(frozen=True)
 class Blur:
-    """sigma in pixels; the betas shape the flanks; chance: of blurring at all; sinc: of a ringing kernel.
+    """Define blurring at random.
+
+    sigma in pixels; the betas shape the flanks; chance: of blurring at all; sinc: of a ringing kernel.
 
     All ranges are uniform, as in the paper. (Its code draws the betas below and above 1 equally often.)
     """
@@ -33,7 +35,10 @@ class Blur:
 
 @dataclass(frozen=True)
 class Lens:
-    """One kernel in words. sigma: along its axes, in pixels; angle: of the first axis; beta: of the flanks."""
+    """Hold one blur kernel as drawn.
+
+    One kernel in words. sigma: along its axes, in pixels; angle: of the first axis; beta: of the flanks.
+    """
 
     size: int
     kind: str
@@ -64,12 +69,12 @@ def draw_lens(settings: Blur, rng: Generator) -> Lens | None:
 
 
 def draw_ringing(rng: Generator) -> Lens:
-    """The filter around the last JPEG: sinc with a cutoff of U(pi / 3, pi), whatever its size."""
+    """Draw the filter around the last JPEG: sinc with a cutoff of U(pi / 3, pi), whatever its size."""
     return Lens(int(rng.choice(SIZES)), "sinc", cutoff=rng.uniform(math.pi / 3, math.pi))
 
 
 def kernel(lens: Lens) -> Kernel:
-    """(size, size) float32 of sum 1. Real-ESRGAN, https://arxiv.org/abs/2107.10833, section 3.1."""
+    """Compute a kernel (size, size) float32 of sum 1. Real-ESRGAN, https://arxiv.org/abs/2107.10833, section 3.1."""
     if lens.kind == "sinc":
         return sinc_kernel(lens.size, lens.cutoff)
     distance = mahalanobis(lens.size, *lens.sigma, lens.angle)
@@ -79,7 +84,7 @@ def kernel(lens: Lens) -> Kernel:
 
 
 def mahalanobis(size: int, sigma_x: float, sigma_y: float, angle: float) -> NDArray[np.float64]:
-    """Squared distance of every cell from the centre, in units of the rotated sigmas. (size, size)."""
+    """Return the squared distance of every cell from the centre, in units of the rotated sigmas, (size, size)."""
     axis = np.arange(size) - size // 2
     x, y = np.meshgrid(axis, axis)
     along, across = x * math.cos(angle) + y * math.sin(angle), y * math.cos(angle) - x * math.sin(angle)
@@ -87,7 +92,7 @@ def mahalanobis(size: int, sigma_x: float, sigma_y: float, angle: float) -> NDAr
 
 
 def sinc_kernel(size: int, cutoff: float) -> Kernel:
-    """The ideal circular low-pass filter, cut off at `cutoff` radians per pixel: overshoot and ringing."""
+    """Compute the ideal circular low-pass filter, cut off at `cutoff` radians per pixel: overshoot and ringing."""
     axis = np.arange(size) - size // 2
     radius = np.hypot(*np.meshgrid(axis, axis))
     radius[size // 2, size // 2] = 1  # replaced below; avoids 0 / 0

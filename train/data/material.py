@@ -15,12 +15,12 @@ from train.data.samples import HOLDOUT_SEED, Sample, middles, open_samples
 
 
 def open_material(data: DataConfig, seed: int, length: int) -> Dataset[Sample[str]]:
-    """Samples of everything but what is held out. Raises RecipeError for folders, lists and pools that hold nothing."""
+    """Open the samples of all but what is held out. Raises RecipeError for empty folders, lists and pools."""
     return PoolSamples(data, seed, length) if data.pool.shards else open_samples(data, seed, length)
 
 
 def held_out(data: DataConfig) -> list[tuple[Tensor, Tensor]]:
-    """Low and high of what is held out, each (3, H, W) in [-1, 1], the same on every call.
+    """Return low and high of what is held out, each (3, H, W) in [-1, 1], the same on every call.
 
     With a pool, its kinds of damage take turns by their probabilities. Raises RecipeError when nothing can be used.
     """
@@ -36,7 +36,7 @@ def held_out(data: DataConfig) -> list[tuple[Tensor, Tensor]]:
 
 
 def spread(mixture: dict[str, float], count: int) -> list[str]:
-    """`count` kinds whose shares are those of the mixture, as evenly mixed as they can be."""
+    """Return `count` kinds whose shares are those of the mixture, as evenly mixed as they can be."""
     places = (np.arange(count) + 0.5) / count
     ends = np.cumsum(list(mixture.values()))
     found = [list(mixture)[min(int(np.searchsorted(ends, place)), len(mixture) - 1)] for place in places]

@@ -1,4 +1,4 @@
-"""A pool of training pairs, made once on a machine: good images, and for each of them many damaged ones.
+"""Make a pool of training pairs, once on a machine: good images, and for each of them many damaged ones.
 
 python -m train.data.pool RECIPE [--workers N] [--set data.folder=IMAGES]
 
@@ -48,7 +48,7 @@ Images = NDArray[np.uint8]
 
 
 def pool_folder(data: DataConfig) -> Path:
-    """Where the pool of these settings and these files lies: named after them, so that another one is never taken.
+    """Return where the pool of these settings and files lies: named after them, so that another one is never taken.
 
     In `data.pool.folder`, by default the user's cache. Raises RecipeError for unknown kinds, or without images.
     """
@@ -87,7 +87,7 @@ def make_shards(folder: Path, config: PoolConfig, shards: Sequence[int], workers
 
 
 def draw_highs(data: DataConfig) -> Images:
-    """All photographs, then overlays, then pages. (N, 512, 512, 3)."""
+    """Return all photographs, then overlays, then pages, (N, 512, 512, 3)."""
     photos = [
         part for path in find_sources(data)[0].images for part in squares(read_training_image(path), data.pool.crops)
     ]
@@ -104,7 +104,7 @@ def draw_highs(data: DataConfig) -> Images:
 
 
 def squares(image: Images, most: int) -> list[Images]:
-    """Up to `most` parts of 512 x 512 without overlap, spread over the image; none of a smaller one."""
+    """Cut up to `most` parts of 512 x 512 without overlap, spread over the image; none of a smaller one."""
     rows, columns = (side // HIGH_PX for side in image.shape[:2])
     places = [(row, column) for row in range(rows) for column in range(columns)]
     chosen = places[:: max(1, -(-len(places) // most))][:most]
@@ -132,7 +132,7 @@ def make_shard(folder: Path, config: PoolConfig, shard: int) -> int:
 
 
 def draw_note(config: PoolConfig, rng: Generator) -> tuple[str, NDArray[np.void]]:
-    """The kind of damage and what else is drawn beforehand, as NOTE."""
+    """Draw the kind of damage and what else is decided beforehand, as NOTE."""
     note = np.zeros((), NOTE)
     kind = list(config.mixture)[rng.choice(len(config.mixture), p=list(config.mixture.values()))]
     larger = kind in MATERIALS and rng.random() < config.half
@@ -146,7 +146,7 @@ def draw_note(config: PoolConfig, rng: Generator) -> tuple[str, NDArray[np.void]
 
 
 def toned(image: Images, note: NDArray[np.void]) -> Images:
-    """The image with its channels reordered and squeezed into part of their range, as `note` says."""
+    """Return the image with its channels reordered and squeezed into part of their range, as `note` says."""
     black, white = note["tone"]
     image = image[..., note["order"]]
     if (white - black == 255).all():

@@ -1,4 +1,4 @@
-"""Crops of the pairs of a pool (train/data/pool.py), as training samples."""
+"""Crop the pairs of a pool (train/data/pool.py), as training samples."""
 
 from typing import cast
 
@@ -16,7 +16,7 @@ MARGIN_PX = 4  # of the low image around a crop: what the filter that enlarges i
 
 
 class PoolSamples(Dataset[Sample[str]]):
-    """Item n depends on the pool, the seed and n alone. Raises RecipeError when a part of the pool is not there."""
+    """Provide item n, which depends on pool, seed and n alone. Raises RecipeError for an incomplete pool."""
 
     def __init__(self, data: DataConfig, seed: int, length: int) -> None:
         self.data, self.seed, self.length = data, seed, length
@@ -76,7 +76,7 @@ class PoolSamples(Dataset[Sample[str]]):
 
 
 def enlarged_part(low: NDArray[np.uint8], top: int, left: int, side: int, scale: int) -> NDArray[np.uint8]:
-    """(side * scale, side * scale, 3): a part of the enlarged image, as if all of it had been enlarged."""
+    """Return a part of the enlarged image, (side * scale, side * scale, 3), as if all of it had been enlarged."""
     above, before = min(top, MARGIN_PX), min(left, MARGIN_PX)
     part = low[top - above : top + side + MARGIN_PX, left - before : left + side + MARGIN_PX]
     large = cast(NDArray[np.uint8], enlarge(np.ascontiguousarray(part), part.shape[0] * scale, part.shape[1] * scale))

@@ -1,4 +1,4 @@
-"""Training samples: crops of good images or videos, and what a bad camera would have made of them."""
+"""Make training samples: crops of good images or videos, and what a bad camera would have made of them."""
 
 import difflib
 import logging
@@ -40,7 +40,9 @@ log = logging.getLogger(__name__)
 
 
 class Sample(NamedTuple, Generic[Caption]):
-    """low: the low quality enlarged again, high: the truth, both (T, 3, crop, crop) in [-1, 1], T = 1 for images.
+    """Hold one sample.
+
+    low: the low quality enlarged again, high: the truth, both (T, 3, crop, crop) in [-1, 1], T = 1 for images.
 
     caption: what stands in a text file beside the image or video, else nothing. A batch is one too: (B, T, 3, crop,
     crop) and a list of captions.
@@ -52,7 +54,7 @@ class Sample(NamedTuple, Generic[Caption]):
 
 
 class ImageCache:
-    """Decoded images, the last used ones, up to `size_bytes`. Small sets stay whole, large ones pass through."""
+    """Keep the most recently used decoded images, up to `size_bytes`. Small sets stay, large ones pass through."""
 
     def __init__(self, size_bytes: int) -> None:
         self.size_bytes, self.held_bytes = size_bytes, 0
@@ -74,7 +76,7 @@ class ImageCache:
 
 
 class Samples(Dataset[Sample[str]]):
-    """Item n depends on the files, the seed and n alone. Raises RecipeError when too many files cannot be used."""
+    """Provide item n, which depends on files, seed and n alone. Raises RecipeError when too many files are unusable."""
 
     def __init__(self, sources: Sources, config: DataConfig, seed: int, length: int) -> None:
         self.sources, self.config, self.seed, self.length = sources, config, seed, length
@@ -103,7 +105,7 @@ class Samples(Dataset[Sample[str]]):
         return Sample(low[-self.config.frames :], high[-self.config.frames :], words)
 
     def draw(self, frames: int, rng: Generator) -> tuple[Path, Clip]:
-        """A good clip of so many frames.
+        """Draw a good clip of so many frames.
 
         In place of one that cannot be used, the next of the same `rng`: the same on every machine. Which files were
         bad is never remembered for that: a video may be damaged in one place only, and what an item holds must not
@@ -130,7 +132,7 @@ class Samples(Dataset[Sample[str]]):
 
 
 def image_clip(image: NDArray[np.uint8], path: Path, frames: int, crop_px: int, rng: Generator) -> Clip:
-    """A random crop, or more frames of it by a moving camera. Raises RecipeError for an image that is too small."""
+    """Cut a random crop, or more frames of it by a moving camera. Raises RecipeError for an image that is too small."""
     check_size(path, image.shape[0], image.shape[1], crop_px)
     if frames > 1:
         return still_clip(image, frames, crop_px, rng)
@@ -138,7 +140,7 @@ def image_clip(image: NDArray[np.uint8], path: Path, frames: int, crop_px: int, 
 
 
 def video_clip(path: Path, frames: int, crop_px: int, rng: Generator) -> Clip:
-    """Neighbouring frames from anywhere in a video, cropped. Raises MediaError, RecipeError if too short or small."""
+    """Cut neighbouring frames from anywhere in a video. Raises MediaError, RecipeError if too short or small."""
     index = index_video(path)
     check_size(path, index.info.height, index.info.width, crop_px)
     if len(index.times) < frames:
@@ -158,7 +160,7 @@ def random_crop(clip: Clip, size: int, rng: Generator) -> Clip:
 
 
 def vary_tones(clip: Clip, rng: Generator) -> Clip:
-    """Half of the clips get their channels in another order, a quarter each channel squeezed into a part of its range.
+    """Reorder the channels of half of the clips, and squeeze each channel of a quarter into a part of its range.
 
     What few photographs show, and videos do: the very dark and the very bright, the all but flat, strong colours.
     """
@@ -171,17 +173,17 @@ def vary_tones(clip: Clip, rng: Generator) -> Clip:
 
 
 def draw_kind(config: DataConfig, rng: Generator) -> str:
-    """One of the degradations of the mixture."""
+    """Draw one of the degradations of the mixture."""
     return list(config.mixture)[rng.choice(len(config.mixture), p=list(config.mixture.values()))]
 
 
 def frames_to_take(kind: str, config: DataConfig) -> int:
-    """How many neighbours a sample is made from: an encoder of videos needs some, whatever is learnt from."""
+    """Return how many neighbours a sample is made from: a video encoder needs some, whatever is learnt from."""
     return max(config.frames, VIDEO_FRAMES) if kind == VIDEO else config.frames
 
 
 def make_pair(clip: Clip, kind: str, codec: float, rng: Generator) -> tuple[Tensor, Tensor]:
-    """Low and high as a Sample holds them, of the sides of `clip`.
+    """Return low and high as a Sample holds them, of the sides of `clip`.
 
     kind: a degradation. codec: chance of a clip to go through a video encoder; "video" always does, no single frame.
     """
@@ -194,7 +196,7 @@ def make_pair(clip: Clip, kind: str, codec: float, rng: Generator) -> tuple[Tens
 
 
 def open_samples(config: DataConfig, seed: int, length: int) -> Samples:
-    """Samples of everything but what is held out. Raises RecipeError for folders and lists that hold nothing."""
+    """Open the samples of all but what is held out. Raises RecipeError for empty folders and lists."""
     known = (*PRESETS, VIDEO, CLEAN)
     for name in config.mixture:
         if name not in known:
@@ -204,7 +206,7 @@ def open_samples(config: DataConfig, seed: int, length: int) -> Samples:
 
 
 def held_out(config: DataConfig) -> list[tuple[Tensor, Tensor]]:
-    """Low and high of the last `holdout` images by name (first frames of videos, where there are no images).
+    """Return low and high of the last `holdout` images by name (first frames of videos, where there are no images).
 
     Each (3, H, W) in [-1, 1]: the middle, sides at most 512 and multiples of 8, degraded with fixed seeds: the same on
     every call. Files that cannot be used are named and left out. Raises RecipeError when none is left.
@@ -221,7 +223,7 @@ def held_out(config: DataConfig) -> list[tuple[Tensor, Tensor]]:
 
 
 def training_images(config: DataConfig, most: int = 256) -> list[Tensor]:
-    """The middle of up to `most` training images, evenly spread over all, each (3, H, W) in [-1, 1].
+    """Return the middle of up to `most` training images, evenly spread over all, each (3, H, W) in [-1, 1].
 
     For what is measured on the material before training. Raises RecipeError when none can be used.
     """
@@ -231,7 +233,7 @@ def training_images(config: DataConfig, most: int = 256) -> list[Tensor]:
 
 
 def middles(sources: Sources, config: DataConfig) -> list[NDArray[np.uint8]]:
-    """The middle of each image, or of each video's first frame. Unusable ones are named; RecipeError if all are."""
+    """Return the middle of each image or video's first frame. Unusable ones are named; RecipeError if all are."""
     found = []
     for path in sources.images or sources.videos:
         try:
@@ -257,7 +259,7 @@ def collate(samples: list[Sample[str]]) -> Sample[list[str]]:
 def training_batches(
     samples: Dataset[Sample[str]], batch: int, first_step: int, workers: int, rank: int = 0, world: int = 1
 ) -> Iterator[Sample[list[str]]]:
-    """Batches from step `first_step` on, in the order of the items: a resumed run reads what it would have read.
+    """Yield batches from step `first_step` on, in the order of the items: a resumed run reads what it would have read.
 
     Step s takes `batch * world` items from number s * batch * world on; process `rank` of `world` gets its share of
     them, so what a step sees does not depend on the number of processes. Ends before a step that would lack items.

@@ -1,4 +1,4 @@
-"""A clip out of one image: a virtual camera that pans, zooms and turns over it, by fractions of a pixel.
+"""Make a clip of one image: a virtual camera that pans, zooms and turns over it, by fractions of a pixel.
 
 For temporal training where no video is at hand: motion is known, free of noise and of codec artefacts.
 """
@@ -22,7 +22,10 @@ SUPERSAMPLING = 1.5  # as fine as the image where it is shown smallest: nothing 
 
 @dataclass(frozen=True)
 class CameraMotion:
-    """The largest of each, a frame: pan in pixels, zoom as a factor, turn in degrees. bend: share that may change."""
+    """Bound the motion of the camera.
+
+    The largest of each, a frame: pan in pixels, zoom as a factor, turn in degrees. bend: share that may change.
+    """
 
     pan_px: float = 6.0
     zoom: float = 0.01
@@ -31,7 +34,7 @@ class CameraMotion:
 
 
 def still_clip(image: NDArray[np.uint8], frames: int, size: int, rng: Generator) -> NDArray[np.uint8]:
-    """(frames, size, size, 3) out of (H, W, 3) with sides of at least `size`. Raises ValueError for smaller ones."""
+    """Return (frames, size, size, 3) out of (H, W, 3) with sides of `size` or more; else raises ValueError."""
     path = camera_path(image.shape[0], image.shape[1], frames, size, rng)
     return np.stack([look(image, view, size) for view in path])
 
@@ -39,7 +42,7 @@ def still_clip(image: NDArray[np.uint8], frames: int, size: int, rng: Generator)
 def camera_path(
     height: int, width: int, frames: int, size: int, rng: Generator, motion: CameraMotion | None = None
 ) -> list[Affine]:
-    """One view for each frame, all of them inside the image: smooth, along a parabola.
+    """Draw one view for each frame, all of them inside the image: smooth, along a parabola.
 
     Frames show the image smaller than it is, down to two thirds where there is room, so they are as sharp as it is;
     only of an image hardly larger than they are, they show a part enlarged by up to 18 %, to have room to move. A path
@@ -72,14 +75,17 @@ def camera_path(
 
 
 def view(size: int, density: float, turn: float, centre: tuple[float, float]) -> Affine:
-    """density: pixels of the image for one of the frame. turn: radians. centre: where the frame's middle looks."""
+    """Describe one view of the image.
+
+    density: pixels of the image for one of the frame. turn: radians. centre: where the frame's middle looks.
+    """
     cos, sin, middle = density * math.cos(turn), density * math.sin(turn), (size - 1) / 2
     turned = np.array([[cos, -sin], [sin, cos]])
     return np.column_stack([turned, np.array(centre) - turned @ (middle, middle)])
 
 
 def place(views: list[Affine], height: int, width: int, size: int, where: NDArray[np.float64]) -> list[Affine] | None:
-    """The views moved together to the share `where` of the room they have in the image; None if they have none."""
+    """Move the views together to the share `where` of the room they have in the image; None if they have none."""
     corners = np.array([(x, y, 1) for x in (0, size - 1) for y in (0, size - 1)]).T
     seen = np.concatenate([v @ corners for v in views], axis=1)
     low, high = -seen.min(1), np.array([width - 1, height - 1]) - seen.max(1)
@@ -89,7 +95,7 @@ def place(views: list[Affine], height: int, width: int, size: int, where: NDArra
 
 
 def look(image: NDArray[np.uint8], seen: Affine, size: int) -> NDArray[np.uint8]:
-    """The frame (size, size, 3) that one view shows.
+    """Return the frame (size, size, 3) that one view shows.
 
     Looked up more densely with an eight-tap Lanczos kernel, then made smaller with PIL's: neither aliases nor softens,
     and is exact to a fraction of a pixel.

@@ -1,1 +1,1 @@
-"""Losses of the generator and of its adversary and critic."""
+"""Compute the losses of the generator, its adversary and its critic."""

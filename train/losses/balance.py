@@ -1,4 +1,4 @@
-"""How strongly one loss pulls, measured against another where their gradients meet."""
+"""Measure how strongly one loss pulls against another where their gradients meet."""
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ MOST = 100.0
 
 
 def balanced(loss: Tensor, reference: Tensor, at: Tensor, share: float) -> Tensor:
-    """`loss` times a factor, by which its gradient at `at` is `share` of that of `reference`. Scalar.
+    """Return `loss` times a factor by which its gradient at `at` is `share` of that of `reference`. Scalar.
 
     at: a tensor that both scalars were computed from; of `loss`, gradients flow through it alone. The factor is
     |d reference / d at| / |d loss / d at| over the batches of all processes, at most 100.

@@ -1,4 +1,4 @@
-"""An adversary trained from scratch beside the generator: for texture where no pretrained network may judge.
+"""Train an adversary from scratch beside the generator: for texture where no pretrained network may judge.
 
 Optional. Patches as in pix2pix (https://arxiv.org/abs/1611.07004), kept in bounds by spectral normalisation
 (https://arxiv.org/abs/1802.05957), hinge losses, and the features matched as in pix2pixHD
@@ -16,14 +16,17 @@ BLOCK_PX = 2
 
 
 class PatchDiscriminator(nn.Module):
-    """Tells real patches from made ones: one verdict per 8 x 8 pixels. 0.4 M parameters at the default widths.
+    """Tell real patches from generated ones: one verdict per 8 x 8 pixels. 0.4 M parameters at the default widths.
 
     It looks at blocks of 2 x 2 pixels: nothing is lost, and the layers at full size, which on a CPU cost more than the
     embedded model itself, are saved.
     """
 
     def __init__(self, widths: Sequence[int] = (48, 96, 192)) -> None:
-        """widths: channels by depth; every layer but the first halves the size."""
+        """Build the layers.
+
+        widths: channels by depth; every layer but the first halves the size.
+        """
         super().__init__()
         sizes = (3 * BLOCK_PX**2, *widths)
         self.layers = nn.ModuleList(
@@ -33,7 +36,9 @@ class PatchDiscriminator(nn.Module):
         self.verdict = spectral_norm(nn.Conv2d(widths[-1], 1, 3, padding=1))
 
     def forward(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """image: (B, 3, H, W) in [-1, 1], sides of at least 16.
+        """Judge images.
+
+        image: (B, 3, H, W) in [-1, 1], sides of at least 16.
 
         Returns the verdicts (B, 1, h, w), above 0 for real, and the features of every layer.
         """
@@ -46,15 +51,15 @@ class PatchDiscriminator(nn.Module):
 
 
 def hinge_discriminator(real: Tensor, fake: Tensor) -> Tensor:
-    """Scalar: 0 once every verdict on real is above 1 and on fake below -1; 2 when it knows nothing."""
+    """Return a scalar: 0 once every verdict on real is above 1 and on fake below -1; 2 when it knows nothing."""
     return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
 
 
 def hinge_generator(fake: Tensor) -> Tensor:
-    """Scalar, unbounded: minus the mean verdict on what the generator made."""
+    """Return a scalar, unbounded: minus the mean verdict on the generator's images."""
     return -fake.mean()
 
 
 def feature_matching(real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:
-    """Mean absolute difference of the features, each layer with the same weight. Scalar; no gradient reaches `real`."""
+    """Return the mean absolute difference of the features, layers weighted equally; no gradient reaches `real`."""
     return torch.stack([F.l1_loss(b, a.detach()) for a, b in zip(real, fake, strict=True)]).mean()

@@ -1,4 +1,4 @@
-"""Variational score distillation in the latent, as OSEDiff trains with it (https://arxiv.org/abs/2406.08177, 3.3).
+"""Compute variational score distillation in the latent, as OSEDiff does (https://arxiv.org/abs/2406.08177, 3.3).
 
 A frozen diffusion model, the teacher, says where natural images lie; a copy of it with LoRA, the critic, learns where
 the generator's images lie. The generator follows the difference. After ProlificDreamer, https://arxiv.org/abs/2305.16213.
@@ -19,13 +19,13 @@ SMALLEST_DISTANCE = 1e-4  # of a latent of about unit variance: keeps the weight
 
 
 class NoisePredictor(Protocol):
-    """Predicts the noise in latents (B, C, h, w) at timesteps (B,) given text (B, L, D). adapted: by the critic."""
+    """Predict noise in latents (B, C, h, w) at timesteps (B,), embeddings (B, L, D). adapted: by the critic."""
 
     def __call__(self, noisy: Tensor, timesteps: Tensor, embedding: Tensor, *, adapted: bool) -> Tensor: ...
 
 
 class Score(nn.Module):
-    """Teacher and critic on one base, which is frozen here.
+    """Hold teacher and critic on one base, which is frozen here.
 
     layers: "all" puts the critic's LoRA on every layer; "mid" on the middle block and the few layers outside the
     others, the only ones that the published code happens to train. shared: one UNet, its adapters switched, which
@@ -50,13 +50,13 @@ class Score(nn.Module):
 
 
 def add_noise(clean: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
-    """The forward process. clean, noise: (B, C, h, w). alpha_bar: (B,), share of signal power left."""
+    """Run the forward process. clean, noise: (B, C, h, w). alpha_bar: (B,), share of signal power left."""
     share = alpha_bar.view(-1, 1, 1, 1)
     return share.sqrt() * clean + (1 - share).sqrt() * noise
 
 
 def remove_noise(noisy: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
-    """The clean latent that a predicted noise stands for, in float32: the inverse of `add_noise`."""
+    """Return the clean latent that a predicted noise stands for, in float32: the inverse of `add_noise`."""
     share = alpha_bar.view(-1, 1, 1, 1)
     return (noisy.float() - (1 - share).sqrt() * noise.float()) / share.sqrt()
 
@@ -64,7 +64,7 @@ def remove_noise(noisy: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
 def guided(
     score: NoisePredictor, noisy: Tensor, timesteps: Tensor, embedding: Tensor, negative: Tensor, guidance: float
 ) -> Tensor:
-    """The teacher's noise, led away from the negative prompt (classifier-free guidance). guidance 1 is without."""
+    """Return the teacher's noise, led away from the negative prompt (classifier-free guidance); 1 is without."""
     if guidance == 1:
         return score(noisy, timesteps, embedding, adapted=False)
     twice = score(noisy.repeat(2, 1, 1, 1), timesteps.repeat(2), torch.cat([negative, embedding]), adapted=False)
@@ -73,7 +73,7 @@ def guided(
 
 
 def distillation_gradient(latent: Tensor, teacher: Tensor, critic: Tensor) -> Tensor:
-    """Where VSD pushes: (critic - teacher) / mean |latent - teacher|, the mean over all but the batch.
+    """Return where VSD pushes: (critic - teacher) / mean |latent - teacher|, the mean over all but the batch.
 
     latent: what the generator made. teacher, critic: the clean latents that these two see in its noised version.
     All (B, C, h, w), float32; so is the result.
@@ -83,7 +83,7 @@ def distillation_gradient(latent: Tensor, teacher: Tensor, critic: Tensor) -> Te
 
 
 def loss_of_gradient(latent: Tensor, gradient: Tensor) -> Tensor:
-    """A scalar whose gradient on `latent` is 2 `gradient` / numel. Its value need not fall in training."""
+    """Return a scalar whose gradient on `latent` is 2 `gradient` / numel. Its value need not fall in training."""
     return F.mse_loss(latent, (latent - gradient).detach())
 
 
@@ -98,7 +98,7 @@ def generator_loss(
     negative: Tensor,
     guidance: float,
 ) -> Tensor:
-    """VSD for the generator.
+    """Compute VSD for the generator.
 
     latent: clean, (B, C, h, w), with gradient. noise: like it. timesteps: (B,), each in [20, 980) in the paper.
     alpha_bars: (1000,). text, negative: (B, L, D). Teacher and critic get no gradient.
@@ -115,7 +115,7 @@ def generator_loss(
 def critic_loss(
     score: NoisePredictor, latent: Tensor, *, noise: Tensor, timesteps: Tensor, alpha_bars: Tensor, embedding: Tensor
 ) -> Tensor:
-    """The critic learns to predict noise in what the generator makes, at any timestep. latent gets no gradient."""
+    """Return the critic's error of predicting noise in the generator's latents. latent gets no gradient."""
     latent = latent.detach()
     found = score(add_noise(latent, noise, alpha_bars[timesteps]), timesteps, embedding, adapted=True)
     return F.mse_loss(found.float(), noise.float())

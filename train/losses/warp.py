@@ -1,4 +1,4 @@
-"""How much neighbouring outputs disagree where the truth says they show the same."""
+"""Measure how much neighbouring outputs disagree where the truth says they show the same."""
 
 import itertools
 
@@ -12,7 +12,7 @@ from osediff_video.temporal.flow import motion
 
 
 def warp_consistency(outputs: Tensor, truth: Tensor) -> Tensor:
-    """Mean excess of change along the motion, over that of the truth. Scalar, differentiable in `outputs`.
+    """Return the mean excess of change along the motion, over that of the truth. Scalar, differentiable in `outputs`.
 
     outputs, truth: (B, T, 3, H, W) in [-1, 1], T >= 2. Each output is compared with the one before it, moved along the
     flow of the truth, where that flow can be trusted (occlusions have no weight). What the truth itself changes along
@@ -32,7 +32,7 @@ def warp_consistency(outputs: Tensor, truth: Tensor) -> Tensor:
 
 @torch.no_grad()
 def truth_motion(truth: Tensor) -> tuple[Tensor, Tensor]:
-    """From each frame but the first back to the one before it.
+    """Estimate the motion from each frame but the first back to the one before it.
 
     truth: (B, T, 3, H, W) in [-1, 1]. Returns the flow (B, T - 1, 2, H, W), right and down in pixels, and the trust
     (B, T - 1, 1, H, W) in [0, 1], on the device and in the dtype of `truth`.
@@ -50,13 +50,13 @@ def truth_motion(truth: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def change(clips: Tensor, flow: Tensor) -> Tensor:
-    """Each frame minus the one before it, moved along the flow. (B, T - 1, 3, H, W)."""
+    """Return each frame minus the one before it, moved along the flow, (B, T - 1, 3, H, W)."""
     previous, current = clips[:, :-1].flatten(0, 1), clips[:, 1:].flatten(0, 1)
     return (current - warp_tensor(previous, flow.flatten(0, 1))).unflatten(0, flow.shape[:2])
 
 
 def warp_tensor(image: Tensor, flow: Tensor) -> Tensor:
-    """What `image` (N, C, H, W) shows at each pixel moved by `flow` (N, 2, H, W); bicubic, the border repeated."""
+    """Move `image` (N, C, H, W) by `flow` (N, 2, H, W); bicubic, the border repeated."""
     height, width = image.shape[-2:]
     y, x = torch.meshgrid(*(torch.arange(side, device=flow.device) for side in (height, width)), indexing="ij")
     # grid_sample counts from -1 to 1 between the centres of the outer pixels

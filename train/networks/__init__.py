@@ -1,1 +1,1 @@
-"""What is trained: the restorer, the embedded model, its prior, adapters, and how captions are read."""
+"""Build what is trained: the restorer, the embedded model, its prior, adapters, and the reading of captions."""

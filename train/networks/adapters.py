@@ -1,4 +1,4 @@
-"""LoRA while it is trained: switched off, filled, read."""
+"""Switch LoRA off, fill it and read it while it is trained."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from image_core.lora import LoraWeights
 
 @contextmanager
 def adapters_off(module: nn.Module) -> Iterator[None]:
-    """Inside, `module` computes what it did before it had adapters. Their weights stay as they are."""
+    """Make `module` compute what it did before it had adapters. Their weights stay as they are."""
     layers = [layer for layer in module.modules() if isinstance(layer, BaseTunerLayer)]
     for layer in layers:
         layer.enable_adapters(False)
@@ -35,7 +35,7 @@ def set_adapters(module: nn.Module, weights: LoraWeights) -> None:
 
 
 def adapters_below(tensors: dict[str, Tensor], prefix: str) -> LoraWeights:
-    """The adapters of the module called `prefix` (with its dot) in the state of a larger one."""
+    """Return the adapters of the module called `prefix` (with its dot) in the state of a larger one."""
     end = ".lora_A.default.weight"
     names = [
         key.removeprefix(prefix).removesuffix(end) for key in tensors if key.startswith(prefix) and key.endswith(end)

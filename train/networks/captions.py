@@ -1,4 +1,4 @@
-"""Captions as what the UNet attends to."""
+"""Encode captions as what the UNet attends to."""
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -16,12 +16,12 @@ REMEMBERED = 1024  # captions; 0.3 MB each in the full model
 
 
 def empty_captions(width: int, device: torch.device) -> CaptionEncoder:
-    """The embedded model reads no captions: all are the same (B, 1, D) zeros."""
+    """Return (B, 1, D) zeros: the embedded model reads no captions."""
     return lambda captions: torch.zeros(len(captions), 1, width, device=device)
 
 
 def caption_encoder(base: Path, device: torch.device) -> CaptionEncoder:
-    """The text encoder of the base, frozen. Raises CheckpointError."""
+    """Return the text encoder of the base, frozen. Raises CheckpointError."""
     encoder = TextEncoder(base, device)
 
     @lru_cache(REMEMBERED)

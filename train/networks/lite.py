@@ -14,7 +14,7 @@ from train.schedule import alpha_bar
 
 
 def build_generator(config: LiteShape) -> Generator:
-    """A generator with random weights whose noise prediction starts at zero."""
+    """Build a generator with random weights whose noise prediction starts at zero."""
     autoencoder = LiteAutoencoder(
         LiteConfig(
             config.latent_channels,
@@ -28,7 +28,7 @@ def build_generator(config: LiteShape) -> Generator:
 
 
 def build_unet(config: LiteShape) -> UNet2DConditionModel:
-    """The UNet of generator and prior, with random weights, whose noise prediction starts at zero."""
+    """Build the UNet of generator and prior, with random weights, whose noise prediction starts at zero."""
     depth = len(config.widths)
     unet = UNet2DConditionModel(
         in_channels=config.latent_channels,
@@ -47,7 +47,7 @@ def build_unet(config: LiteShape) -> UNet2DConditionModel:
 
 
 def block_basis(images: Sequence[Tensor], channels: int, count: int = 40_000, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Whitened principal components of the 8 x 8 blocks of images, `count` blocks in all.
+    """Compute whitened principal components of the 8 x 8 blocks of images, `count` blocks in all.
 
     images: each (3, H, W) in [-1, 1]. Returns the basis (channels, 192), scaled to unit variance of the latent, and
     the mean block (192,), both in the order of pixel_unshuffle.
@@ -68,7 +68,7 @@ def block_basis(images: Sequence[Tensor], channels: int, count: int = 40_000, se
 
 
 class BlockLatent(nn.Module):
-    """The clean latent that the generator aims at: the whitened principal components of each 8 x 8 block."""
+    """Compute the clean latent that the generator aims at: the whitened principal components of each 8 x 8 block."""
 
     def __init__(self, basis: Tensor, mean: Tensor) -> None:
         super().__init__()
@@ -78,7 +78,10 @@ class BlockLatent(nn.Module):
         self.bias: Tensor
 
     def forward(self, image: Tensor) -> Tensor:
-        """image: (B, 3, H, W) in [-1, 1]. Returns (B, C, H/8, W/8)."""
+        """Encode images.
+
+        image: (B, 3, H, W) in [-1, 1]. Returns (B, C, H/8, W/8).
+        """
         return F.conv2d(F.pixel_unshuffle(image, LATENT_PX), self.weight, self.bias)
 
 

@@ -1,4 +1,4 @@
-"""The generator as it is trained, in both sizes: what learns, what is frozen, and where it starts."""
+"""Build the generator as it is trained, in both sizes: what learns, what is frozen, and where it starts."""
 
 import copy
 from pathlib import Path
@@ -24,7 +24,7 @@ BLOCK = 3 * LATENT_PX**2
 
 
 class Restorer(nn.Module):
-    """What one turn of the generator computes, as one call, so that wrappers see all of it.
+    """Compute one turn of the generator as one call, so that wrappers see all of it.
 
     use_unet: False leaves the UNet out, as if it found no noise: the stage "autoencoder".
     """
@@ -35,7 +35,9 @@ class Restorer(nn.Module):
         keep_float32(generator.unet.conv_out)
 
     def forward(self, low: Tensor, embedding: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """low: (B, 3, H, W) in [-1, 1], enlarged. embedding: (B or 1, L, D). noise: (B, 4, H/8, W/8), standard normal,
+        """Restore one batch.
+
+        low: (B, 3, H, W) in [-1, 1], enlarged. embedding: (B or 1, L, D). noise: (B, 4, H/8, W/8), standard normal,
         for a draw from the posterior of the encoder; None is its mode.
 
         Returns the clean latent, and the image like `low`. The embedded model's image is not clamped, which would
@@ -72,7 +74,7 @@ def keep_float32(layer: nn.Module) -> None:
 
 
 def build_sd21(config: Sd21Config, start: str = "") -> Restorer:
-    """LoRA on the encoder of the VAE and on the UNet, conv_in whole; the decoder is frozen. 4.44 M parameters learn.
+    """Build the full model: LoRA on VAE encoder and UNet, conv_in whole, the decoder frozen; 4.44 M parameters learn.
 
     start: weights in the published layout (osediff.pkl), or an earlier run; else A is Gaussian and B zero.
     Raises CheckpointError for a base or weights that are missing, damaged, foreign, or for a base that predicts v.
@@ -101,7 +103,7 @@ def build_sd21(config: Sd21Config, start: str = "") -> Restorer:
 
 
 def build_lite(recipe: Recipe, latent: BlockLatent, prior: Prior | None) -> Restorer:
-    """All of it learns, in the stage "autoencoder" all but the UNet.
+    """Build the embedded model: all of it learns, in the stage "autoencoder" all but the UNet.
 
     It starts as what passes the block latent through; with the UNet of the prior, its last layer at zero; or as
     `recipe.start.generator`, a bundle or an earlier run. Raises RecipeError when that has another shape.
@@ -137,7 +139,7 @@ def _start_from_bundle(restorer: Restorer, name: str) -> None:
 
 
 def load_prior(path: Path) -> Prior:
-    """The averaged prior of a run folder or checkpoint, frozen. Raises RecipeError."""
+    """Load the averaged prior of a run folder or checkpoint, frozen. Raises RecipeError."""
     content = read_run(path)
     if (stage := content["recipe"]["stage"]) != "prior":
         raise RecipeError(f"{path}: a run of the stage {stage!r}; start.prior needs one of the stage 'prior'")
