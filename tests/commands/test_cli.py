@@ -137,7 +137,7 @@ def test_models_import(tiny_base, tiny_weights, tmp_path):
         (["upscale", "VIDEO", "--scale", "9"], 2, "scale"),
         (["upscale", "VIDEO", "--scale", "0.5"], 2, "scale"),
         (["upscale", "VIDEO", "--model", "no-such"], 1, "no model 'no-such'"),
-        (["upscale", "VIDEO", "--prompt", "a cat"], 1, "reads no prompts"),
+        (["upscale", "VIDEO", "--prompt", "a cat"], 1, "accepts only its stored prompts"),
         (["upscale", "VIDEO", "-o", "VIDEO"], 1, "source itself"),
         (["upscale", "VIDEO", "-o", "nowhere/out.mp4"], 1, "no such folder"),
         (["upscale", "VIDEO", "-o", "out.avi"], 1, "cannot write .avi"),

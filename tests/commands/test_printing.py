@@ -2,7 +2,7 @@
 
 import pytest
 
-from cli.printing import in_words, printable
+from cli.printing import message_of, printable
 from image_core.errors import DownloadError
 
 
@@ -25,7 +25,7 @@ def test_what_a_name_becomes(given, shown):
 def test_only_our_own_line_ends_are_line_ends():
     error = DownloadError("a\nb")
     error.add_note("By hand: c\nd")
-    assert in_words(error) == "a\\nb\n  By hand: c\\nd"
+    assert message_of(error) == "a\\nb\n  By hand: c\\nd"
 
 
 def test_progress_shows_brackets_as_they_are(capsys):

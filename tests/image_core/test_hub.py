@@ -84,7 +84,7 @@ def test_an_interrupted_download_goes_on_in_the_next_run_and_at_another_mirror(f
     hub.ranges = ranges
     whole(fetcher.fetch(download("owner/second")))
     assert [wanted for method, path, wanted in hub.seen if method == "GET" and "big" in path] == ["bytes=1048576-"]
-    assert told[0] == "unet/big.safetensors: going on at 1.0 MB of 3.1 MB from owner/second"
+    assert told[0] == "unet/big.safetensors: resuming at 1.0 MB of 3.1 MB from owner/second"
 
 
 def test_a_killed_process_leaves_what_the_next_one_needs(hub, tmp_path):
@@ -104,7 +104,7 @@ def test_a_killed_process_leaves_what_the_next_one_needs(hub, tmp_path):
     assert outcome.returncode == 9, outcome.stderr
     told = []
     whole(Fetcher(tmp_path / "downloads", endpoint=hub.address, report=told.append).fetch(download("owner/second")))
-    assert told[0] == "unet/big.safetensors: going on at 2.1 MB of 3.1 MB from owner/second"
+    assert told[0] == "unet/big.safetensors: resuming at 2.1 MB of 3.1 MB from owner/second"
 
 
 def test_a_wrong_hash_is_removed_its_source_named_and_the_next_one_asked(fetcher, hub, told):
@@ -168,7 +168,7 @@ def test_the_hub_s_own_cache_is_used(hub, tmp_path, monkeypatch):
 
 def test_no_room_is_said_before_loading(fetcher, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, 1000))
-    with pytest.raises(DownloadError, match=r"3\.1 MB to come, but only 1\.0 kB of disk free"):
+    with pytest.raises(DownloadError, match=r"needs 3\.1 MB, but only 1\.0 kB of disk space is free"):
         fetcher.fetch(download("owner/first"))
 
 
@@ -213,7 +213,7 @@ def test_no_more_is_read_than_was_named(fetcher, hub):
     hub.named["big.safetensors"] = None  # the body has no length, so that only we can count
     with pytest.raises(DownloadError) as caught:
         fetcher.fetch(download("owner/first"))
-    assert "sends more than the 3.1 MB that it should" in caught.value.__notes__[0]
+    assert "sends more than the expected 3.1 MB" in caught.value.__notes__[0]
     assert [p.name for p in (fetcher.root / "model").rglob("*") if p.is_file()] == []
 
 

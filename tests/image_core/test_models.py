@@ -113,7 +113,7 @@ def test_a_model_is_pulled_with_its_tagger(tmp_path):
 def test_a_pull_that_fails_leaves_no_model(published, tmp_path):
     shutil.rmtree(published.root / SOURCES[1])
     said = command("models", "pull", "sd21", "--output", tmp_path / "sd21", code=1)
-    assert "could not be had from any of 3 sources" in said and "Manojb/stable-diffusion-2-1-base" in said
+    assert "could not be downloaded from any of 3 sources" in said and "Manojb/stable-diffusion-2-1-base" in said
     assert "By hand: get Stable Diffusion 2.1-base" in said and not (tmp_path / "sd21").exists()
     with pytest.raises(ModelNotFoundError, match="no model 'sd3' can be pulled: expected one of sd21, sd21-face"):
         pull("sd3", tmp_path / "sd3")
@@ -190,7 +190,7 @@ def test_auto_passes_over_a_damaged_model(kept):
     (kept / "sd21" / "unet.safetensors").unlink()
     said = []
     assert find_model("auto", said.append).config.name == "lite"
-    assert len(said) == 1 and "sd21 is passed over" in said[0]
+    assert len(said) == 1 and "sd21 is skipped" in said[0]
 
 
 def test_a_large_model_on_a_cpu_says_what_it_takes(tiny_bundle):
@@ -231,7 +231,9 @@ def test_what_a_model_says_of_itself_does_not_steer_the_terminal(kept):
 
 
 def test_room_is_summed_up_before_anything_is_loaded(published, tmp_path, monkeypatch):
-    monkeypatch.setattr(known, "KNOWN", {"sd21": replace(known.KNOWN["sd21"], gigabytes=(1e6, 1e6), kept=(1e6, 1e6))})
+    monkeypatch.setattr(
+        known, "KNOWN", {"sd21": replace(known.KNOWN["sd21"], gigabytes=(1e6, 1e6), installed_gb=(1e6, 1e6))}
+    )
     said = command("models", "pull", "sd21", "-o", tmp_path / "sd21", code=1)
     assert "2000000.00 GB are needed there" in said and published.seen == []
 
@@ -241,7 +243,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tiny_base, tiny_weights, tmp
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("image_core.bundle.save_file", full)
-    with pytest.raises(OutputError, match=r"new: the model cannot be written: no room is left on the disk$"):
+    with pytest.raises(OutputError, match=r"new: the model cannot be written: no disk space is left$"):
         make_bundle(Ingredients(tiny_base, tiny_weights), tmp_path / "new", merge=True)
     assert list(tmp_path.iterdir()) == []
 

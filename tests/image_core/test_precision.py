@@ -49,7 +49,7 @@ def test_what_runs_over_in_half_precision_is_made_again_and_said_once(overflowin
     exact = Upscaler(copy.deepcopy(model.generator).float(), torch.zeros(1, 1, 8), model.options, bytes_per_pixel=600)(
         [image]
     )[0]
-    assert said == ["half precision ran over: such images are made again with the autoencoder in float32"]
+    assert said == ["half precision overflowed: such images are computed again with the autoencoder in float32"]
     assert np.array_equal(*results) and results[0].std() > 1
     assert np.abs(results[0].astype(int) - exact).mean() < 2
     assert next(model.generator.autoencoder.parameters()).dtype == torch.float16  # for that batch only

@@ -142,7 +142,7 @@ def test_a_shortage_of_memory_goes_on_with_dis_and_says_so_once():
     before, after = page[3:131, 5:133], page[:128, :128]
     for _ in range(2):
         assert np.array_equal(estimate(after, before), dis_flow(after, before))
-    assert said == ["out of memory: motion is found by DIS instead of RAFT from here on"] and len(network.seen) == 1
+    assert said == ["out of memory: motion is estimated by DIS instead of RAFT from here on"] and len(network.seen) == 1
     network.error = RuntimeError("something else")
     with pytest.raises(RuntimeError, match="something else"):
         Raft(network)(after, before)

@@ -71,7 +71,7 @@ def test_the_mean_is_that_of_the_pairs_and_who_has_no_partner_is_said(folders):
         assert value == pytest.approx(np.mean([row[name] for row in table.images.values()]))
     assert table.means["first"] == np.mean([sample_image(n)[0, 0, 0] for n in range(3)])
     (folders[0] / "empty").mkdir()
-    with pytest.raises(ImageError, match="no image with the name"):
+    with pytest.raises(ImageError, match="no file name in common"):
         score_folders(folders[0] / "empty", folders[1], {})
 
 

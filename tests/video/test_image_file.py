@@ -15,11 +15,6 @@ PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "P", "1", "CMYK", "RGBA", "LA", "I;16"])
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".webp", ".jpg", ".bmp", ".avif"])
-def test_sixteen_bits_become_eight_rounded_to_nearest():
-    codes = np.arange(65536, dtype=np.uint16)
-    assert np.array_equal(to_eight_bit(codes), np.rint(codes / 257))
-
-
 def test_every_kind_is_read_as_pil_means_it(tmp_path, mode, suffix):
     made = Image.fromarray(sample_image(3, 24, 36)).convert("L" if mode == "I;16" else mode)
     if mode == "I;16":
@@ -103,3 +98,8 @@ def test_an_unreadable_image_names_itself(tmp_path):
     for name in ("bad.png", "missing.png"):
         with pytest.raises(ImageError, match=name):
             read_image(tmp_path / name)
+
+
+def test_sixteen_bits_become_eight_rounded_to_nearest():
+    codes = np.arange(65536, dtype=np.uint16)
+    assert np.array_equal(to_eight_bit(codes), np.rint(codes / 257))

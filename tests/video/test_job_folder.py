@@ -163,7 +163,7 @@ def test_a_source_that_is_replaced_meanwhile_gives_no_result(video, tmp_path):
         if state.frames > 150 and not done:
             done.append((tmp_path / "other.mp4").replace(source))
 
-    with pytest.raises(MediaError, match="changed while it was worked on"):
+    with pytest.raises(MediaError, match="changed during the work"):
         upscale_video(source, target, PlainResize(), FAST, VideoOptions(temporal="off"), progress=progress)
     assert done and not target.exists()
 

@@ -219,7 +219,7 @@ def test_the_command_scores_videos_images_and_folders(tmp_path, backbone):
     assert "expected one size" in run(tmp_path / "small.png", tmp_path / "x" / "p.png", code=1)
     assert "no such file" in run(tmp_path / "x", tmp_path / "y", "--lpips", tmp_path / "none.pth", code=1)
     (tmp_path / "empty").mkdir()
-    assert "no image" in run(tmp_path / "empty", tmp_path / "x", code=1)
+    assert "no file name in common" in run(tmp_path / "empty", tmp_path / "x", code=1)
 
 
 @pytest.mark.parametrize("size", [(4, 4), (11, 11), (12, 40)])
