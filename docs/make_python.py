@@ -105,8 +105,8 @@ def documented(thing: object, defaults: dict[str, str | None] | None = None) -> 
             continue
         for name, text in items:
             default = (defaults or {}).get(name)
-            said = f" (default `{default}`)" if default is not None else ""
-            lines.append(f"- `{name}`{said}: {' '.join(text.split())}")
+            output = f" (default `{default}`)" if default is not None else ""
+            lines.append(f"- `{name}`{output}: {' '.join(text.split())}")
         lines.append("")
     return lines
 

@@ -54,7 +54,7 @@ def table(head: list[str], body: list[list[str]], text_columns: int = 1) -> str:
 
 def stills() -> str:
     """Scores on still images: one line per set and method."""
-    found = {(row["set"], row["method"]): row for row in rows("lite_quality") if "psnr_y" in row}
+    result = {(row["set"], row["method"]): row for row in rows("lite_quality") if "psnr_y" in row}
     body = [
         [
             title if method == "bicubic x4" else "",
@@ -67,7 +67,7 @@ def stills() -> str:
         ]
         for name, title in SETS.items()
         for method in METHODS
-        for row in [found[name, method]]
+        for row in [result[name, method]]
     ]
     return table(["images, x4", "method", "PSNR", "SSIM", "gradient", "grid", "s / MP"], body, text_columns=2)
 
@@ -99,9 +99,9 @@ def steadiness(model: str) -> str:
 
 def losses() -> str:
     """Scores after short trainings that differ in their losses alone."""
-    found = {row["row"]: row for row in reversed(rows("ablation"))}  # the first of a name: 400 steps
+    result = {row["row"]: row for row in reversed(rows("ablation"))}  # the first of a name: 400 steps
     body = [
-        [title, *(f"{found[name][f'light_{score}']:.{digits}f}" for score, digits in COLUMNS)]
+        [title, *(f"{result[name][f'light_{score}']:.{digits}f}" for score, digits in COLUMNS)]
         for name, title in LOSSES.items()
     ]
     return table(["losses", "PSNR", "SSIM", "gradient", "grid"], body)
@@ -109,12 +109,12 @@ def losses() -> str:
 
 def strength() -> str:
     """PSNR by how much of the model's work is kept: one line per degradation."""
-    found = {row["degradation"]: row for row in rows("strength")}
-    shares = list(found["light"]["strength"])
+    result = {row["degradation"]: row for row in rows("strength")}
+    shares = list(result["light"]["strength"])
     body = [
         [name, *(f"{number:.3f}" for number in (row["bicubic"], *row["strength"].values(), row["adaptive"]))]
         for name in ("light", "heavy")
-        for row in [found[name]]
+        for row in [result[name]]
     ]
     return table(["degradation", "bicubic", *shares, "`--adaptive`"], body)
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 
-from image_core.autoencoder import LATENT_PX, LiteAutoencoder, LiteConfig
+from image_core.autoencoder import LATENT_PX, LiteAutoencoder, LiteAutoencoderConfig
 from image_core.errors import CheckpointError
 from image_core.storage.json_rules import FLAG, NOTHING, Rule, check, either, list_of, number, one_of, shown, whole
 
@@ -108,7 +108,7 @@ def build_lite(settings: Mapping[str, Any], where: str, tensors: int) -> LiteAut
     check(settings, LITE, where, needed=tuple(LITE))
     _refuse_more_layers(settings["encoder_blocks"] + settings["decoder_blocks"], tensors, where)
     with torch.device("meta"):
-        return LiteAutoencoder(LiteConfig(**settings))
+        return LiteAutoencoder(LiteAutoencoderConfig(**settings))
 
 
 def known_settings(

@@ -18,7 +18,7 @@ def clamped(image: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class LiteConfig:
+class LiteAutoencoderConfig:
     """Hold the widths of the embedded autoencoder. skip_px: the decoder works on a grid of this many pixels a side."""
 
     latent_channels: int = 32
@@ -55,7 +55,7 @@ class LiteAutoencoder(nn.Module):
 
     decoder_sees_image = encodes_noisy = True
 
-    def __init__(self, config: LiteConfig) -> None:
+    def __init__(self, config: LiteAutoencoderConfig) -> None:
         super().__init__()
         self.config = config
         block = 3 * LATENT_PX**2

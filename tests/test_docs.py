@@ -41,8 +41,8 @@ each_page = pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.rel
 
 def blocks(text, language):
     """Code blocks of one language, dedented: those inside lists are indented."""
-    found = re.findall(rf"^( *)```{language}\n(.*?)^\1```", text, re.MULTILINE | re.DOTALL)
-    return [textwrap.dedent(block) for _, block in found]
+    result = re.findall(rf"^( *)```{language}\n(.*?)^\1```", text, re.MULTILINE | re.DOTALL)
+    return [textwrap.dedent(block) for _, block in result]
 
 
 def read(path):
@@ -103,16 +103,16 @@ def test_the_reference_of_commands_is_fresh():
 
 
 def test_the_reference_of_python_is_fresh_and_complete():
-    made = generator("make_python")
-    _, mark, written = read(DOCS / "python.md").partition(made.MARK)
-    assert mark and written.strip() == made.reference().strip(), "run: python docs/make_python.py"
+    result = generator("make_python")
+    _, mark, written = read(DOCS / "python.md").partition(result.MARK)
+    assert mark and written.strip() == result.reference().strip(), "run: python docs/make_python.py"
     assert sorted(re.findall(r"^### `(\w+)`$", written, re.MULTILINE)) == osediff_video.__all__
 
 
 def test_the_tables_of_measured_numbers_are_fresh():
-    made = generator("make_tables")
+    result = generator("make_tables")
     for path in PAGES:
-        assert made.refreshed(read(path)) == read(path), "run: python docs/make_tables.py"
+        assert result.refreshed(read(path)) == read(path), "run: python docs/make_tables.py"
 
 
 def test_every_metric_is_defined_on_the_page_and_nothing_else_is():
@@ -183,12 +183,12 @@ def test_options_in_the_text_exist(path):
     assert named <= known | FOREIGN_OPTIONS | {"--help"}
 
 
-def every_command(command, found):
+def every_command(command, result):
     if isinstance(command, click.Group):
         for name in command.list_commands(click.Context(command)):
-            every_command(command.get_command(click.Context(command), name), found)
-    found.append({option for parameter in command.params for option in parameter.opts})
-    return found
+            every_command(command.get_command(click.Context(command), name), result)
+    result.append({option for parameter in command.params for option in parameter.opts})
+    return result
 
 
 @each_page

@@ -69,7 +69,7 @@ def _two_steps(recipe: Recipe, out: Path, trial: Path) -> Iterator[str]:
     pace: list[float] = []
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
-    run(dataclasses.replace(recipe, loop=short, vsd=vsd), trial, lambda told: pace.append(told["images_per_s"]))
+    run(dataclasses.replace(recipe, loop=short, vsd=vsd), trial, lambda values: pace.append(values["images_per_s"]))
     if not PartialState().is_main_process:  # the first alone tells
         return
     file = find_checkpoint(trial)
@@ -77,9 +77,9 @@ def _two_steps(recipe: Recipe, out: Path, trial: Path) -> Iterator[str]:
     checkpoint, images = file.stat().st_size, read_run(file)["items_per_step"]
     yield f"a step: {images / pace[-1]:.2f} s ({pace[-1]:.2f} images per second, once warm)"
     yield f"memory, measured: {peak_memory() / GB:.2f} GB at most"
-    wanted, free = checkpoint * (recipe.loop.keep + 1), shutil.disk_usage(_existing(out)).free
-    yield f"disk: {wanted / GB:.2f} GB for {recipe.loop.keep} checkpoints and one on the way, {free / GB:.1f} GB free"
-    if wanted > free:
+    required, free = checkpoint * (recipe.loop.keep + 1), shutil.disk_usage(_existing(out)).free
+    yield f"disk: {required / GB:.2f} GB for {recipe.loop.keep} checkpoints and one on the way, {free / GB:.1f} GB free"
+    if required > free:
         raise RecipeError(
             f"{out}: not enough room for the checkpoints; free some, lower loop.keep, or choose another --output"
         )

@@ -19,9 +19,9 @@ class RecipeError(OseDiffError):
 
 @dataclass(frozen=True)
 class LiteShape:
-    """Define the shape of the embedded model.
+    """Define the shape of the embedded model: its autoencoder, its UNet and its one timestep.
 
-    Shape of the embedded model. widths: UNet channels by depth. prompt_width: of the one stored text embedding.
+    widths: UNet channels by depth. prompt_width: of the one stored text embedding.
     """
 
     latent_channels: int = 32
@@ -113,14 +113,14 @@ class DataConfig:
     """Define where good images and videos are, and how they are degraded.
 
     folder: of images, with all below it. lists: text files with one image path a line. clips: folder of videos, with
-    all below it. clip_share: chance that a sample comes from a video, where images are given too.
-    drawn: chance that it is a drawing by dice instead (train/data/drawings.py).
+    all below it. clip_share: probability that a sample comes from a video, where images are given too.
+    drawn: probability that it is a procedurally generated drawing instead (train/data/drawings.py).
     frames: of a sample; 1 for images. More come from videos, and from images by a moving camera.
     holdout: the last so many images by name (videos, where there are no images) are kept out of training.
-    crop_px: edge of a sample. turns: quarter turns beside the mirror. tones: vary them too, by `vary_tones`.
-    mixture: chance of each degradation ("light", "medium", "heavy", "video" for a medium one through a video encoder,
-    "clean" for none); they sum to one.
-    codec: chance that a clip of the others goes through a real video encoder.
+    crop_px: edge of a sample. turns: quarter turns beside the mirror. tones: vary them too, by `vary_colors`.
+    mixture: probability of each degradation ("light", "medium", "heavy", "video" for a medium one through a video
+    encoder, "clean" for none); they sum to one.
+    codec: probability that a clip of the others goes through a real video encoder.
     most_bad: so many unreadable or too small files are named and passed over, one more ends the run.
     latent: for the lite model, a file with the block latent of the whole, where the folder is a part of the images;
     else it is measured on them. workers: loader processes; each keeps cache_mb of decoded images.

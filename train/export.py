@@ -78,11 +78,11 @@ def _sd21_bundle(recipe: Recipe, weights: OfficialWeights, out: Path, card: dict
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
         pickle = Path(folder) / f"{recipe.name}.pkl"
         write_official(weights, pickle, card)
-        made = import_official(Path(recipe.sd21.base), pickle, Path(folder) / "bundle", merge=False)
-        card = {**made.config.card, "summary": SD21_SUMMARY, **card}
-        config = dataclasses.replace(made.config, name=recipe.name, licence=SD21_LICENCE, card=card)
-        save_config(made.path, config)
-        made.path.rename(out)
+        imported = import_official(Path(recipe.sd21.base), pickle, Path(folder) / "bundle", merge=False)
+        card = {**imported.config.card, "summary": SD21_SUMMARY, **card}
+        config = dataclasses.replace(imported.config, name=recipe.name, licence=SD21_LICENCE, card=card)
+        save_config(imported.path, config)
+        imported.path.rename(out)
     return out
 
 

@@ -109,12 +109,12 @@ class GeneratorStage:
     def adversarial_losses(self, image: Tensor, batch: Batch, pixel: Tensor) -> dict[str, Tensor]:
         config, discriminator = self.recipe.loss, self.parts.discriminator
         assert discriminator is not None
-        made, high = parts_of(batch, "adversarial", image, batch.high)
+        result, high = parts_of(batch, "adversarial", image, batch.high)
         # the bare module, and frozen: this turn moves the generator alone, and no wrapper may wait for gradients
         with frozen(discriminator):
             with torch.no_grad():
                 _, real = discriminator(high)
-            verdict, fake = discriminator(made)
+            verdict, fake = discriminator(result)
         losses = {}
         if config.adversarial:
             losses["adversarial"] = self._weighted(hinge_generator(verdict), pixel, image, config.adversarial)

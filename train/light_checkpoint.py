@@ -63,11 +63,11 @@ def _wide(levels: Tensor, worth: float) -> Tensor:
 
 
 def _second_moments(optimizer: Content) -> Content:
-    kept = {
+    packed = {
         name: {"step": moments["step"], "exp_avg_sq": moments["exp_avg_sq"].bfloat16()}
         for name, moments in optimizer["state"].items()
     }
-    return optimizer | {"state": kept}
+    return optimizer | {"state": packed}
 
 
 def _with_first_moments(optimizer: Content) -> Content:

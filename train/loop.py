@@ -120,8 +120,8 @@ def keep_batch(out: Path, turn: str, batch: Batch, losses: Mapping[str, Tensor])
     path = out / f"diverged-step-{batch.step:08d}.pt"
     values = {name: float(value.detach()) for name, value in losses.items()}
     torch.save({"low": batch.low.cpu(), "high": batch.high.cpu(), "captions": batch.captions, "losses": values}, path)
-    told = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+    text = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
     return (
-        f"step {batch.step}: the loss or gradient of the {turn} is not finite ({told}); the batch is in {path}. Lower "
+        f"step {batch.step}: the loss or gradient of the {turn} is not finite ({text}); the batch is in {path}. Lower "
         "the learning rate, or set loop.precision = 'float32'; the last checkpoint is sound"
     )

@@ -29,8 +29,8 @@ class PriorStage:
             clean = self.latent(batch.high)
         timesteps = batch.integers("prior/t", 0, LEVELS)
         noise = batch.normal("prior/noise", clean.shape[1:])
-        found = self.modules[turn](add_noise(clean, noise, self.alpha_bars[timesteps]), timesteps)
-        return {"noise": F.mse_loss(found.float(), noise)}
+        prediction = self.modules[turn](add_noise(clean, noise, self.alpha_bars[timesteps]), timesteps)
+        return {"noise": F.mse_loss(prediction.float(), noise)}
 
     @torch.no_grad()
     def scores(self, validation: Validation) -> dict[str, float]:
@@ -46,9 +46,9 @@ class PriorStage:
             noise = ItemRandom(0, [index], clean.device).normal("validation", clean.shape[1:])
             for level in CHECKED_LEVELS:
                 share = self.alpha_bars[level].expand(1)
-                found = prior(add_noise(clean, noise, share), torch.full((1,), level, device=clean.device))
-                errors[level].append(float(F.mse_loss(found.float(), noise) / share))
-        return {f"held_out/noise_t{level}": sum(found) / len(found) for level, found in errors.items()}
+                prediction = prior(add_noise(clean, noise, share), torch.full((1,), level, device=clean.device))
+                errors[level].append(float(F.mse_loss(prediction.float(), noise) / share))
+        return {f"held_out/noise_t{level}": sum(values) / len(values) for level, values in errors.items()}
 
     def samples(self, validation: Validation) -> list[list[Tensor]]:  # noqa: ARG002
         return []  # a prior makes no images

@@ -10,7 +10,7 @@ the next pack goes on from there, and so does `osediff train` with the same reci
 
 A slice holds the recipes, light checkpoints (train/light_checkpoint.py), the images kept out, so that recipe and
 validation stay as they are, and of the others as many as there is room for. The next slice takes those that follow,
-in an order by dice, until all were seen and it begins again. So a run in slices is not equal to the bit to one in one
+in a random order, until all were seen and it begins again. So a run in slices is not equal to the bit to one in one
 go: a step draws from a part of the images, and what is carried is rounded. The latent that the stages share is
 measured on all of them, here. Of 534 images of 100 kB, 50 MB hold 478 at first, 426 while the autoencoder of the
 embedded model trains, 191 beside its prior (27 MB) and 43 beside its generator (34 MB, and 8 of the prior): there,
@@ -122,14 +122,14 @@ def fill_up(images: Sequence[Entry], fixed: Sequence[Entry], arguments: argparse
     """Take as many images, from the first on, as the limit leaves room for. Raises RecipeError where that is none."""
     limit = int(arguments.limit_mb * 1e6) // tarfile.RECORDSIZE * tarfile.RECORDSIZE - 2 * tarfile.BLOCKSIZE
     used = sum(map(size_in_tar, fixed))
-    for taken, image in enumerate(images):
+    for count, image in enumerate(images):
         used += size_in_tar(image)
-        if used > limit and taken:
-            return list(images[:taken])
+        if used > limit and count:
+            return list(images[:count])
         if used > limit:
             name, size = image[1].name, size_in_tar(image)
-            told = f"what must be there takes {(used - size) / 1e6:.2f} MB, {name} {size / 1e6:.2f} MB more"
-            raise RecipeError(f"--limit-mb {arguments.limit_mb:g} cannot hold a single image: {told}; raise it")
+            message = f"what must be there takes {(used - size) / 1e6:.2f} MB, {name} {size / 1e6:.2f} MB more"
+            raise RecipeError(f"--limit-mb {arguments.limit_mb:g} cannot hold a single image: {message}; raise it")
     return list(images)
 
 
@@ -175,7 +175,7 @@ def run(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     settings += ["loop.sample_every=0", *arguments.settings]  # sample images would weigh more than all else
     runs = plan([folder / "recipes" / f"{name}.toml" for name in story["recipes"]], settings, folder / "runs")
     before = {one.folder: step_of(one.folder) for one in runs}
-    for _ in train_runs(runs, lambda told: print("#", json.dumps(told), flush=True), arguments.minutes):
+    for _ in train_runs(runs, lambda message: print("#", json.dumps(message), flush=True), arguments.minutes):
         pass
     entries = [(STORY, folder / STORY), *thin_runs(runs, folder, before)]
     for one in runs:

@@ -18,9 +18,9 @@ from train.losses.vsd import Score
 from train.networks.captions import caption_encoder, empty_captions
 from train.networks.lite import BlockLatent, block_basis, build_unet
 from train.networks.prior import Prior
-from train.networks.restorer import BLOCK, build_lite, build_sd21, load_prior
 from train.prior_stage import PriorStage
 from train.schedule import alpha_bars
+from train.start import BLOCK, build_lite, build_sd21, load_prior
 from train.state import load_partial
 from train.validation import Validation
 
@@ -76,8 +76,8 @@ def _lite_parts(recipe: Recipe, device: torch.device) -> Parts:
     prior = load_prior(Path(recipe.start.prior)) if recipe.start.prior else None
     latent = prior.latent if prior else block_latent(recipe)
     if latent.weight.shape[0] != recipe.lite.latent_channels:
-        has, wanted = latent.weight.shape[0], recipe.lite.latent_channels
-        raise RecipeError(f"start.prior has {has} latent channels, lite.latent_channels is {wanted}")
+        has, expected = latent.weight.shape[0], recipe.lite.latent_channels
+        raise RecipeError(f"start.prior has {has} latent channels, lite.latent_channels is {expected}")
     parts = Parts(
         restorer=build_lite(recipe, latent, prior).to(device),
         captions=empty_captions(recipe.lite.prompt_width, device),

@@ -62,13 +62,13 @@ class TrainState:
     def averaged(self) -> Iterator[None]:
         """Put the average into the first module for a while."""
         current = trainable(next(iter(self.modules.values())))
-        kept = {name: current[name].data for name in self.average}
+        live = {name: current[name].data for name in self.average}
         for name, average in self.average.items():
             current[name].data = average
         try:
             yield
         finally:
-            for name, weight in kept.items():
+            for name, weight in live.items():
                 current[name].data = weight
 
     def content(self, recipe: Recipe) -> dict[str, Any]:
@@ -121,9 +121,9 @@ def load_partial(module: nn.Module, tensors: dict[str, Tensor], where: str) -> N
     own = module.state_dict()
     for name, tensor in tensors.items():
         if name not in own or own[name].shape != tensor.shape:
-            found, expected = tuple(tensor.shape), tuple(own[name].shape) if name in own else "nothing of this name"
+            actual, expected = tuple(tensor.shape), tuple(own[name].shape) if name in own else "nothing of this name"
             raise RecipeError(
-                f"{where}: {name} is {found}, the recipe expects {expected}; use the same [lite] for both"
+                f"{where}: {name} is {actual}, the recipe expects {expected}; use the same [lite] for both"
             )
     module.load_state_dict(tensors, strict=False)
 
@@ -140,8 +140,8 @@ def save_checkpoint(content: dict[str, Any], folder: Path, keep: int) -> Path:
         with replacing(path) as part:  # a name without the whole content must never reach the disk
             torch.save(content, part)
     except (OSError, RuntimeError) as error:  # torch's writer turns a failed write into a RuntimeError
-        kept = find_checkpoint(folder)
-        rest = f"the checkpoint {kept.name} is untouched" if kept else "there is no earlier checkpoint"
+        checkpoint = find_checkpoint(folder)
+        rest = f"the checkpoint {checkpoint.name} is untouched" if checkpoint else "there is no earlier checkpoint"
         raise OutputError(f"{path}: cannot be written ({error}); {rest}; free some space and run again") from error
     for old in sorted(folder.glob("step-*.pt"))[:-keep]:
         old.unlink()
@@ -150,8 +150,8 @@ def save_checkpoint(content: dict[str, Any], folder: Path, keep: int) -> Path:
 
 def find_checkpoint(folder: Path) -> Path | None:
     """Find the newest checkpoint in a run folder."""
-    found = [path for path in folder.glob("step-*.pt") if re.fullmatch(r"step-\d+\.pt", path.name)]
-    return max(found, default=None)
+    checkpoints = [path for path in folder.glob("step-*.pt") if re.fullmatch(r"step-\d+\.pt", path.name)]
+    return max(checkpoints, default=None)
 
 
 def read_run(path: Path, form: int | str = RUN_FORMAT) -> dict[str, Any]:
@@ -179,14 +179,14 @@ def with_starts(recipe: Recipe, *folders: Path) -> Recipe:
     So runs that start from each other find each other wherever they lie side by side.
     """
 
-    def found(start: str) -> str:
+    def located(start: str) -> str:
         match PurePath(start).parts:
             case ("runs", name):
                 here = (folder / name for folder in folders if find_checkpoint(folder / name))
                 return next((str(run.absolute()) for run in here), start)
         return start
 
-    start = StartConfig(found(recipe.start.generator), found(recipe.start.prior))
+    start = StartConfig(located(recipe.start.generator), located(recipe.start.prior))
     return dataclasses.replace(recipe, start=start)
 
 

@@ -31,8 +31,8 @@ from train.item_random import ItemRandom
 from train.loop import run
 from train.losses import vsd
 from train.losses.vsd import Score
-from train.networks.restorer import build_lite, load_prior
 from train.schedule import alpha_bars
+from train.start import build_lite, load_prior
 from train.state import averaged, find_checkpoint, load_partial, read_run
 
 PIXEL = LossConfig(pixel="mse", latent=0.0, balance=True)
@@ -77,14 +77,14 @@ def images(recipe: Recipe, content: dict[str, Any] | None) -> dict[str, list[np.
     restorer = build_lite(recipe, prior.latent, prior)
     if content:
         load_partial(restorer, averaged(content), recipe.name)
-    found: dict[str, list[np.ndarray]] = {"low": [], "result": [], "high": []}
+    actual: dict[str, list[np.ndarray]] = {"low": [], "result": [], "high": []}
     for preset in ("light", "heavy"):
         for low, high in held_out(dataclasses.replace(recipe.data, mixture={preset: 1.0})):
             with torch.no_grad():
                 result = restorer(low[None], torch.zeros(1, 1, recipe.lite.prompt_width))[1]
             for name, tensor in (("low", low[None]), ("result", result), ("high", high[None])):
-                found[name] += to_images(tensor, np.uint8)
-    return found
+                actual[name] += to_images(tensor, np.uint8)
+    return actual
 
 
 def scores(results: list[np.ndarray], references: list[np.ndarray]) -> dict[str, float]:
@@ -151,7 +151,7 @@ def main() -> None:
     for name in arguments.rows:
         recipe, folder = recipe_of(name, arguments), arguments.out / name.replace(" + ", "-")
         began = time.monotonic()
-        run(recipe, folder, lambda told: print("#", {k: round(v, 5) for k, v in told.items()}, flush=True))
+        run(recipe, folder, lambda messages: print("#", {k: round(v, 5) for k, v in messages.items()}, flush=True))
         file = find_checkpoint(folder)
         assert file is not None
         content = read_run(file)

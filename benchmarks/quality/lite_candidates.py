@@ -104,11 +104,11 @@ def score(recipe: Recipe, folder: Path, arguments: argparse.Namespace) -> dict[s
     data = dataclasses.replace(recipe.data, mixture={"light": 1.0})
     text = torch.zeros(1, 1, recipe.lite.prompt_width)
     kept_out = Validation(held_out(data), torch.device("cpu"))
-    found = kept_out.scores(lambda low: restorer(low, text)[1].clamp(-1, 1))
+    result = kept_out.scores(lambda low: restorer(low, text)[1].clamp(-1, 1))
     row: dict[str, Any] = {
         "parameters": sum(p.numel() for p in restorer.parameters()),
         "gmac_per_megapixel": round(gmac_per_megapixel(restorer.generator, recipe.lite.prompt_width), 1),
-        "kept_out": {name: round(value, 4) for name, value in found.items()},
+        "kept_out": {name: round(value, 4) for name, value in result.items()},
     }
     for kind, pairs in read_sets(arguments.kodak, arguments.realsr).items():
         row[kind] = table({"model": method}, pairs)["model"]
@@ -130,7 +130,7 @@ def main() -> None:
         recipe, folder = recipe_of(name, arguments), arguments.out / name.replace(" ", "-").replace(",", "")
         began = time.monotonic()
         with patch.object(train.networks.restorer, "build_generator", BUILDERS.get(name, build_generator)):
-            run(recipe, folder, lambda told: print("#", {k: round(v, 5) for k, v in told.items()}, flush=True))
+            run(recipe, folder, lambda messages: print("#", {k: round(v, 5) for k, v in messages.items()}, flush=True))
         minutes = round((time.monotonic() - began) / 60, 1)
         row = {"candidate": name, "samples": recipe.loop.steps * recipe.loop.batch, "minutes": minutes}
         print(json.dumps(row | score(recipe, folder, arguments)), flush=True)

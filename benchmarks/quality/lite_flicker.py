@@ -48,20 +48,20 @@ def deviation(lumas: Sequence[Luma]) -> float:
     return float(np.std(np.stack(lumas), axis=0).mean())
 
 
-def softened_to(lumas: Sequence[Luma], wanted: float) -> list[Luma]:
+def softened_to(lumas: Sequence[Luma], expected: float) -> list[Luma]:
     """Blurred by the Gaussian that brings the mean gradient down to `wanted`; as they are where it is lower."""
 
     def sharpness(frames: Sequence[Luma]) -> float:
         return float(np.mean([gradient(a) for a in frames]))
 
     soft = list(lumas)
-    if sharpness(soft) <= wanted:
+    if sharpness(soft) <= expected:
         return soft
     low, high = 0.0, 4.0
     for _ in range(SIGMAS):
         sigma = (low + high) / 2
         soft = [cv2.GaussianBlur(a, (0, 0), sigma) for a in lumas]
-        low, high = (sigma, high) if sharpness(soft) > wanted else (low, sigma)
+        low, high = (sigma, high) if sharpness(soft) > expected else (low, sigma)
     return soft
 
 
@@ -71,7 +71,7 @@ def flicker(method: Method, stills: Sequence[ImageArray]) -> tuple[float, float]
     for seed, still in enumerate(stills):
         frames = panned(still, seed)
         results = aligned([method(frame) for frame in frames])
-        wanted = float(np.mean([gradient(a) for a in aligned([bicubic(frame) for frame in frames])]))
-        rows.append((deviation(results), deviation(softened_to(results, wanted))))
+        expected = float(np.mean([gradient(a) for a in aligned([bicubic(frame) for frame in frames])]))
+        rows.append((deviation(results), deviation(softened_to(results, expected))))
     plain, equal = np.mean(rows, axis=0)
     return float(plain), float(equal)

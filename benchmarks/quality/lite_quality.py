@@ -83,21 +83,21 @@ def table(methods: Mapping[str, Method], pairs: Sequence[Pair], out: Path | None
             sheet = np.concatenate([*results.values(), reference], axis=1)
             cv2.imwrite(str(out / f"{stem}.png"), sheet[..., ::-1])
     megapixels = sum(reference.shape[0] * reference.shape[1] for _, _, reference in pairs) / 1e6
-    found = {}
+    actual = {}
     for name, values in rows.items():
-        found[name] = dict(zip(COLUMNS, np.mean(values, axis=0).round(4).tolist(), strict=True))
+        actual[name] = dict(zip(COLUMNS, np.mean(values, axis=0).round(4).tolist(), strict=True))
         if name in seconds:
-            found[name]["seconds"] = round(seconds[name] / megapixels, 3)
-    return found
+            actual[name]["seconds"] = round(seconds[name] / megapixels, 3)
+    return actual
 
 
 def flickers(methods: Mapping[str, Method], kodak_folder: Path) -> dict[str, dict[str, float]]:
     stills = [read(path) for path in sorted(kodak_folder.glob("*.png"))[:: 24 // STILLS]]
-    found = {}
+    actual = {}
     for name, method in methods.items():
         plain, equal = flicker(method, stills)
-        found[name] = {"flicker": round(plain, 3), "flicker_at_bicubic_sharpness": round(equal, 3)}
-    return found
+        actual[name] = {"flicker": round(plain, 3), "flicker_at_bicubic_sharpness": round(equal, 3)}
+    return actual
 
 
 def main() -> None:

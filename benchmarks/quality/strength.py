@@ -29,15 +29,15 @@ LORA_SCALES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 def pairs(folder: Path, preset: str, count: int, crop_px: int) -> list[tuple[ImageArray, ImageArray]]:
     """(low, reference)."""
-    found = []
+    result = []
     paths = sorted(folder.glob("*.png"))
     for number, path in enumerate(paths[:: max(1, len(paths) // count)][:count]):
         whole = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
         top, left = ((side - crop_px) // 2 for side in whole.shape[:2])
         good = np.ascontiguousarray(whole[top : top + crop_px, left : left + crop_px])
         low = degrade(good.astype(np.float32) / 255, PRESETS[preset], np.random.default_rng((2026, number)))
-        found.append((low, good))
-    return found
+        result.append((low, good))
+    return result
 
 
 def score(done: list[ImageArray], good: list[ImageArray]) -> float:
@@ -65,7 +65,7 @@ def main() -> None:
     dtype = choose_dtype("auto", device, bundle.config.alpha_bar)
     upscaler = load_upscaler(bundle, UpscaleOptions(), device=device, dtype=dtype)
     curve = {s: upscaler.steered(UpscaleOptions(strength=s))(low) for s in STRENGTHS}
-    kept, adapted = (
+    remaining, adapted = (
         upscaler.steered(options)(low) for options in (UpscaleOptions(keep_tones=True), UpscaleOptions(adaptive=True))
     )
     line = {
@@ -80,8 +80,8 @@ def main() -> None:
         "strength": {f"{s:g}": score(done, good) for s, done in curve.items()},
         "adaptive": score(adapted, good),
         "keep_tones": {
-            "psnr_y": score(kept, good),
-            "low_band": moved(kept, low),
+            "psnr_y": score(remaining, good),
+            "low_band": moved(remaining, low),
             "low_band_without": moved(curve[1.0], low),
         },
     }

@@ -83,14 +83,14 @@ def main() -> None:
     rows: dict[str, list[tuple[float, float, int]]] = {"off": [], "pixel": [], "latent": []}
     video_s(arguments.video, upscaler, "off")  # warm-up
     for _ in range(arguments.rounds):
-        for temporal, found in rows.items():
-            found.append(video_s(arguments.video, upscaler, temporal))  # type: ignore[arg-type]
+        for temporal, actual in rows.items():
+            actual.append(video_s(arguments.video, upscaler, temporal))  # type: ignore[arg-type]
     line: dict[str, object] = {"video": arguments.video.name, "model": bundle.config.name, "device": str(device)}
     line |= {"flow_ms": round(flow_ms, 1), "blend_ms": round(blend_ms, 1)}
-    for name, found in rows.items():
-        ratios = [(a[0] / b[0], a[1] / b[1]) for a, b in zip(found, rows["off"], strict=True)]
+    for name, actual in rows.items():
+        ratios = [(a[0] / b[0], a[1] / b[1]) for a, b in zip(actual, rows["off"], strict=True)]
         line[name] = {
-            "s_a_frame": round(statistics.median(wall / count for wall, _, count in found), 4),
+            "s_a_frame": round(statistics.median(wall / count for wall, _, count in actual), 4),
             "wall_ratio": round(statistics.median(wall for wall, _ in ratios), 3),
             "cpu_ratio": round(statistics.median(cpu for _, cpu in ratios), 3),
         }

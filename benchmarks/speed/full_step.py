@@ -70,17 +70,17 @@ def main() -> None:
     }
     recipe = load_recipe(RECIPE, tuple(f"{key}={value}" for key, value in overrides.items()))
     began = time.monotonic()
-    told = []
+    messages = []
     for line in check([Run(recipe, arguments.work)]):
         print("#", line, flush=True)
-        told.append(line)
-    seconds = next(line.split()[2] for line in told if line.startswith("a step"))
+        messages.append(line)
+    seconds = next(line.split()[2] for line in messages if line.startswith("a step"))
     on_gpu = arguments.device == "auto" and torch.cuda.is_available()
     row = {"crop_px": arguments.crop, "batch": arguments.batch, "precision": arguments.precision}
     row |= {"device": torch.cuda.get_device_name() if on_gpu else f"cpu, {torch.get_num_threads()} thread(s)"}
     row |= {"seconds_a_step": float(seconds), "peak_gb": round(peak_memory() / 1e9, 2)}
     row |= {"all_s": round(time.monotonic() - began, 1)}
-    row |= {"learns": [line for line in told if "parameters learn" in line]}
+    row |= {"learns": [line for line in messages if "parameters learn" in line]}
     print(json.dumps(row))
 
 

@@ -36,7 +36,7 @@ def main() -> None:
         return
     from tests.support.media_files import write_video
 
-    found = []
+    actual = []
     with tempfile.TemporaryDirectory() as folder:
         for count in arguments.frames:
             source = write_video(
@@ -55,8 +55,8 @@ def main() -> None:
                 f"{folder}/{count}_out.mp4",
             ]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
-            found.append(json.loads(done.stdout))
-    line = {"short": found[0], "long": found[1], "growth_mb": round(found[1]["peak_mb"] - found[0]["peak_mb"], 1)}
+            actual.append(json.loads(done.stdout))
+    line = {"short": actual[0], "long": actual[1], "growth_mb": round(actual[1]["peak_mb"] - actual[0]["peak_mb"], 1)}
     sys.stdout.write(json.dumps(line) + "\n")
 
 

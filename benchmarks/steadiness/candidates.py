@@ -122,7 +122,7 @@ Candidate = tuple[str, Blend, Estimator, Callable[[Step], Step]]
 
 
 def candidates(upscaler: Upscaler) -> list[Candidate]:
-    found: list[Candidate] = [
+    result: list[Candidate] = [
         ("pixel .6 (the product)", PIXEL, dis_flow, as_it_is),
         ("pixel .4", PixelBlend(0.4, 0.4), dis_flow, as_it_is),
         ("pixel .7", PixelBlend(0.7, 0.7), dis_flow, as_it_is),
@@ -145,7 +145,7 @@ def candidates(upscaler: Upscaler) -> list[Candidate]:
         ("latent warped bicubic .6", WarpedLatentBlend(upscaler, 0.6, False), dis_flow, as_it_is),
         ("latent warped nearest .5, hard (published)", WarpedLatentBlend(upscaler, 0.5, True), dis_flow, as_it_is),
     ]
-    return found
+    return result
 
 
 def measure(good: ImageArrays, upscaler: Upscaler, name: str) -> None:

@@ -19,26 +19,26 @@ ImageArrays = list[ImageArray]
 
 def good_frames(path: Path, count: int) -> ImageArrays:
     """The first `count`; halved where they are large, which takes their codec's traces away; cropped to 32s."""
-    found = []
+    result = []
     for frame in VideoSource(probe(path)).frames():
         image = frame.image
         if image.shape[1] > LARGEST_PX:
             image = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
         height, width = (side // 32 * 32 for side in image.shape[:2])
-        found.append(np.ascontiguousarray(image[:height, :width]))
-        if len(found) == count:
+        result.append(np.ascontiguousarray(image[:height, :width]))
+        if len(result) == count:
             break
-    return found
+    return result
 
 
 def small_frames(good: ImageArrays, noise: float, h264: bool) -> ImageArrays:
     """Blurred, a quarter of the size, with Gaussian noise fresh in every frame, and through H.264."""
-    draw, found = np.random.default_rng(0), []
+    draw, result = np.random.default_rng(0), []
     for image in good:
         blurred = cv2.GaussianBlur(image.astype(np.float32), (0, 0), BLUR)[::SCALE, ::SCALE]
         noisy = blurred + draw.normal(0, noise, blurred.shape) if noise else blurred
-        found.append(np.clip(np.rint(noisy), 0, 255).astype(np.uint8))
-    return through_h264(found) if h264 else found
+        result.append(np.clip(np.rint(noisy), 0, 255).astype(np.uint8))
+    return through_h264(result) if h264 else result
 
 
 def through_h264(frames: ImageArrays) -> ImageArrays:

@@ -87,21 +87,21 @@ def row(
     }
     if latent:
         videos["latent"] = blended(done, upscaler, "latent", strength, 10**9)
-    found = {name: scores(video, good) for name, video in videos.items()}
+    actual = {name: scores(video, good) for name, video in videos.items()}
     clean = scores([output_of(step) for step in drafted(small_frames(good, 0, False), upscaler, False)], good)
-    off, gap = found["off"], found["off"]["e_warp"] - clean["e_warp"]
+    off, gap = actual["off"], actual["off"]["e_warp"] - clean["e_warp"]
     for name in videos.keys() - {"bicubic", "off"}:
-        result = found[name]
+        result = actual[name]
         result["excess"] = (result["e_warp"] - clean["e_warp"]) / gap if gap > 0 else float("nan")
         result["G"] = result["gradient_kept"] / off["gradient_kept"]
         result["edge_ratio"] = result["edges"] / off["edges"]
-    found["clean"] = {"e_warp": clean["e_warp"]}
-    found["pixel"]["border"] = border_ratio(videos["pixel"], blended(done, upscaler, "pixel", strength, SEGMENT), good)
+    actual["clean"] = {"e_warp": clean["e_warp"]}
+    actual["pixel"]["border"] = border_ratio(videos["pixel"], blended(done, upscaler, "pixel", strength, SEGMENT), good)
     if slices:
         save_slices(slices, videos["off"], videos["pixel"], good)
     return {
         name: {score: None if np.isnan(value) else round(value, 4) for score, value in values.items()}
-        for name, values in found.items()
+        for name, values in actual.items()
     }
 
 
@@ -122,8 +122,8 @@ def main() -> None:
         for h264 in (False, True):
             name = f"{clip.stem}{'_h264' if h264 else ''}"
             slices = arguments.slices / f"{name}.png" if arguments.slices else None
-            found = row(good, h264, upscaler, arguments.strength, arguments.latent, slices)
-            line = {"clip": name, "model": bundle.config.name, "frames": len(good), **found}
+            actual = row(good, h264, upscaler, arguments.strength, arguments.latent, slices)
+            line = {"clip": name, "model": bundle.config.name, "frames": len(good), **actual}
             sys.stdout.write(json.dumps(line) + "\n")
             sys.stdout.flush()
 

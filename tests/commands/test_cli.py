@@ -203,8 +203,8 @@ def test_json_events_tell_the_whole_story(video):
 
 def test_what_is_lost_is_said_before_work(tmp_path):
     rich = write_rich(tmp_path / "rich.mkv", frames=3)
-    said = run("probe", rich, "-o", tmp_path / "out.mp4")
-    assert "font.ttf is left out" in said and ".mkv" in said and "becomes mov_text" in said
+    messages = run("probe", rich, "-o", tmp_path / "out.mp4")
+    assert "font.ttf is left out" in messages and ".mkv" in messages and "becomes mov_text" in messages
     assert "attachment" in run("upscale", rich, "-o", tmp_path / "out.mp4", "--strict", code=1)
     facts = json.loads(run("probe", rich, "--json", "--size", "96"))
     assert facts["output"]["height"] == 96 and len(facts["streams"]) == 7
@@ -218,15 +218,15 @@ def test_a_tree_of_videos_is_mirrored(video, tmp_path):
         (tree / name).write_bytes(video.read_bytes())
     (tree / "deep" / "notes.txt").write_text("no video")
     run("upscale", tree, "-o", tmp_path / "out", "--scale", "1")
-    found = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.*"))
-    assert found == ["a_x1.mp4", "deep/b_x1.mp4"]
+    result = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.*"))
+    assert result == ["a_x1.mp4", "deep/b_x1.mp4"]
     run("upscale", str(tmp_path / "tree" / "*.mp4"), "-o", tmp_path / "out2.mp4", "--scale", "1")
     assert (tmp_path / "out2.mp4").exists()
 
 
 def test_preview_and_compare(video, tmp_path):
-    said = run("preview", video, "--at", "0.1", "--seconds", "0.1", "--scale", "2")
-    assert "measured" in said and probe(tmp_path / "video_preview.mp4").width == 2 * 48
+    messages = run("preview", video, "--at", "0.1", "--seconds", "0.1", "--scale", "2")
+    assert "measured" in messages and probe(tmp_path / "video_preview.mp4").width == 2 * 48
     run("upscale", video, "--scale", "2")
     for layout, width in (("side", 96), ("split", 48), ("wipe", 48)):
         target = tmp_path / f"{layout}.mp4"
@@ -240,8 +240,8 @@ def test_preview_and_compare(video, tmp_path):
 
 
 def test_doctor_finds_this_installation_well():
-    said = run("doctor")
-    assert "libx264" in said and "model lite" in said and "PROBLEM" not in said
+    messages = run("doctor")
+    assert "libx264" in messages and "model lite" in messages and "PROBLEM" not in messages
 
 
 def test_pipes_in_and_out(tmp_path):
@@ -282,8 +282,8 @@ def test_control_c_keeps_the_work_and_says_how_to_go_on(tmp_path):
         _, errors = process.communicate(timeout=30)
     assert process.returncode == 1 and "Run the same command again" in errors and "Traceback" not in errors
     assert not (tmp_path / "in_x4.mp4").exists()
-    said = run("upscale", source)
-    assert "from an earlier run" in said and "verified: 300 of 300" in said
+    messages = run("upscale", source)
+    assert "from an earlier run" in messages and "verified: 300 of 300" in messages
 
 
 def test_a_stopped_batch_goes_on_as_one_job(tmp_path):

@@ -36,8 +36,8 @@ def test_progress_shows_brackets_as_they_are(capsys):
     progress = ImageProgress(Path("film [x264] [bold]\x1b[2J.png"))
     progress.started = progress.last = 0.0
     progress(0.25)
-    said = capsys.readouterr().err
-    assert said.startswith("film [x264] [bold]\\x1b[2J.png: 25%, about ")
+    messages = capsys.readouterr().err
+    assert messages.startswith("film [x264] [bold]\\x1b[2J.png: 25%, about ")
 
 
 def test_no_memory_is_one_line(monkeypatch):

@@ -28,9 +28,9 @@ def main(oracle: Path) -> None:
     directions = torch.eye(clean.numel()).view(-1, *clean.shape)
     passes = torch.autograd.grad(clean, weights, directions, is_grads_batched=True)
     jacobian = torch.cat([part.flatten(1) for part in passes], 1).double()
-    found = torch.linalg.lstsq(jacobian.T, total[:, None], driver="gelsd").solution[:, 0]
-    residual = (jacobian.T @ found - total).norm() / total.norm()
-    gradient = (found - of_pixel) * clean.numel() / 2
+    result = torch.linalg.lstsq(jacobian.T, total[:, None], driver="gelsd").solution[:, 0]
+    residual = (jacobian.T @ result - total).norm() / total.norm()
+    gradient = (result - of_pixel) * clean.numel() / 2
     sys.stdout.write(f"residual {residual:.2g}, loss {gradient.square().mean():.6f} of {golden['loss_kl']:.6f}\n")
     np.save(Path(__file__).with_suffix(".npy"), gradient.view(clean.shape).float().numpy())
 

@@ -14,9 +14,9 @@ def sample_images():
 
 def test_adain_takes_over_means_and_deviations():
     detail, reference = sample_images()
-    result, wanted = channel_statistics(adain(detail, reference)), channel_statistics(reference)
-    assert torch.allclose(result.mean, wanted.mean, atol=1e-5)
-    assert torch.allclose(result.std, wanted.std, rtol=1e-3)
+    result, expected = channel_statistics(adain(detail, reference)), channel_statistics(reference)
+    assert torch.allclose(result.mean, expected.mean, atol=1e-5)
+    assert torch.allclose(result.std, expected.std, rtol=1e-3)
 
 
 def test_statistics_can_be_kept_and_applied_later():

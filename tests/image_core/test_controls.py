@@ -60,24 +60,24 @@ def test_guidance_is_two_passes_in_one(tiny_bundle):
     latent = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         eps = [model.unet(latent, 999, side.expand(2, -1, -1)).sample for side in (negative, text)]
-        wanted = predict_clean(latent, eps[0] + 3 * (eps[1] - eps[0]), model.alpha_bar)
-        found = model.denoise_guided(latent, text, negative, 3.0)
+        target = predict_clean(latent, eps[0] + 3 * (eps[1] - eps[0]), model.alpha_bar)
+        result = model.denoise_guided(latent, text, negative, 3.0)
         plain = model.denoise_guided(latent, text, negative, 1.0)
-        assert torch.allclose(found, wanted, rtol=1e-3, atol=1e-3 * float(wanted.abs().max()))
+        assert torch.allclose(result, target, rtol=1e-3, atol=1e-3 * float(target.abs().max()))
         assert torch.allclose(plain, model.denoise(latent, text), rtol=1e-3, atol=1e-3 * float(plain.abs().max()))
-    assert (found - plain).abs().max() > 0.01 * plain.abs().max()
+    assert (result - plain).abs().max() > 0.01 * plain.abs().max()
 
 
 def test_guidance_halves_what_fits_and_is_said(tiny_bundle, monkeypatch):
-    said = []
+    output = []
     plain, guided = (
-        load_upscaler(tiny_bundle, options, **CPU, report=said.append)
+        load_upscaler(tiny_bundle, options, **CPU, report=output.append)
         for options in (
             UpscaleOptions(prompt="a cat"),
             UpscaleOptions(prompt="a cat", guidance=2.0, negative_prompt="sharp"),
         )
     )
-    assert len(said) == 1 and "two passes" in said[0]
+    assert len(output) == 1 and "two passes" in output[0]
     image = sample_images(1, 16, 16)
     assert not np.array_equal(plain(image)[0], guided(image)[0])
     monkeypatch.setattr("image_core.device.memory.free_bytes", lambda _: 10**9)
@@ -164,8 +164,8 @@ def test_tones_are_kept_exactly(size):
     wild = torch.randn(2, 3, *size, generator=draw)  # most of it beyond black and white
     mild = reference * 0.3 + 0.1 + 0.05 * wild
     for image in (wild, mild):
-        kept = keep_tones(image, reference)
-        assert kept.abs().max() <= 1 and (tones(kept) - tones(reference)).abs().max() < 1e-6
+        remaining = keep_tones(image, reference)
+        assert remaining.abs().max() <= 1 and (tones(remaining) - tones(reference)).abs().max() < 1e-6
     assert torch.allclose(keep_tones(reference, reference), reference, atol=1e-6)
     # detail stays: what is added is smooth
     if min(size) > 2 * TONE_BLOCK_PX:
@@ -178,14 +178,14 @@ def test_the_low_band_of_a_result_is_that_of_its_input(generator, dtype):
     image = np.zeros((24, 32, 3), dtype)
     image[4:20, 5:30] = np.iinfo(dtype).max  # black and white: everything overshoots
     image[10:14] = np.iinfo(dtype).max // 3
-    wanted = tones(to_tensor([enlarge(image, 96, 128)]))
+    target = tones(to_tensor([enlarge(image, 96, 128)]))
     level = 2 / np.iinfo(dtype).max
-    moved, kept = (
-        (tones(to_tensor(upscaler(generator, keep_tones=keep, color_fix="adain")([image]))) - wanted).abs().max()
+    moved, remaining = (
+        (tones(to_tensor(upscaler(generator, keep_tones=keep, color_fix="adain")([image]))) - target).abs().max()
         / level
         for keep in (False, True)
     )
-    assert kept <= 0.5 < moved
+    assert remaining <= 0.5 < moved
 
 
 def test_lora_scale_multiplies_the_adapters(tiny_bundle, tiny_base, tiny_weights, tmp_path):

@@ -120,11 +120,11 @@ def test_mutated_pickles_are_read_or_refused(seed, tiny_weights, tmp_path):
     path = tmp_path / "weights.pkl"
     path.write_bytes(content)
     try:
-        found = read_pickle(path)
+        result = read_pickle(path)
     except CheckpointError as error:
         assert len(str(error).splitlines()) == 1 and "weights.pkl" in str(error)
     else:
-        assert all(isinstance(t, torch.Tensor) and t.isfinite().all() for t in found["state_dict_unet"].values())
+        assert all(isinstance(t, torch.Tensor) and t.isfinite().all() for t in result["state_dict_unet"].values())
 
 
 @pytest.mark.parametrize("seed", range(24))
@@ -216,8 +216,8 @@ def test_a_base_in_several_files_is_read_and_its_index_does_not_lead_out(base):
         places |= dict.fromkeys(part, f"part{number}.safetensors")
     index = base / "unet" / "diffusion_pytorch_model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": places}))
-    found = load_unet(base).state_dict()
-    assert all(torch.equal(found[name], tensors[name]) for name in names)
+    result = load_unet(base).state_dict()
+    assert all(torch.equal(result[name], tensors[name]) for name in names)
     for wrong in ("../../x.safetensors", "/etc/passwd", 5, ["x"]):
         index.write_text(json.dumps({"weight_map": places | {names[0]: wrong}}))
         with pytest.raises(CheckpointError):

@@ -31,13 +31,13 @@ def _mirrors(hub):
 
 
 @pytest.fixture
-def told():
+def messages():
     return []
 
 
 @pytest.fixture
-def fetcher(hub, tmp_path, told):
-    return Fetcher(tmp_path / "downloads", endpoint=hub.address, report=told.append)
+def fetcher(hub, tmp_path, messages):
+    return Fetcher(tmp_path / "downloads", endpoint=hub.address, report=messages.append)
 
 
 def download(*sources, files=FILES):
@@ -59,32 +59,32 @@ def test_files_come_once(fetcher, hub):
     assert len(hub.seen) == requests == 4
 
 
-def test_the_next_mirror_is_taken_when_the_first_is_gone(fetcher, hub, told):
+def test_the_next_mirror_is_taken_when_the_first_is_gone(fetcher, hub, messages):
     whole(fetcher.fetch(download("owner/removed", "owner/second")))
     assert sum("owner/removed" in path for _, path, _ in hub.seen) == 1
-    assert told[0] == "owner/removed: unet/big.safetensors: 401 Unauthorized; asking owner/second"
+    assert messages[0] == "owner/removed: unet/big.safetensors: 401 Unauthorized; asking owner/second"
 
 
-def test_the_next_mirror_is_taken_when_the_first_is_dead(fetcher, told):
+def test_the_next_mirror_is_taken_when_the_first_is_dead(fetcher, messages):
     whole(fetcher.fetch(download("http://127.0.0.1:9/files", "owner/second")))
-    assert told[0].startswith("http://127.0.0.1:9/files: unet/big.safetensors: [Errno")
+    assert messages[0].startswith("http://127.0.0.1:9/files: unet/big.safetensors: [Errno")
 
 
 def test_a_lost_connection_is_taken_up_in_the_same_run(fetcher, hub):
     hub.cut_after["big.safetensors"] = 1 << 20
     whole(fetcher.fetch(download("owner/first")))
-    assert [wanted for method, path, wanted in hub.seen if method == "GET" and "big" in path] == ["", "bytes=1048576-"]
+    assert [target for method, path, target in hub.seen if method == "GET" and "big" in path] == ["", "bytes=1048576-"]
 
 
 @pytest.mark.parametrize("ranges", [True, False])
-def test_an_interrupted_download_goes_on_in_the_next_run_and_at_another_mirror(fetcher, hub, told, ranges):
+def test_an_interrupted_download_goes_on_in_the_next_run_and_at_another_mirror(fetcher, hub, messages, ranges):
     part = fetcher.root / "model" / "unet" / f"big.safetensors.{DIGEST[:16]}.part"
     part.parent.mkdir(parents=True)
     part.write_bytes(CONTENT[: 1 << 20])  # what a killed process leaves
     hub.ranges = ranges
     whole(fetcher.fetch(download("owner/second")))
-    assert [wanted for method, path, wanted in hub.seen if method == "GET" and "big" in path] == ["bytes=1048576-"]
-    assert told[0] == "unet/big.safetensors: resuming at 1.0 MB of 3.1 MB from owner/second"
+    assert [target for method, path, target in hub.seen if method == "GET" and "big" in path] == ["bytes=1048576-"]
+    assert messages[0] == "unet/big.safetensors: resuming at 1.0 MB of 3.1 MB from owner/second"
 
 
 def test_a_killed_process_leaves_what_the_next_one_needs(hub, tmp_path):
@@ -102,12 +102,12 @@ def test_a_killed_process_leaves_what_the_next_one_needs(hub, tmp_path):
     environment = {**os.environ, "HF_ENDPOINT": hub.address, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "hf")}
     outcome = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=False)
     assert outcome.returncode == 9, outcome.stderr
-    told = []
-    whole(Fetcher(tmp_path / "downloads", endpoint=hub.address, report=told.append).fetch(download("owner/second")))
-    assert told[0] == "unet/big.safetensors: resuming at 2.1 MB of 3.1 MB from owner/second"
+    messages = []
+    whole(Fetcher(tmp_path / "downloads", endpoint=hub.address, report=messages.append).fetch(download("owner/second")))
+    assert messages[0] == "unet/big.safetensors: resuming at 2.1 MB of 3.1 MB from owner/second"
 
 
-def test_a_wrong_hash_is_removed_its_source_named_and_the_next_one_asked(fetcher, hub, told):
+def test_a_wrong_hash_is_removed_its_source_named_and_the_next_one_asked(fetcher, hub, messages):
     hub.other["big.safetensors"] = bytes(len(CONTENT))
     with pytest.raises(DownloadError) as caught:
         fetcher.fetch(download("owner/first"))
@@ -116,9 +116,9 @@ def test_a_wrong_hash_is_removed_its_source_named_and_the_next_one_asked(fetcher
     assert [p.name for p in (fetcher.root / "model").rglob("*") if p.is_file()] == []
     hub.other.clear()
     (hub.root / "owner" / "first" / "unet" / "big.safetensors").write_bytes(b"another")
-    told.clear()
+    messages.clear()
     whole(fetcher.fetch(download("owner/first", "owner/second")))
-    assert "owner/first: unet/big.safetensors: offers another file" in told[0]
+    assert "owner/first: unet/big.safetensors: offers another file" in messages[0]
 
 
 def test_small_files_are_checked_by_the_hub_s_own_word(fetcher, hub):
@@ -127,12 +127,12 @@ def test_small_files_are_checked_by_the_hub_s_own_word(fetcher, hub):
         fetcher.fetch(download("owner/first"))
 
 
-def test_a_wrong_file_put_there_by_hand_is_replaced(fetcher, told):
+def test_a_wrong_file_put_there_by_hand_is_replaced(fetcher, messages):
     file = fetcher.root / "model" / "unet" / "big.safetensors"
     file.parent.mkdir(parents=True)
     file.write_bytes(b"something else")
     whole(fetcher.fetch(download("owner/first")))
-    assert "big.safetensors: had a wrong hash" in told[0]
+    assert "big.safetensors: had a wrong hash" in messages[0]
 
 
 def test_when_no_source_answers_every_reason_and_a_way_by_hand_are_told(fetcher, hub):
@@ -172,12 +172,12 @@ def test_no_room_is_said_before_loading(fetcher, monkeypatch):
         fetcher.fetch(download("owner/first"))
 
 
-def test_an_answer_in_time_the_third_time_is_enough(fetcher, hub, told, monkeypatch):
+def test_an_answer_in_time_the_third_time_is_enough(fetcher, hub, messages, monkeypatch):
     monkeypatch.setattr("image_core.models.hub.PAUSES_S", (0.01, 0.01))
     hub.busy["big.safetensors"] = [503, 429]
     whole(fetcher.fetch(download("owner/first", "owner/second")))
     assert not any("second" in path for _, path, _ in hub.seen)
-    assert [line.partition("; trying again")[0] for line in told[:2]] == [
+    assert [line.partition("; trying again")[0] for line in messages[:2]] == [
         "owner/first: unet/big.safetensors: 503 Service Unavailable",
         "owner/first: unet/big.safetensors: 429 Too Many Requests",
     ]
@@ -192,14 +192,14 @@ def test_a_busy_mirror_is_asked_last_but_not_given_up(fetcher, hub, monkeypatch)
     assert asked == ["second", "first"]
 
 
-def test_a_slow_answer_is_waited_for_again_and_said(fetcher, hub, told, monkeypatch):
+def test_a_slow_answer_is_waited_for_again_and_said(fetcher, hub, messages, monkeypatch):
     monkeypatch.setattr("image_core.models.hub.PAUSES_S", (0.01,))
     monkeypatch.setattr(hub_module, "get_hf_file_metadata", partial(hub_module.get_hf_file_metadata, timeout=0.3))
     hub.slow_s["config.json"] = 1.0
     with pytest.raises(DownloadError) as caught:
         fetcher.fetch(download("owner/first", files={"config.json": None}))
     assert any("try again later" in note for note in caught.value.__notes__)
-    assert told == ["owner/first: config.json: no answer in time; trying again in 0.01 s"]
+    assert messages == ["owner/first: config.json: no answer in time; trying again in 0.01 s"]
 
 
 def test_a_mirror_without_one_file_is_not_asked_again(fetcher, hub):
@@ -227,27 +227,27 @@ def test_what_has_no_hash_is_not_taken(fetcher, hub):
 
 
 @pytest.mark.parametrize("content", ["<html>log in</html>", "[]", "not JSON"])
-def test_what_is_not_what_it_should_be_is_loaded_again(fetcher, told, content):
+def test_what_is_not_what_it_should_be_is_loaded_again(fetcher, messages, content):
     """Such as the page that an earlier version kept."""
     (fetcher.root / "model").mkdir(parents=True)
     (fetcher.root / "model" / "config.json").write_text(content)
     whole(fetcher.fetch(download("owner/first")))
-    assert any("config.json: " in line and "it was removed" in line for line in told)
+    assert any("config.json: " in line and "it was removed" in line for line in messages)
 
 
-def test_a_file_the_hub_vouched_for_is_checked_again_by_its_word(fetcher, told):
+def test_a_file_the_hub_vouched_for_is_checked_again_by_its_word(fetcher, messages):
     folder = fetcher.fetch(download("owner/first"))
     (folder / "config.json").write_text('{"a": 2}')
     whole(fetcher.fetch(download("owner/first")))
-    assert any("config.json: had a wrong hash" in line for line in told)
+    assert any("config.json: had a wrong hash" in line for line in messages)
 
 
 def test_a_space_of_the_hub_is_a_source_too(fetcher, hub):
     folder = hub.root / "spaces" / "owner" / "demo"
     folder.mkdir(parents=True)
     (folder / "config.json").write_text('{"b": 1}')
-    found = fetcher.fetch(download("space:owner/demo", files={"config.json": None}))
-    assert (found / "config.json").read_text() == '{"b": 1}'
+    result = fetcher.fetch(download("space:owner/demo", files={"config.json": None}))
+    assert (result / "config.json").read_text() == '{"b": 1}'
 
 
 def test_a_link_in_the_place_of_a_part_is_not_followed(fetcher, tmp_path):

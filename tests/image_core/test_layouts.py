@@ -60,8 +60,8 @@ def test_autoencoders_of_any_age_are_read(tiny_base, tmp_path, layout):
         torch.save({"state_dict": names}, path := tmp_path / "vae.ckpt")
     else:
         save_file({key: tensor.contiguous() for key, tensor in names.items()}, path)
-    found = read_vae(path, vae).state_dict()
-    assert found.keys() == tensors.keys() and all(torch.equal(found[key], tensors[key]) for key in tensors)
+    result = read_vae(path, vae).state_dict()
+    assert result.keys() == tensors.keys() and all(torch.equal(result[key], tensors[key]) for key in tensors)
 
 
 def test_an_autoencoder_of_another_shape_is_refused(tiny_base, tmp_path):

@@ -72,10 +72,10 @@ def test_results_do_not_depend_on_the_order_of_files(generator, monkeypatch):
     ids=["cuda", "cpu", "mps", "cudnn", "numpy"],
 )
 def test_a_shortage_on_any_device_steps_down(generator, error):
-    model, said = upscaler(generator, batch=4), []
-    model.generator, model.report = Greedy(generator, 300 * 300, error), said.append
+    model, output = upscaler(generator, batch=4), []
+    model.generator, model.report = Greedy(generator, 300 * 300, error), output.append
     results = model(sample_images(5, 100, 120))
-    assert len(results) == 5 and len(said) == 3 and "out of memory" in said[0]
+    assert len(results) == 5 and len(output) == 3 and "out of memory" in output[0]
 
 
 def test_a_real_shortage_of_the_cpu_is_known():
@@ -96,7 +96,7 @@ def test_other_errors_are_no_shortage(generator):
 
 def test_threads_share_one_model_one_at_a_time(generator):
     """Two threads meet one shortage: the ladder is gone down once, and nobody works beside anybody."""
-    model, busy, said = upscaler(generator, batch=4), [], []
+    model, busy, output = upscaler(generator, batch=4), [], []
 
     class Watched(Greedy):
         def encode(self, image):
@@ -106,7 +106,7 @@ def test_threads_share_one_model_one_at_a_time(generator):
             busy.clear()
             return result
 
-    model.generator, model.report = Watched(generator, 2 * 400 * 480), said.append
+    model.generator, model.report = Watched(generator, 2 * 400 * 480), output.append
     expected = upscaler(generator, batch=2)(sample_images(4, 100, 120))
     results = {}
 
@@ -119,9 +119,9 @@ def test_threads_share_one_model_one_at_a_time(generator):
         thread.start()
     for thread in threads:
         thread.join()
-    assert said == ["out of memory: going on with batches of 2, tiles None px"]
-    for found in results.values():
-        assert all(np.array_equal(*pair) for pair in zip(found, expected, strict=True))
+    assert output == ["out of memory: going on with batches of 2, tiles None px"]
+    for actual in results.values():
+        assert all(np.array_equal(*pair) for pair in zip(actual, expected, strict=True))
 
 
 def write(root, **files):
@@ -199,10 +199,10 @@ def test_a_tagger_without_room_is_said(tiny_bundle):
                 raise torch.OutOfMemoryError("no room")
             return [["cat"]] * len(image)
 
-    said, image = [], torch.zeros(2, 3, 64, 64)
-    prompts = Prompts(tiny_bundle, report=said.append)
+    output, image = [], torch.zeros(2, 3, 64, 64)
+    prompts = Prompts(tiny_bundle, report=output.append)
     assert Prompter(prompts, Large("meta"), "").tags(image) == [["cat"], ["cat"]]
-    assert said == ["out of memory: the tagger runs on the CPU from here on"]
+    assert output == ["out of memory: the tagger runs on the CPU from here on"]
     stuck = Large("cpu")
     stuck.label_embed.data.fill_(1)
     with pytest.raises(OutOfMemoryError, match="the tagger does not fit"):

@@ -37,8 +37,8 @@ def test_every_weight_is_the_mean_and_the_ends_are_the_models(lite, other, tmp_p
     for share in (0.0, 0.25, 1.0):
         mixed = mix_models(lite, other, share, tmp_path / f"mix{share}")
         verify_bundle(read_bundle(mixed.path))
-        one, two, found = (load_generator(bundle).state_dict() for bundle in (lite, other, mixed))
-        for name, tensor in found.items():
+        one, two, result = (load_generator(bundle).state_dict() for bundle in (lite, other, mixed))
+        for name, tensor in result.items():
             assert torch.allclose(tensor, (1 - share) * one[name] + share * two[name], atol=2e-3)
     assert all(path.stat().st_mode & 0o044 == 0o044 for path in mixed.path.rglob("*"))  # others may read it
     card = mixed.config.card
@@ -51,8 +51,8 @@ def test_every_weight_is_the_mean_and_the_ends_are_the_models(lite, other, tmp_p
 def test_the_command_says_what_it_made_and_keeps_a_card(other, tmp_path):
     (tmp_path / "card.json").write_text('{"summary": "Half and half."}')
     words = ["models", "mix", "lite", str(other.path), "--output", str(tmp_path / "half")]
-    made = CliRunner().invoke(cli, [*words, "--card", str(tmp_path / "card.json")])
-    assert made.exit_code == 0 and "ready, use it with --model" in made.output
+    result = CliRunner().invoke(cli, [*words, "--card", str(tmp_path / "card.json")])
+    assert result.exit_code == 0 and "ready, use it with --model" in result.output
     shown = CliRunner().invoke(cli, ["models", "show", str(tmp_path / "half")])
     assert "summary: Half and half." in shown.output and "name: half" in shown.output
     again = CliRunner().invoke(cli, words)

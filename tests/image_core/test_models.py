@@ -85,9 +85,11 @@ def command(*words, code=0):
 
 def test_a_model_is_pulled_with_one_command(published, tmp_path, tiny_base, tiny_weights):
     out = tmp_path / "sd21"
-    said = command("models", "pull", "sd21", "--output", out, "--prompt", "a cat")
-    assert f"{SOURCES[0]}: scheduler/scheduler_config.json: 401" in said and f"from {SOURCES[1]}" in said
-    assert "ready, use it with --model" in said and f"the downloads are kept in {tmp_path / 'downloads'}" in said
+    messages = command("models", "pull", "sd21", "--output", out, "--prompt", "a cat")
+    assert f"{SOURCES[0]}: scheduler/scheduler_config.json: 401" in messages and f"from {SOURCES[1]}" in messages
+    assert (
+        "ready, use it with --model" in messages and f"the downloads are kept in {tmp_path / 'downloads'}" in messages
+    )
     bundle = read_bundle(out)
     verify_bundle(bundle)
     assert bundle.config.prompts == ("", "a cat") and bundle.config.card["weights"] == "osediff.pkl"
@@ -112,9 +114,11 @@ def test_a_model_is_pulled_with_its_tagger(tmp_path):
 
 def test_a_pull_that_fails_leaves_no_model(published, tmp_path):
     shutil.rmtree(published.root / SOURCES[1])
-    said = command("models", "pull", "sd21", "--output", tmp_path / "sd21", code=1)
-    assert "could not be downloaded from any of 3 sources" in said and "Manojb/stable-diffusion-2-1-base" in said
-    assert "By hand: get Stable Diffusion 2.1-base" in said and not (tmp_path / "sd21").exists()
+    messages = command("models", "pull", "sd21", "--output", tmp_path / "sd21", code=1)
+    assert (
+        "could not be downloaded from any of 3 sources" in messages and "Manojb/stable-diffusion-2-1-base" in messages
+    )
+    assert "By hand: get Stable Diffusion 2.1-base" in messages and not (tmp_path / "sd21").exists()
     with pytest.raises(ModelNotFoundError, match="no model 'sd3' can be pulled: expected one of sd21, sd21-face"):
         pull("sd3", tmp_path / "sd3")
     with pytest.raises(OutputError, match="exists already"):
@@ -134,12 +138,12 @@ def test_import_knows_faces_takes_every_part_and_half_precision(
 ):
     monkeypatch.setattr("image_core.models.catalogue.models_folder", lambda: tmp_path / "models")
     shutil.copy(tiny_weights, tmp_path / "osediff_face.pkl")
-    said = command(
+    messages = command(
         "models", "import", "--base", tiny_base, "--weights", tmp_path / "osediff_face.pkl", "--half", "--merge",
         "--vae", tiny_base / "vae" / "diffusion_pytorch_model.safetensors",
         "--tagger", tiny_ram / "ram_swin_large_14m.pth", "--dape", tiny_ram / "DAPE.pth",
     )  # fmt: skip
-    assert "ready, use it with --model sd21-face" in said
+    assert "ready, use it with --model sd21-face" in messages
     listed = command("models", "list")
     assert (
         "sd21-face: " in listed
@@ -152,8 +156,8 @@ def test_import_knows_faces_takes_every_part_and_half_precision(
     assert "samples_seen: " in command("models", "show", "lite")
     folder = tmp_path / "models" / "sd21-face"
     (folder / "tagger" / "ram_tag_list.txt").write_text("")
-    said = command("models", "verify", "sd21-face", "lite", code=1)
-    assert "altered or damaged" in said and "match their hashes" in said  # one that is damaged hides no other
+    messages = command("models", "verify", "sd21-face", "lite", code=1)
+    assert "altered or damaged" in messages and "match their hashes" in messages  # one that is damaged hides no other
 
 
 def test_adapters_without_their_tagger_are_refused(tiny_base, tiny_weights, tmp_path):
@@ -162,7 +166,7 @@ def test_adapters_without_their_tagger_are_refused(tiny_base, tiny_weights, tmp_
 
 
 @pytest.fixture
-def kept(tiny_bundle, tmp_path, monkeypatch):
+def remaining(tiny_bundle, tmp_path, monkeypatch):
     """A folder of models with one, `mine`."""
     folder = tmp_path / "models"
     monkeypatch.setattr("image_core.models.catalogue.models_folder", lambda: folder)
@@ -170,13 +174,13 @@ def kept(tiny_bundle, tmp_path, monkeypatch):
     return folder
 
 
-def test_a_damaged_model_hides_no_other(kept):
-    shutil.copytree(kept / "mine", kept / "broken")
-    (kept / "broken" / "bundle.json").write_text("[" * 50_000)
-    shutil.copytree(kept / "mine", kept / "lacking")
-    (kept / "lacking" / "unet.safetensors").unlink()
-    (kept / ".osediff-half").mkdir()
-    (kept / ".osediff-half" / "bundle.json").write_text("{}")
+def test_a_damaged_model_hides_no_other(remaining):
+    shutil.copytree(remaining / "mine", remaining / "broken")
+    (remaining / "broken" / "bundle.json").write_text("[" * 50_000)
+    shutil.copytree(remaining / "mine", remaining / "lacking")
+    (remaining / "lacking" / "unet.safetensors").unlink()
+    (remaining / ".osediff-half").mkdir()
+    (remaining / ".osediff-half" / "bundle.json").write_text("{}")
     lines = command("models", "list").splitlines()
     assert any(line.startswith("broken: damaged. ") for line in lines)
     assert any(line.startswith("lacking: damaged. ") and "missing" in line for line in lines)
@@ -184,49 +188,49 @@ def test_a_damaged_model_hides_no_other(kept):
     assert not any("half" in line for line in lines)
 
 
-def test_auto_passes_over_a_damaged_model(kept):
-    shutil.copytree(kept / "mine", kept / "sd21")
+def test_auto_passes_over_a_damaged_model(remaining):
+    shutil.copytree(remaining / "mine", remaining / "sd21")
     assert find_model("auto").config.name == "tiny"
-    (kept / "sd21" / "unet.safetensors").unlink()
-    said = []
-    assert find_model("auto", said.append).config.name == "lite"
-    assert len(said) == 1 and "sd21 is skipped" in said[0]
+    (remaining / "sd21" / "unet.safetensors").unlink()
+    messages = []
+    assert find_model("auto", messages.append).config.name == "lite"
+    assert len(messages) == 1 and "sd21 is skipped" in messages[0]
 
 
 def test_a_large_model_on_a_cpu_says_what_it_takes(tiny_bundle):
     from osediff_video import load_upscaler
 
-    said = []
-    load_upscaler(str(tiny_bundle.path), device="cpu", report=said.append)
-    assert "wants a GPU" in said[0] and "minutes for each million pixels" in said[0]
-    said.clear()
-    load_upscaler("lite", device="cpu", report=said.append)
-    assert len(said) == 1
+    messages = []
+    load_upscaler(str(tiny_bundle.path), device="cpu", report=messages.append)
+    assert "wants a GPU" in messages[0] and "minutes for each million pixels" in messages[0]
+    messages.clear()
+    load_upscaler("lite", device="cpu", report=messages.append)
+    assert len(messages) == 1
 
 
-def test_models_are_removed_and_nothing_else(kept, tmp_path):
-    (kept / "mine" / "thesis.doc").write_text("mine")
+def test_models_are_removed_and_nothing_else(remaining, tmp_path):
+    (remaining / "mine" / "thesis.doc").write_text("mine")
     assert "no part of a model" in command("models", "remove", "mine", "--yes", code=1)
-    (kept / "mine" / "thesis.doc").unlink()
+    (remaining / "mine" / "thesis.doc").unlink()
     command("models", "remove", "mine", code=1)  # asked, and nobody there to answer
     assert "removed" in command("models", "remove", "mine", "--yes")
-    assert list(kept.iterdir()) == []
+    assert list(remaining.iterdir()) == []
     for name in ("lite", "mine", "../models", str(tmp_path)):
         assert "no model" in command("models", "remove", name, "--yes", code=1)
-    (kept / "linked").symlink_to(tmp_path)
+    (remaining / "linked").symlink_to(tmp_path)
     (tmp_path / "bundle.json").write_text("{}")
     assert "a link" in command("models", "remove", "linked", "--yes", code=1)
 
 
-def test_what_a_model_says_of_itself_does_not_steer_the_terminal(kept):
-    file = kept / "mine" / "bundle.json"
+def test_what_a_model_says_of_itself_does_not_steer_the_terminal(remaining):
+    file = remaining / "mine" / "bundle.json"
     values = json.loads(file.read_text())
     values |= {"name": "x\x1b[2J\nError: forged", "licence": "a\u202eb\r", "card": {"summary": "\x07[red]\n  y"}}
     file.write_text(json.dumps(values))
     for words in (("list",), ("show", "mine"), ("verify", "mine")):
-        said = command("models", *words)
-        assert not set(said) & set("\x1b\x07\r\u202e") and not any(
-            line.startswith("Error:") for line in said.splitlines()
+        messages = command("models", *words)
+        assert not set(messages) & set("\x1b\x07\r\u202e") and not any(
+            line.startswith("Error:") for line in messages.splitlines()
         )
 
 
@@ -234,8 +238,8 @@ def test_room_is_summed_up_before_anything_is_loaded(published, tmp_path, monkey
     monkeypatch.setattr(
         known, "KNOWN", {"sd21": replace(known.KNOWN["sd21"], gigabytes=(1e6, 1e6), installed_gb=(1e6, 1e6))}
     )
-    said = command("models", "pull", "sd21", "-o", tmp_path / "sd21", code=1)
-    assert "2000000.00 GB are needed there" in said and published.seen == []
+    messages = command("models", "pull", "sd21", "-o", tmp_path / "sd21", code=1)
+    assert "2000000.00 GB are needed there" in messages and published.seen == []
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing(tiny_base, tiny_weights, tmp_path, monkeypatch):
@@ -257,14 +261,14 @@ def test_the_users_umask_holds_for_models(tiny_base, tiny_weights, tmp_path):
     assert all(path.stat().st_mode & 0o077 == 0 for path in (bundle.path, *bundle.path.rglob("*")))
 
 
-def test_the_model_for_faces_keeps_size_and_colours_unless_told(kept, tiny_base, tiny_weights, tmp_path):
+def test_the_model_for_faces_keeps_size_and_colours_unless_told(remaining, tiny_base, tiny_weights, tmp_path):
     import cv2
 
     from osediff_video import load_upscaler, upscale_image
 
     weights = tmp_path / "osediff_face.pkl"
     shutil.copy(tiny_weights, weights)
-    bundle = make_bundle(Ingredients(tiny_base, weights), kept / "sd21-face", merge=True)
+    bundle = make_bundle(Ingredients(tiny_base, weights), remaining / "sd21-face", merge=True)
     assert (bundle.config.color_fix, bundle.config.scale) == ("none", 1.0) and read_bundle(bundle.path) == bundle
     image = np.random.default_rng(0).integers(0, 256, (64, 72, 3), dtype=np.uint8)
     cv2.imwrite(str(tmp_path / "a.png"), image)

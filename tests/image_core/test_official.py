@@ -167,9 +167,9 @@ def test_training_adapters_start_as_the_identity_and_sit_only_where_asked(tiny_b
     noisy, text = torch.randn(1, 4, 8, 8), torch.zeros(1, 77, 32)
     with torch.no_grad():
         before = unet(noisy, 999, text).sample
-    wanted = {name for names in unet_targets(unet).values() for name in names}
-    add_lora(unet, wanted)
+    target = {name for names in unet_targets(unet).values() for name in names}
+    add_lora(unet, target)
     with torch.no_grad():
         assert torch.allclose(unet(noisy, 999, text).sample, before, atol=1e-6)
     trainable = {name for name, parameter in unet.named_parameters() if parameter.requires_grad}
-    assert {name.split(".lora_")[0] for name in trainable} == wanted
+    assert {name.split(".lora_")[0] for name in trainable} == target

@@ -15,9 +15,9 @@ from image_core.upscaler import Upscaler
 from tests.support.tiny_lite import sample_images
 
 
-def half(generator, said=None, **options):
+def half(generator, messages=None, **options):
     model = set_precision(copy.deepcopy(generator), torch.float16)
-    report = (lambda _: None) if said is None else said.append
+    report = (lambda _: None) if messages is None else messages.append
     embedding = torch.zeros(1, 1, 8, dtype=torch.float16)
     return Upscaler(model, embedding, UpscaleOptions(**options), bytes_per_pixel=600, report=report)
 
@@ -42,25 +42,25 @@ def overflowing(generator):
 @pytest.mark.parametrize("options", [{}, {"color_fix": "adain"}, {"color_fix": "wavelet"}, {"keep_tones": True},
                                      {"tile_px": 256, "color_fix": "adain"}], ids=str)  # fmt: skip
 def test_what_runs_over_in_half_precision_is_made_again_and_said_once(overflowing, options):
-    said = []
-    model = half(overflowing, said, **options)
+    messages = []
+    model = half(overflowing, messages, **options)
     image = sample_images(1, 80, 72)[0]
     results = [model([image])[0] for _ in range(2)]
     exact = Upscaler(copy.deepcopy(model.generator).float(), torch.zeros(1, 1, 8), model.options, bytes_per_pixel=600)(
         [image]
     )[0]
-    assert said == ["half precision overflowed: such images are computed again with the autoencoder in float32"]
+    assert messages == ["half precision overflowed: such images are computed again with the autoencoder in float32"]
     assert np.array_equal(*results) and results[0].std() > 1
     assert np.abs(results[0].astype(int) - exact).mean() < 2
     assert next(model.generator.autoencoder.parameters()).dtype == torch.float16  # for that batch only
 
 
 def test_the_unet_follows_when_that_is_not_enough(generator):
-    wide, said = copy.deepcopy(generator), []
+    wide, messages = copy.deepcopy(generator), []
     blow_up(wide.unet.conv_in, 1e6)
-    model = half(wide, said)
+    model = half(wide, messages)
     assert model(sample_images(1, 16, 16))[0].std() > 1
-    assert ["autoencoder" in said[0], "UNet" in said[1], len(said)] == [True, True, 2]
+    assert ["autoencoder" in messages[0], "UNet" in messages[1], len(messages)] == [True, True, 2]
     assert model.generator.unet.conv_out.layer.weight.dtype == torch.float32
 
 

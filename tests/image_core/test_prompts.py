@@ -123,10 +123,10 @@ def test_a_cache_that_cannot_be_written_is_done_without(tiny_bundle, tmp_path, m
 
 def test_a_prompt_that_is_too_long_is_cut_and_that_is_said(tiny_bundle):
     for _ in range(2):  # made, then from the cache
-        told = []
-        found = Prompts(tiny_bundle, report=told.append)("cat " * 100)
-        assert told == [f"the prompt is too long for the model: its last 25 tokens were cut ({('cat ' * 15)}...)"]
-    assert torch.equal(found, Prompts(tiny_bundle)("cat " * 120))
+        messages = []
+        actual = Prompts(tiny_bundle, report=messages.append)("cat " * 100)
+        assert messages == [f"the prompt is too long for the model: its last 25 tokens were cut ({('cat ' * 15)}...)"]
+    assert torch.equal(actual, Prompts(tiny_bundle)("cat " * 120))
 
 
 def test_the_command_line(tagging_bundle, tmp_path):
@@ -182,11 +182,11 @@ def test_the_sharpest_frame_of_each_shot_is_found():
     sharp = [sample_image(0), sample_image(5)]
     blurred = [[cv2.GaussianBlur(image, (0, 0), sigma) for sigma in (4, 2, 1, 3)] for image in sharp]
     blurred[0][2], blurred[1][0] = sharp
-    found = list(sharpest_frames(frames([*blurred[0], *blurred[1]], cuts=(0, 4))))
-    assert [(first, best) for first, best, _ in found] == [(0, 2), (4, 4)]
-    assert all(np.array_equal(image, expected) for (_, _, image), expected in zip(found, sharp, strict=True))
+    actual = list(sharpest_frames(frames([*blurred[0], *blurred[1]], cuts=(0, 4))))
+    assert [(first, best) for first, best, _ in actual] == [(0, 2), (4, 4)]
+    assert all(np.array_equal(image, expected) for (_, _, image), expected in zip(actual, sharp, strict=True))
     black = np.zeros((8, 8, 3), np.uint16)
-    assert [found[:2] for found in sharpest_frames(frames([black] * 3))] == [(0, 0)]
+    assert [actual[:2] for actual in sharpest_frames(frames([black] * 3))] == [(0, 0)]
     assert list(sharpest_frames([])) == []
 
 

@@ -50,7 +50,7 @@ def test_logits_and_tags_are_the_published_ones(oracle, facts, named, images):
         logits = torch.cat([tagger(tagger.prepare(image)) for image in images])
     assert np.abs(logits.numpy() - golden["logits"]).max() < 1e-4
     tags = [tagger.tags(image)[0] for image in images]
-    assert [", ".join(found) for found in tags] == facts["captions"][name]
+    assert [", ".join(result) for result in tags] == facts["captions"][name]
     assert tagger.tags(images[3].repeat(2, 1, 1, 1)) == [tags[3], tags[3]]
 
 

@@ -65,39 +65,39 @@ class Sure:
         return image
 
 
-def made(autoencoder, **options):
+def created(autoencoder, **options):
     generator = Generator(autoencoder, Silent(), alpha_bar=1.0)
     return Upscaler(generator, torch.zeros(1, 1, 8), UpscaleOptions(**options), bytes_per_pixel=1)
 
 
 def test_the_spread_of_a_linear_model_is_known():
     draws = Draws(count=16, seed=3)
-    found = spread(made(Linear(), scale=1.0), sample_image(0, 64, 80), draws)
+    actual = spread(created(Linear(), scale=1.0), sample_image(0, 64, 80), draws)
     source = torch.Generator().manual_seed(3)
     noise = torch.stack([torch.randn(1, 3, 8, 10, generator=source) for _ in range(16)])
     by_hand = (STD * GAIN * 127.5 * noise).std(0)[0].square().mean(0).sqrt()  # of these very draws
-    assert np.allclose(found.levels, by_hand.repeat_interleave(8, 0).repeat_interleave(8, 1), rtol=1e-3)
-    many = spread(made(Linear(), scale=1.0), sample_image(0, 64, 80), Draws(count=200))
+    assert np.allclose(actual.levels, by_hand.repeat_interleave(8, 0).repeat_interleave(8, 1), rtol=1e-3)
+    many = spread(created(Linear(), scale=1.0), sample_image(0, 64, 80), Draws(count=200))
     assert many.kind == "posterior" and np.sqrt((many.levels**2).mean()) == pytest.approx(STD * GAIN * 127.5, rel=0.03)
 
 
 def test_tiles_draw_the_same():
     image = sample_image(0, 96, 128)
-    whole, tiled = (spread(made(Linear(), scale=4.0, tile_px=tile), image, Draws(4)).levels for tile in (None, 256))
+    whole, tiled = (spread(created(Linear(), scale=4.0, tile_px=tile), image, Draws(4)).levels for tile in (None, 256))
     assert np.allclose(whole, tiled, atol=1e-3)
 
 
 def test_a_sure_model_passes_on_the_noise_of_its_input():
     draw = np.random.default_rng(0)
     noisy = np.clip(120 + draw.normal(0, 6, (64, 80, 3)), 0, 255).round().astype(np.uint8)
-    found = spread(made(Sure(), scale=1.0), noisy, Draws(64))
-    assert found.kind == "noise" and found.noise_levels == pytest.approx(6, rel=0.1)
-    assert np.sqrt((found.levels**2).mean()) == pytest.approx(found.noise_levels, rel=0.02)
-    twice = spread(made(Sure(), scale=2.0), noisy, Draws(64))
+    actual = spread(created(Sure(), scale=1.0), noisy, Draws(64))
+    assert actual.kind == "noise" and actual.noise_levels == pytest.approx(6, rel=0.1)
+    assert np.sqrt((actual.levels**2).mean()) == pytest.approx(actual.noise_levels, rel=0.02)
+    twice = spread(created(Sure(), scale=2.0), noisy, Draws(64))
     # the cubic kernel a quarter of a pixel beside a sample: weights squared and summed, the same in both directions
     share = sum(w * w for w in (-0.0703125, 0.8671875, 0.2265625, -0.0234375))
     inner = twice.levels[8:-8, 8:-8]
-    assert np.sqrt((inner**2).mean()) == pytest.approx(found.noise_levels * share, rel=0.03)
+    assert np.sqrt((inner**2).mean()) == pytest.approx(actual.noise_levels * share, rel=0.03)
 
 
 def test_noise_is_measured_and_never_less_than_rounding():
@@ -160,7 +160,7 @@ def test_a_video_gets_a_map_for_every_frame(tmp_path):
     source = write_video(tmp_path / "in.mp4", [512 * n for n in range(4)])
     (tmp_path / "maps").mkdir()
     options = VideoOptions(uncertainty=str(tmp_path / "maps"), draws=3)
-    upscale_video(source, tmp_path / "out.mkv", made(Linear(), scale=1.0), FAST, options)
+    upscale_video(source, tmp_path / "out.mkv", created(Linear(), scale=1.0), FAST, options)
     names = sorted(path.name for path in (tmp_path / "maps").iterdir())
     assert names == sorted(f"frame_{n:08d}{end}.png" for n in range(1, 5) for end in ("", "_overlay"))
     with Image.open(tmp_path / "maps" / "frame_00000003.png") as opened:

@@ -73,18 +73,18 @@ class Greedy:
 
 
 def test_out_of_memory_goes_on_with_less_and_loses_no_image(generator):
-    said = []
+    output = []
     small = Upscaler(
         Greedy(generator, 300 * 300),
         torch.zeros(1, 1, 8),
         UpscaleOptions(batch=4),
         bytes_per_pixel=1,
-        report=said.append,
+        report=output.append,
     )
     results = small(sample_images(5, 100, 120))
     assert len(results) == 5 and all(result.shape == (400, 480, 3) for result in results)
     workload = small.workload_for(400, 480)
-    assert workload.batch == 1 and workload.tile_px and len(said) == 3
+    assert workload.batch == 1 and workload.tile_px and len(output) == 3
 
 
 def test_too_little_memory_for_anything_is_an_error(generator):
@@ -123,9 +123,9 @@ def test_half_precision_keeps_the_last_layer_in_float32(generator):
         return (model.denoise(latent, text.bfloat16()) - generator.denoise(latent.float(), text)).square().mean().sqrt()
 
     whole = copy.deepcopy(generator).bfloat16()
-    kept = set_precision(copy.deepcopy(generator), torch.bfloat16)
-    assert kept.unet.conv_out.layer.weight.dtype == torch.float32
-    assert error(kept) < error(whole)
+    remaining = set_precision(copy.deepcopy(generator), torch.bfloat16)
+    assert remaining.unet.conv_out.layer.weight.dtype == torch.float32
+    assert error(remaining) < error(whole)
 
 
 def test_modules_that_import_nothing_heavy():

@@ -39,8 +39,8 @@ def test_images_come_out_as_players_show_them(tmp_path, degrees, mirrored):
     again = probe(tmp_path / "out.mp4")
     assert (again.width, again.height) == (info.width, info.height) and not again.orientation.transpose
     copy(tagged, tmp_path / "kept.mp4", keep_rotation=True)
-    kept = probe(tmp_path / "kept.mp4")
-    assert (kept.width, kept.height, kept.orientation) == (info.width, info.height, info.orientation)
+    remaining = probe(tmp_path / "kept.mp4")
+    assert (remaining.width, remaining.height, remaining.orientation) == (info.width, info.height, info.orientation)
 
 
 def test_every_display_matrix_is_one_of_eight_orientations():
@@ -161,9 +161,9 @@ def test_transparency_is_kept_where_the_container_can(tmp_path, suffix, pix_fmt)
     result = copy(frames, tmp_path / f"out{suffix}", Encoding(), scale=2)
     info = probe(tmp_path / f"out{suffix}")
     assert info.alpha and info.pix_fmt == pix_fmt and not any("transparency" in note for note in result.notes)
-    found = next(iter(VideoSource(info).frames())).alpha
-    unit = 257 if found.dtype == np.uint16 else 1
-    assert np.abs(found[48, 1::2].astype(float) / unit - alpha[0]).mean() < 3
+    actual = next(iter(VideoSource(info).frames())).alpha
+    unit = 257 if actual.dtype == np.uint16 else 1
+    assert np.abs(actual[48, 1::2].astype(float) / unit - alpha[0]).mean() < 3
 
 
 def test_transparency_that_is_lost_is_said(tmp_path):

@@ -42,8 +42,8 @@ def test_no_queue_holds_more_bytes_than_it_may(height, width, scale, temporal, b
 def test_a_step_is_as_large_as_counted():
     image = textured(64, 96)[:64, :96]
     (_, step) = steps([Frame(image, 0), Frame(np.roll(image, 1, 0), 1)], 0, dis_flow)
-    found = step.frame.image.nbytes + step.motion.flow.nbytes + step.motion.confidence.nbytes
-    assert found == step_bytes(plan(64, 96), True).related
+    result = step.frame.image.nbytes + step.motion.flow.nbytes + step.motion.confidence.nbytes
+    assert result == step_bytes(plan(64, 96), True).related
 
 
 def test_small_frames_are_worked_on_ahead_and_large_ones_one_at_a_time():
@@ -71,8 +71,8 @@ def test_motion_in_parts_is_the_motion_of_the_whole(monkeypatch):
     parts = motion(before, after)
     assert parts.flow.shape == whole.flow.shape and parts.confidence.dtype == np.float32
     inner = slice(16, -16), slice(16, -16)
-    for found in (whole, parts):
-        assert np.abs(found.flow[inner] - (-5, -3)).mean() < 0.1 and found.confidence[inner].mean() > 0.9
+    for result in (whole, parts):
+        assert np.abs(result.flow[inner] - (-5, -3)).mean() < 0.1 and result.confidence[inner].mean() > 0.9
 
 
 def test_up_to_4k_is_looked_at_as_a_whole():
@@ -98,10 +98,10 @@ def test_the_warm_up_on_the_way_is_the_one_of_the_steps_before(first):
     images = [np.ascontiguousarray(page[n % 5 : n % 5 + 48, n % 7 : n % 7 + 64]) for n in range(60)]
     images[30] = images[29]
     related = steps([Frame(i, n, cut=n == 22) for n, i in enumerate(images)], 0, dis_flow)
-    made = [Step(s.position, s.frame, s.motion, s.same, draft=SimpleNamespace(image=s.frame.image)) for s in related]
-    made, blend = made[first:], PixelBlend(0.6, 0.6)
-    for found, expected in zip(steadied(made, blend, 24), kept_steps(made, blend, 24), strict=True):
-        assert np.array_equal(found.output, expected) and found.motion is None
+    ready = [Step(s.position, s.frame, s.motion, s.same, draft=SimpleNamespace(image=s.frame.image)) for s in related]
+    tail, blend = ready[first:], PixelBlend(0.6, 0.6)
+    for result, expected in zip(steadied(tail, blend, 24), kept_steps(tail, blend, 24), strict=True):
+        assert np.array_equal(result.output, expected) and result.motion is None
 
 
 @pytest.mark.parametrize(
@@ -129,20 +129,23 @@ class Shifted(torch.nn.Module):
 def test_a_large_frame_is_made_smaller_and_its_motion_larger_again():
     network = Shifted()
     page = textured(300, 1024)
-    found = Raft(network)(page[:300, :1024], page[:300, :1024])
-    assert found.shape == (300, 1024, 2) and np.allclose(found, (2, 0)) and max(network.seen[0]) == MOST_SIDE_PX
+    result = Raft(network)(page[:300, :1024], page[:300, :1024])
+    assert result.shape == (300, 1024, 2) and np.allclose(result, (2, 0)) and max(network.seen[0]) == MOST_SIDE_PX
     small = Raft(network)(page[:128, :136], page[:128, :136])
     assert network.seen[1] == (128, 136) and np.allclose(small, (1, 0))
 
 
 def test_a_shortage_of_memory_goes_on_with_dis_and_says_so_once():
-    network, said = Shifted(), []
+    network, messages = Shifted(), []
     network.error = RuntimeError("DefaultCPUAllocator: can't allocate memory")
-    estimate, page = Raft(network, said.append), textured(128, 128)
+    estimate, page = Raft(network, messages.append), textured(128, 128)
     before, after = page[3:131, 5:133], page[:128, :128]
     for _ in range(2):
         assert np.array_equal(estimate(after, before), dis_flow(after, before))
-    assert said == ["out of memory: motion is estimated by DIS instead of RAFT from here on"] and len(network.seen) == 1
+    assert (
+        messages == ["out of memory: motion is estimated by DIS instead of RAFT from here on"]
+        and len(network.seen) == 1
+    )
     network.error = RuntimeError("something else")
     with pytest.raises(RuntimeError, match="something else"):
         Raft(network)(after, before)
@@ -150,5 +153,5 @@ def test_a_shortage_of_memory_goes_on_with_dis_and_says_so_once():
 
 def test_the_real_network_takes_what_fits():
     page = textured(640, 200)
-    found = raft.Raft(raft_small(weights=None, progress=False).eval())(page[:640, :200], page[:640, :200])
-    assert found.shape == (640, 200, 2) and np.isfinite(found).all()
+    result = raft.Raft(raft_small(weights=None, progress=False).eval())(page[:640, :200], page[:640, :200])
+    assert result.shape == (640, 200, 2) and np.isfinite(result).all()

@@ -55,8 +55,8 @@ def test_flat_patches_are_within_one_level_both_ways(matrix, full_range, pix_fmt
             samples = np.full((plane.height, plane.line_size // dtype(0).itemsize), code, dtype)
             plane.update(samples.tobytes())
         image, _ = converter.to_rgb(frame, 32, 16, deep=bits > 8)
-        found = image.reshape(-1, 3).astype(float) / (257 if bits > 8 else 1)
-        assert np.abs(found - to_rgb(codes, matrix, full_range, bits)).max() <= 1
+        result = image.reshape(-1, 3).astype(float) / (257 if bits > 8 else 1)
+        assert np.abs(result - to_rgb(codes, matrix, full_range, bits)).max() <= 1
         back = converter.from_rgb(image, pix_fmt)
         for plane, code in zip(back.planes, codes, strict=True):
             samples = np.frombuffer(plane, dtype).reshape(plane.height, -1)[:, : plane.width]
@@ -75,8 +75,8 @@ def test_a_tagged_video_is_read_by_its_tag_and_an_untagged_one_by_its_size(tmp_p
     image = np.full((48, 64, 3), PATCHES[0], np.uint8)
     for tags in ((matrix, 1, matrix, matrix), None):
         path = write_video(tmp_path / f"{bool(tags)}.mp4", [0, 512], tags=tags, images=[image] * 2, options={"qp": "1"})
-        found = probe(path)
-        assert found.color.guessed == (tags is None) and found.color.matrix == (matrix if tags else 6)
+        result = probe(path)
+        assert result.color.guessed == (tags is None) and result.color.matrix == (matrix if tags else 6)
         if tags:
             first = read(path)[0].image
             assert np.abs(first.astype(int) - image).max() <= 2

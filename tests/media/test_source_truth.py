@@ -224,8 +224,8 @@ def test_reading_again_counts_anew(tmp_path):
     data = whole.read_bytes()
     (tmp_path / "cut.mkv").write_bytes(data[: len(data) * 3 // 4])
     source = VideoSource(probe(tmp_path / "cut.mkv"))
-    told = []
+    messages = []
     for _ in range(2):
         list(source.frames())
-        told.append(str(source.faults))
-    assert told[0] == told[1] != ""
+        messages.append(str(source.faults))
+    assert messages[0] == messages[1] != ""

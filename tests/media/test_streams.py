@@ -20,7 +20,7 @@ def rich(tmp_path_factory):
 
 def held(path):
     """kind -> list of what the streams of that kind hold."""
-    found = {}
+    actual = {}
     with av.open(str(path)) as container:
         for stream in container.streams:
             data = (
@@ -30,9 +30,9 @@ def held(path):
             )
             container.seek(0)
             kind = "cover" if stream.disposition & Disposition.attached_pic else stream.type
-            found.setdefault(kind, []).append((stream.metadata.get("language"), stream.disposition, data))
+            actual.setdefault(kind, []).append((stream.metadata.get("language"), stream.disposition, data))
         chapters = [(c["start"] * c["time_base"], c["metadata"]["title"]) for c in container.chapters()]
-        return found, chapters, dict(container.metadata)
+        return actual, chapters, dict(container.metadata)
 
 
 def text(payload):

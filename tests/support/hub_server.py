@@ -33,10 +33,10 @@ class Hub:
     named: dict[str, int | None] = field(default_factory=dict)
 
     def answer(self, handler: BaseHTTPRequestHandler, body: bool) -> None:
-        wanted = handler.headers.get("Range", "")
-        self.seen.append((handler.command, handler.path, wanted))
-        repo, found, rest = handler.path.strip("/").partition("/resolve/")
-        path = self.root / repo / (rest.partition("/")[2] if found else "")
+        expected = handler.headers.get("Range", "")
+        self.seen.append((handler.command, handler.path, expected))
+        repo, result, rest = handler.path.strip("/").partition("/resolve/")
+        path = self.root / repo / (rest.partition("/")[2] if result else "")
         if not path.is_file():
             handler.send_response(404 if (self.root / repo).is_dir() else 401)
             handler.send_header("X-Error-Code", "EntryNotFound" if (self.root / repo).is_dir() else "RepoNotFound")
@@ -53,9 +53,9 @@ class Hub:
         large = path.suffix in (".safetensors", ".pth", ".bin")
         blob = hashlib.sha1(f"blob {len(content)}\0".encode() + content).hexdigest()
         content = self.other.get(path.name, content) if body else content
-        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and self.ranges else 0
+        start = int(expected.removeprefix("bytes=").rstrip("-")) if expected and self.ranges else 0
         handler.send_response(206 if start else 200)
-        if found and not self.plain:
+        if result and not self.plain:
             handler.send_header("X-Repo-Commit", COMMIT)
         if not self.plain:
             handler.send_header("ETag", f'"{hashlib.sha256(content).hexdigest() if large else blob}"')

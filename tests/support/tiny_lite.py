@@ -6,7 +6,7 @@ import torch
 from image_core.options import UpscaleOptions
 from image_core.upscaler import Upscaler
 from train.config import LiteShape
-from train.networks.restorer import build_generator
+from train.networks.lite import build_generator
 
 TINY = LiteShape(
     latent_channels=8,

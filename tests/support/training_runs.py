@@ -5,7 +5,7 @@ import torch
 from train.state import read_run
 
 
-def quiet(told):
+def quiet(messages):
     pass
 
 

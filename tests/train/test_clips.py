@@ -72,9 +72,9 @@ def test_any_frames_of_a_video_are_those_of_reading_it_through(video):
     index = index_video(video)
     assert len(index.times) == len(through) == 24
     for first in range(0, 21):
-        found = read_with_av(index, first, 4)
-        assert found.shape == (4, 48, 64, 3) and found.dtype == np.uint8
-        for number, frame in enumerate(found):
+        result = read_with_av(index, first, 4)
+        assert result.shape == (4, 48, 64, 3) and result.dtype == np.uint8
+        for number, frame in enumerate(result):
             assert np.abs(frame.astype(int) - through[first + number]).mean() < 1  # 0 but for the deep one's rounding
             assert closest(frame, frames_of(24)) == first + number
 
@@ -167,9 +167,9 @@ def test_short_small_and_broken_videos_are_named_and_passed_over(tmp_path, caplo
     config = DataConfig(clips=str(tmp_path), frames=3, holdout=0, crop_px=32, mixture=LIGHT)
     with caplog.at_level(logging.ERROR):
         assert len(list(open_samples(config, 0, 20))) == 20
-    said = "\n".join(record.getMessage() for record in caplog.records)
+    output = "\n".join(record.getMessage() for record in caplog.records)
     for words in ("short.mp4: has 2 frames", "small.mp4: 64 x 16 is smaller", "broken.mp4: not a video"):
-        assert words in said
+        assert words in output
 
 
 def test_images_and_videos_are_mixed_by_their_share(folder, videos):

@@ -24,8 +24,8 @@ def test_the_command_trains_exports_and_upscale_takes_it(images, tmp_path):
     assert checked.exit_code == 0 and "a step:" in checked.output
     (tmp_path / "card.json").write_text('{"summary": "For tests.", "limits": "Knows nothing."}')
     exported = ["--export", str(tmp_path / "model"), "--card", str(tmp_path / "card.json"), "--commit", "0123abc"]
-    made = CliRunner().invoke(cli, ["train", *words, *exported])
-    assert made.exit_code == 0 and "images_per_s" in made.output and "model: written" in made.output
+    result = CliRunner().invoke(cli, ["train", *words, *exported])
+    assert result.exit_code == 0 and "images_per_s" in result.output and "model: written" in result.output
     Image.fromarray(np.zeros((20, 24, 3), np.uint8)).save(tmp_path / "in.png")
     used = CliRunner().invoke(cli, ["image", str(tmp_path / "in.png"), "--model", str(tmp_path / "model")])
     assert used.exit_code == 0, used.output
@@ -50,7 +50,7 @@ def test_two_processes_check_validate_and_export_once(images, tmp_path):
     lines = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "held_out/noise_t50" in line] == [1, 2]
     (tmp_path / "tiny.toml").write_text((tmp_path / "tiny.toml").read_text() + "sample_every = 1\n")
-    made = [*words, "--output", str(tmp_path / "lite"), "--set", "loop.steps=1"]
-    assert in_two_processes([*made, "--check"]) == [0, 0]
-    assert in_two_processes([*made, "--export", str(tmp_path / "model")]) == [0, 0]
+    result = [*words, "--output", str(tmp_path / "lite"), "--set", "loop.steps=1"]
+    assert in_two_processes([*result, "--check"]) == [0, 0]
+    assert in_two_processes([*result, "--export", str(tmp_path / "model")]) == [0, 0]
     assert (tmp_path / "model/bundle.json").is_file()

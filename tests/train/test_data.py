@@ -16,8 +16,8 @@ import train.data.codec
 from image_core.images import to_images
 from tests.support.training_files import save_image, write_images
 from train.config import DataConfig, RecipeError
-from train.data.codec import transcode
 from train.data.drawings import drawing
+from train.data.encoders import transcode
 from train.data.files import find_sources, list_images, read_list
 from train.data.samples import ImageCache, held_out, open_samples, training_batches, training_images
 
@@ -41,14 +41,14 @@ def test_a_sample_is_a_crop_and_its_low_quality(folder):
         assert sample.low.shape == sample.high.shape == (1, 3, 32, 32)
         assert sample.low.dtype == torch.float32 and sample.low.abs().max() <= 1
         high = to_images(sample.high, np.uint8)[0]
-        found = [
+        result = [
             np.array_equal(crop, turned)
             for source in sources
             for crop in sliding_window_view(source, (32, 32, 3))[:, :, 0].reshape(-1, 32, 32, 3)
             for turned in (high, high[:, ::-1])
             if (crop[0, 0] == turned[0, 0]).all()
         ]
-        assert any(found) and not torch.equal(sample.low, sample.high)
+        assert any(result) and not torch.equal(sample.low, sample.high)
         captions.add(sample.caption)
     assert captions == {"", "a red fox, snow"}
 
@@ -127,8 +127,8 @@ def test_training_images_are_spread_over_all_but_the_held_out(folder):
     config = DataConfig(folder=str(folder), holdout=1, crop_px=32)
     whole = [cv2.imread(str(path), cv2.IMREAD_COLOR_RGB) for path in list_images(folder)]
     for most, numbers in ((256, [0, 1, 2, 3, 4]), (3, [0, 2, 4]), (1, [0])):
-        found = [to_images(image[None], np.uint8)[0] for image in training_images(config, most)]
-        assert all(np.array_equal(a, whole[n]) for a, n in zip(found, numbers, strict=True))
+        result = [to_images(image[None], np.uint8)[0] for image in training_images(config, most)]
+        assert all(np.array_equal(a, whole[n]) for a, n in zip(result, numbers, strict=True))
 
 
 def test_clean_leaves_a_image_as_it_is(folder):
@@ -165,10 +165,10 @@ def test_bad_images_are_named_and_the_next_is_drawn_from_the_same_dice(tmp_path,
     with caplog.at_level(logging.ERROR):
         items = list(samples)
     assert len(items) == 60 and same(fresh[59], items[59]) and same(fresh[7], items[7])
-    said = [record.getMessage() for record in caplog.records if record.name == "train.data.samples"]
+    output = [record.getMessage() for record in caplog.records if record.name == "train.data.samples"]
     for name, problem in [("0", "not a readable"), ("1", "not a readable"), ("3", "64 x 20 is smaller than crop_px 32"),
                           ("4", "not a readable")]:  # fmt: skip
-        assert any(f"{name}.png: {problem}" in message for message in said)
+        assert any(f"{name}.png: {problem}" in message for message in output)
     with pytest.raises(RecipeError, match=r"too many unusable files \(4 so far; data.most_bad is 3\); the last: .*png"):
         list(open_samples(DataConfig(folder=str(tmp_path), holdout=0, crop_px=32, most_bad=3), 0, 60))
 

@@ -150,12 +150,12 @@ def test_draws_do_not_hang_together(cameras):
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_same_seed_same_bits_and_exact_size(photo, preset):
-    kept = photo.copy()
+    remaining = photo.copy()
     for seed in range(10):
         once, again = (degrade(photo, PRESETS[preset], np.random.default_rng(seed)) for _ in range(2))
         assert once.shape == (24, 32, 3) and once.dtype == np.uint8
         assert np.array_equal(once, again)
-    assert np.array_equal(photo, kept)
+    assert np.array_equal(photo, remaining)
 
 
 def test_the_smallest_image_and_another_scale_come_out_in_the_right_size():

@@ -21,9 +21,10 @@ from train.item_random import ItemRandom
 from train.loop import run
 from train.losses.balance import balanced
 from train.networks.lite import BlockLatent, block_basis, build_generator, start_from_blocks
-from train.networks.restorer import Restorer, build_lite, build_sd21, load_prior
+from train.networks.restorer import Restorer
 from train.runs import Run
 from train.stage import build_stage
+from train.start import build_lite, build_sd21, load_prior
 from train.state import read_run, trainable
 
 
@@ -54,7 +55,7 @@ def sd21_run(tiny_base, images, tmp_path_factory):
     return folder, recipe
 
 
-def quiet(told):
+def quiet(messages):
     pass
 
 
@@ -163,8 +164,8 @@ def test_the_full_model_becomes_a_bundle_and_the_published_layout(sd21_run, tiny
     trained = averaged(folder / "run", build_sd21(recipe.sd21))
     with torch.no_grad():
         expected = trained(image, embedding)[1]
-        for made in (bundle, imported):
-            assert (load_generator(made)(image, embedding) - expected).abs().max() < 1e-4
+        for created in (bundle, imported):
+            assert (load_generator(created)(image, embedding) - expected).abs().max() < 1e-4
     base = build_sd21(recipe.sd21)
     with torch.no_grad():
         assert (base(image, embedding)[1] - expected).abs().max() > 1e-3  # it has learnt something
@@ -215,9 +216,9 @@ def test_checkpointing_changes_no_gradient(tiny_base, images, tmp_path):
     norms = []
     for value in ("true", "false"):
         recipe = tiny_sd21(tiny_base, images, tmp_path, f"sd21.gradient_checkpointing={value}", "loop.log_every=1")
-        told = []
-        run(recipe, tmp_path / value, told.append)
-        norms.append([values["generator/gradient"] for values in told])
+        messages = []
+        run(recipe, tmp_path / value, messages.append)
+        norms.append([values["generator/gradient"] for values in messages])
     assert norms[0] == pytest.approx(norms[1], rel=1e-4)
 
 
@@ -232,9 +233,9 @@ def test_video_is_trained_on_with_a_loss_between_frames(tiny_base, images, tmp_p
         "sd21.draw_latent=false",
         "loop.log_every=1",
     )
-    told = []
-    run(recipe, tmp_path / "run", told.append)
-    assert all(values["generator/warp"] > 0 and values["generator/vsd"] > 0 for values in told)
+    messages = []
+    run(recipe, tmp_path / "run", messages.append)
+    assert all(values["generator/warp"] > 0 and values["generator/vsd"] > 0 for values in messages)
 
 
 def test_bf16_keeps_the_last_layer_and_the_step_in_float32(tiny_base, images, tmp_path):
@@ -276,9 +277,9 @@ def test_a_share_of_the_gradient_is_that_share():
 
 def test_check_tells_data_weights_memory_disk_and_pace(sd21_run, tmp_path):
     lines = list(check([Run(sd21_run[1], tmp_path / "not" / "yet")]))
-    told = "\n".join(lines)
+    messages = "\n".join(lines)
     for part in ("data: items of 1 x 64 x 64 px", "million parameters learn", "GB of weights", "a step: ", "GB free"):
-        assert part in told
+        assert part in messages
     assert not (tmp_path / "not").exists()
     recipe = dataclasses.replace(sd21_run[1], sd21=dataclasses.replace(sd21_run[1].sd21, base="nowhere"))
     with pytest.raises(CheckpointError, match="nowhere"):
@@ -291,6 +292,6 @@ def test_random_weights_overfit_eight_crops(tmp_path):
     shape = ("lite.latent_channels=32", "lite.encoder_width=48", "lite.decoder_width=48", "lite.decoder_blocks=3")
     data = ("data.holdout=0", "data.crop_px=32", "loss.pixel=mse", "loop.batch=8", "loop.learning_rate=3e-3")
     length = ("loop.steps=150", "loop.log_every=25", "loop.checkpoint_every=150", "loop.schedule=cosine")
-    told = []
-    run(tiny(tmp_path, crops, *shape, *data, *length), tmp_path / "run", told.append)
-    assert told[-1]["generator/pixel"] < told[0]["generator/pixel"] / 10
+    messages = []
+    run(tiny(tmp_path, crops, *shape, *data, *length), tmp_path / "run", messages.append)
+    assert messages[-1]["generator/pixel"] < messages[0]["generator/pixel"] / 10

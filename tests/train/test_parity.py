@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from image_core.images import to_tensor
 from train.config import Sd21Config
 from train.losses.vsd import loss_of_gradient
-from train.networks.restorer import build_sd21
+from train.start import build_sd21
 from train.state import trainable
 
 PREFIX = "grad:"
@@ -67,15 +67,15 @@ def test_losses_and_the_norm_of_all_gradients(step, golden):
 def test_gradients_after_clipping(step, golden):
     weights = step[0]
     for key in (key for key in golden if key.startswith(PREFIX)):
-        found, expected = weights[our_name(key.removeprefix(PREFIX))].grad, torch.from_numpy(golden[key])
-        assert (found - expected).abs().max() < 1e-4 * expected.abs().max(), key  # float32; 1.1e-5 and 6e-5 seen
+        result, expected = weights[our_name(key.removeprefix(PREFIX))].grad, torch.from_numpy(golden[key])
+        assert (result - expected).abs().max() < 1e-4 * expected.abs().max(), key  # float32; 1.1e-5 and 6e-5 seen
 
 
 def test_the_first_step(step, golden):
     """Adam's first step is the sign of the gradient: where that is tiny, the last bit may decide."""
     for key in (key for key in golden if key.startswith("after_step:")):
-        found, expected = step[0][our_name(key.removeprefix("after_step:"))], torch.from_numpy(golden[key])
-        apart = (found - expected).abs()
+        result, expected = step[0][our_name(key.removeprefix("after_step:"))], torch.from_numpy(golden[key])
+        apart = (result - expected).abs()
         assert (apart < 1e-7).float().mean() > 0.99 and apart.max() < 2e-6, key
 
 

@@ -44,16 +44,16 @@ def chain(images, tmp_path_factory):
 
 
 def osediff(*words, code=0):
-    made = CliRunner().invoke(cli, ["train", *map(str, words)])
-    assert made.exit_code == code, made.output
-    return made.output
+    result = CliRunner().invoke(cli, ["train", *map(str, words)])
+    assert result.exit_code == code, result.output
+    return result.output
 
 
 def test_three_recipes_in_one_command_make_a_bundle_and_are_not_trained_twice(chain, tmp_path):
     files, whole = chain
-    told = osediff(*files, "--output", tmp_path / "a", "--export", tmp_path / "model")
-    assert [line.split(": ")[1] for line in told.splitlines() if "finished" in line] == ["finished at step 2"] * 3
-    assert "model: written" in told and (tmp_path / "model/bundle.json").is_file()
+    messages = osediff(*files, "--output", tmp_path / "a", "--export", tmp_path / "model")
+    assert [line.split(": ")[1] for line in messages.splitlines() if "finished" in line] == ["finished at step 2"] * 3
+    assert "model: written" in messages and (tmp_path / "model/bundle.json").is_file()
     for name in NAMES:
         assert same(learnt(tmp_path / "a" / name), learnt(whole / name))
     marks = {path: path.stat().st_mtime_ns for path in (tmp_path / "a").rglob("*")}
@@ -67,9 +67,9 @@ def test_runs_find_what_they_start_from_beside_themselves(chain, tmp_path, monke
     files, whole = chain
     recipe = load_recipe(files[2])
     assert with_starts(recipe, tmp_path).start == recipe.start
-    found = with_starts(recipe, tmp_path, whole)
-    assert (found.start.generator, found.start.prior) == (str(whole / "first"), str(whole / "prior"))
-    assert with_starts(found, tmp_path) == found
+    result = with_starts(recipe, tmp_path, whole)
+    assert (result.start.generator, result.start.prior) == (str(whole / "first"), str(whole / "prior"))
+    assert with_starts(result, tmp_path) == result
     run(recipe, whole / "other", quiet)
     assert same(learnt(whole / "other"), learnt(whole / "last"))
     assert read_run(whole / "other")["recipe"]["start"]["prior"] == "runs/prior"
@@ -92,8 +92,8 @@ def test_what_cannot_follow_is_said_before_anything_is_trained(chain, tmp_path):
 
 
 def test_check_tries_a_recipe_whose_start_comes_from_the_one_before(chain, tmp_path):
-    told = osediff(*chain[0], "--output", tmp_path / "runs", "--check")
-    assert told.count("a step: ") == 3 and "\nprior:\n" in told and "critic: " in told
+    messages = osediff(*chain[0], "--output", tmp_path / "runs", "--check")
+    assert messages.count("a step: ") == 3 and "\nprior:\n" in messages and "critic: " in messages
     assert not (tmp_path / "runs").exists()
 
 

@@ -65,18 +65,18 @@ def images_in(archive, folder):
     """Those that the recipe trains on and those it keeps out, where the archive is laid out; names."""
     with tarfile.open(archive) as tar:
         tar.extractall(folder, filter="data")
-    found = find_sources(DataConfig(folder=str(folder / "images"), holdout=1))
-    return tuple({path.name for path in sources.images} for sources in found)
+    actual = find_sources(DataConfig(folder=str(folder / "images"), holdout=1))
+    return tuple({path.name for path in sources.images} for sources in actual)
 
 
 def test_slices_train_from_nothing_to_a_bundle(files, slices, tmp_path):
     """A step at a time, the first in a process of its own; every slice within the limit."""
     steps = []
     for number in range(4):
-        told = slices("pack", "slice.tar", "--limit-mb", "2.32")
-        assert (tmp_path / "slice.tar").stat().st_size <= 2.32e6 and 1 <= told["images"] <= told["of"] == 6
+        messages = slices("pack", "slice.tar", "--limit-mb", "2.32")
+        assert (tmp_path / "slice.tar").stat().st_size <= 2.32e6 and 1 <= messages["images"] <= messages["of"] == 6
         trained, kept_out = images_in(tmp_path / "slice.tar", tmp_path / f"slice{number}")
-        assert (len(trained), kept_out) == (told["images"], {"6.png"})
+        assert (len(trained), kept_out) == (messages["images"], {"6.png"})
         words = [str(tmp_path / "slice.tar"), "--minutes", "1e-9", "--out", str(tmp_path / "result.tar")]
         words += ["--set", "loop.validate_every=1"]
         if number:
@@ -168,10 +168,10 @@ def test_a_thin_checkpoint_keeps_weights_exactly_and_the_rest_nearly(files, half
     for turn, optimizer in full["optimizers"].items():
         assert again["optimizers"][turn]["param_groups"] == optimizer["param_groups"]
         for name, moments in optimizer["state"].items():
-            kept = again["optimizers"][turn]["state"][name]
-            assert torch.allclose(kept["exp_avg_sq"], moments["exp_avg_sq"], rtol=2**-8, atol=0)
-            assert kept["step"] == moments["step"] and not kept["exp_avg"].any()
-            assert kept["exp_avg"].shape == moments["exp_avg"].shape
+            remaining = again["optimizers"][turn]["state"][name]
+            assert torch.allclose(remaining["exp_avg_sq"], moments["exp_avg_sq"], rtol=2**-8, atol=0)
+            assert remaining["step"] == moments["step"] and not remaining["exp_avg"].any()
+            assert remaining["exp_avg"].shape == moments["exp_avg"].shape
     assert (tmp_path / "thin.pt").stat().st_size < 0.6 * next((half_way / "last").glob("*.pt")).stat().st_size
 
     save_checkpoint(again, tmp_path / "last", keep=1)

@@ -135,8 +135,8 @@ def test_a_loss_that_is_not_finite_stops_the_run_with_the_batch_saved(tmp_path, 
     recipe = tiny(tmp_path, images, "loop.learning_rate=1e30", "loop.checkpoint_every=1", "loop.steps=9")
     with pytest.raises(DivergedError, match=r"generator is not finite.*the batch is in"):
         run(recipe, tmp_path / "run", quiet)
-    (kept,) = (tmp_path / "run").glob("diverged-step-*.pt")
-    batch = torch.load(kept, weights_only=True)
+    (remaining,) = (tmp_path / "run").glob("diverged-step-*.pt")
+    batch = torch.load(remaining, weights_only=True)
     assert batch["low"].shape == batch["high"].shape == (2, 3, 64, 64) and batch["captions"] == ["", ""]
     content = read_run(tmp_path / "run")
     assert all(torch.isfinite(t).all() for t in content["modules"]["generator"].values())
@@ -158,13 +158,13 @@ def test_the_average_follows_the_weights_and_steps_in_for_them():
 
 
 def test_progress_is_written_down(tmp_path, images):
-    told = []
+    messages = []
     recipe = tiny(tmp_path, images, "loop.sample_every=2", "loop.validate_every=4", "data.holdout=2")
-    run(recipe, tmp_path / "run", told.append)
-    assert [values["step"] for values in told] == [2, 4, 4]
-    assert {"generator/pixel", "generator/gradient", "images_per_s", "eta_s"} <= told[0].keys()
-    assert told[1]["eta_s"] == 0 and told[1]["images_per_s"] > 0
-    assert 5 < told[2]["held_out/psnr"] < 60 and 0 < told[2]["held_out/ssim"] <= 1
+    run(recipe, tmp_path / "run", messages.append)
+    assert [values["step"] for values in messages] == [2, 4, 4]
+    assert {"generator/pixel", "generator/gradient", "images_per_s", "eta_s"} <= messages[0].keys()
+    assert messages[1]["eta_s"] == 0 and messages[1]["images_per_s"] > 0
+    assert 5 < messages[2]["held_out/psnr"] < 60 and 0 < messages[2]["held_out/ssim"] <= 1
     assert len((tmp_path / "run" / "log.jsonl").read_text().splitlines()) == 3
     (board,) = (tmp_path / "run" / "tensorboard").iterdir()
     assert b"low, result, high/1" in board.read_bytes()

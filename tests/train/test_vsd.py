@@ -74,8 +74,8 @@ def test_critic_loss_and_its_gradients_are_the_published_ones(oracle, score):
     parameters = dict(score.unet.named_parameters())
     for key in (key for key in oracle if key.startswith("diff_grad:")):
         layer, _, rest = key.removeprefix("diff_grad:").partition(".lora_")
-        found = parameters[f"{layer}.lora_{rest[0]}.default.weight"].grad
-        assert (found - oracle[key]).abs().max() < 1e-6, key
+        result = parameters[f"{layer}.lora_{rest[0]}.default.weight"].grad
+        assert (result - oracle[key]).abs().max() < 1e-6, key
     score.zero_grad(set_to_none=True)
 
 
@@ -133,8 +133,8 @@ def test_guidance_leads_away_from_the_negative_prompt(unet):
     negative = -embedding
     with torch.no_grad(), adapters_off(score.unet):
         towards, away = (unet(noisy, timesteps, words).sample for words in (embedding, negative))
-    found = vsd.guided(score, noisy, timesteps, embedding, negative, 7.5).detach()
-    assert torch.allclose(found, away + 7.5 * (towards - away), atol=1e-5)
+    result = vsd.guided(score, noisy, timesteps, embedding, negative, 7.5).detach()
+    assert torch.allclose(result, away + 7.5 * (towards - away), atol=1e-5)
 
 
 def test_noise_goes_in_and_out_and_the_weight_stays_finite():

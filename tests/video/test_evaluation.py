@@ -78,17 +78,17 @@ def test_the_mean_is_that_of_the_pairs_and_who_has_no_partner_is_said(folders):
 def test_the_papers_table_says_what_is_missing_and_keeps_its_order(folders, pyiqa, tmp_path, monkeypatch):  # noqa: ARG001
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "nothing"))
     outcome = run(*folders, "--paper", "--json", "--csv", tmp_path / "table.csv")
-    found = json.loads(outcome.stdout)  # nothing that pyiqa prints gets in
-    assert list(found["mean"]) == [name for name in PAPER if name in ("psnr_y", "ssim_y", "dists", "fid", "niqe")]
-    assert found["mean"]["fid"] == 7.5 and found["mean"]["niqe"] > 0
+    result = json.loads(outcome.stdout)  # nothing that pyiqa prints gets in
+    assert list(result["mean"]) == [name for name in PAPER if name in ("psnr_y", "ssim_y", "dists", "fid", "niqe")]
+    assert result["mean"]["fid"] == 7.5 and result["mean"]["niqe"] > 0
     apart = 100 * (sample_image(0).mean() - sample_image(1).mean()) / 255
-    assert found["images"]["0.png"]["dists"] == pytest.approx(apart, abs=1e-3)
-    assert found["missing"].keys() == {"lpips", "musiq", "maniqa-pipal", "clipiqa"}
-    assert "Name or service not known);" in found["missing"]["musiq"] and "setuptools" in found["missing"]["clipiqa"]
+    assert result["images"]["0.png"]["dists"] == pytest.approx(apart, abs=1e-3)
+    assert result["missing"].keys() == {"lpips", "musiq", "maniqa-pipal", "clipiqa"}
+    assert "Name or service not known);" in result["missing"]["musiq"] and "setuptools" in result["missing"]["clipiqa"]
     with (tmp_path / "table.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["image"] for row in rows] == ["0.png", "1.png", "2.png", "mean"]
-    assert float(rows[1]["psnr_y"]) == found["images"]["1.png"]["psnr_y"] and rows[1]["fid"] == ""
+    assert float(rows[1]["psnr_y"]) == result["images"]["1.png"]["psnr_y"] and rows[1]["fid"] == ""
     assert float(rows[3]["fid"]) == 7.5
     assert "1 images have no partner" in outcome.stderr
 

@@ -16,21 +16,21 @@ PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 @pytest.mark.parametrize("mode", ["RGB", "L", "P", "1", "CMYK", "RGBA", "LA", "I;16"])
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".webp", ".jpg", ".bmp", ".avif"])
 def test_every_kind_is_read_as_pil_means_it(tmp_path, mode, suffix):
-    made = Image.fromarray(sample_image(3, 24, 36)).convert("L" if mode == "I;16" else mode)
+    created = Image.fromarray(sample_image(3, 24, 36)).convert("L" if mode == "I;16" else mode)
     if mode == "I;16":
-        made = Image.fromarray(sample_image(3, 24, 36)[..., 0].astype(np.uint16) * 257)
+        created = Image.fromarray(sample_image(3, 24, 36)[..., 0].astype(np.uint16) * 257)
     path = tmp_path / f"in{suffix}"
     try:
-        made.save(path, lossless=True)
+        created.save(path, lossless=True)
     except (OSError, ValueError):
         pytest.skip(f"PIL writes no {mode} as {suffix}")
-    found = read_image(path)
+    actual = read_image(path)
     with Image.open(path) as expected:
         if expected.mode.startswith("I;16"):
-            assert np.array_equal(found.image[..., 0], np.asarray(expected))
+            assert np.array_equal(actual.image[..., 0], np.asarray(expected))
             return
-        assert np.array_equal(found.image, np.asarray(expected.convert("RGBA"))[..., :3])
-        assert (found.alpha is not None) == expected.has_transparency_data
+        assert np.array_equal(actual.image, np.asarray(expected.convert("RGBA"))[..., :3])
+        assert (actual.alpha is not None) == expected.has_transparency_data
 
 
 @pytest.mark.parametrize("deep", [False, True])
@@ -53,13 +53,13 @@ def test_orientation_is_applied_and_taken_out(tmp_path, turn, deep):
     tagged = Image.fromarray(plain)
     tagged.getexif()[ORIENTATION] = turn
     upright = np.asarray(ImageOps.exif_transpose(tagged))
-    found = read_image(path)
-    assert found.image.dtype == (np.uint16 if deep else np.uint8)
-    assert np.array_equal(to_eight_bit(found.image) if deep else found.image, upright)
-    write_image(tmp_path / "out.png", found)
+    actual = read_image(path)
+    assert actual.image.dtype == (np.uint16 if deep else np.uint8)
+    assert np.array_equal(to_eight_bit(actual.image) if deep else actual.image, upright)
+    write_image(tmp_path / "out.png", actual)
     with Image.open(tmp_path / "out.png") as again:
-        kept = dict(again.getexif())
-    assert kept[0x010E] == "a title" and ORIENTATION not in kept
+        remaining = dict(again.getexif())
+    assert remaining[0x010E] == "a title" and ORIENTATION not in remaining
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif", ".avif"])

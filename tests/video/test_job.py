@@ -223,8 +223,8 @@ except OutputError as error:
 """
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", code, str(video), str(target)]
-    said = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
-    assert "failed" in said and "again" in said and not target.exists()
+    output = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
+    assert "failed" in output and "again" in output and not target.exists()
     assert copy(video, target, Encoding("ffv1"), temporal="pixel").verification.ok
 
 

@@ -86,20 +86,20 @@ def test_a_video_through_a_model_of_the_published_kind(tiny, tmp_path, temporal)
     options = VideoOptions(temporal=temporal)
     assert tiny.color_fix == "adain"
     upscale_video(source, tmp_path / "a.mkv", tiny, Encoding("ffv1"), options)
-    found = read(tmp_path / "a.mkv")
-    assert [f.image.shape for f in found] == [(64, 80, 3)] * 5
+    result = read(tmp_path / "a.mkv")
+    assert [f.image.shape for f in result] == [(64, 80, 3)] * 5
 
 
 @pytest.mark.parametrize("temporal", ["latent", "pixel", "off"])
 def test_results_do_not_depend_on_the_batch(tiny_bundle, tmp_path, temporal):
     source = lossless_video(tmp_path / "in.mkv", [image[:32, :40] for image in pan(5, 6, noise=4)[1]])
-    found = []
+    result = []
     for batch in (1, 4):
         upscaler = load_upscaler(tiny_bundle, UpscaleOptions(scale=2, batch=batch), **CPU)
         target = tmp_path / f"{batch}.mkv"
         upscale_video(source, target, upscaler, Encoding("ffv1"), VideoOptions(temporal=temporal))
-        found.append(np.stack([frame.image for frame in read(target)]).astype(int))
-    assert np.abs(found[0] - found[1]).max() <= 1  # another order of additions
+        result.append(np.stack([frame.image for frame in read(target)]).astype(int))
+    assert np.abs(result[0] - result[1]).max() <= 1  # another order of additions
 
 
 def test_off_is_bit_equal_to_images_alone(lite, tmp_path):

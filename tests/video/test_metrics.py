@@ -186,9 +186,9 @@ def test_the_official_values_are_reproduced(shared):
     for path in results:
         if path.stem not in expected:
             continue
-        found = image_scores(read_image(path).image, read_image(references[path.stem]).image)
-        assert abs(found["psnr_y"] - float(expected[path.stem]["psnr"])) < 1e-3
-        assert abs(found["ssim_y"] - float(expected[path.stem]["ssim"])) < 1e-4
+        actual = image_scores(read_image(path).image, read_image(references[path.stem]).image)
+        assert abs(actual["psnr_y"] - float(expected[path.stem]["psnr"])) < 1e-3
+        assert abs(actual["ssim_y"] - float(expected[path.stem]["ssim"])) < 1e-4
         compared += 1
     assert compared == 20
 
@@ -203,8 +203,8 @@ def test_the_command_scores_videos_images_and_folders(tmp_path, backbone):
     source = write_video(tmp_path / "a.mp4", [512 * n for n in range(4)])
     copy(source, tmp_path / "b.mp4")
     longer = write_video(tmp_path / "long.mp4", [512 * n for n in range(6)])
-    said = CliRunner().invoke(cli, ["eval", str(longer), str(source)]).stderr
-    assert f"{source} ends after 4 frames, {longer} goes on" in said
+    messages = CliRunner().invoke(cli, ["eval", str(longer), str(source)]).stderr
+    assert f"{source} ends after 4 frames, {longer} goes on" in messages
     scores = json.loads(run(tmp_path / "b.mp4", source, "--json"))
     assert scores["mean"]["psnr_y"] > 30 and scores["definitions"].keys() == scores["mean"].keys()
     for name in ("x", "y"):

@@ -68,8 +68,8 @@ def test_the_authors_layout_is_read_as_torchvisions(build, tmp_path):
         theirs |= {name.replace("downsample.1", "norm3"): t for name, t in theirs.items() if "downsample.1" in name}
         assert any("cnet.layer2.0.norm3" in name for name in theirs)
     assert "module.fnet.layer1.0.conv1.weight" in theirs and "module.update_block.encoder.convc1.weight" in theirs
-    found = torchvision_names(theirs)
-    assert found.keys() == ours.keys() and all(torch.equal(found[name], ours[name]) for name in ours)
+    result = torchvision_names(theirs)
+    assert result.keys() == ours.keys() and all(torch.equal(result[name], ours[name]) for name in ours)
     torch.save(theirs, tmp_path / "raft-things.pth")
     assert load_raft(tmp_path / "raft-things.pth").network.training is False
 

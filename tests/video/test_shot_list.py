@@ -63,11 +63,11 @@ def test_a_shot_gets_what_its_table_says_and_the_rest_is_as_before(video, genera
         frames(video, upscaler(generator, scale=1, strength=0.2)),
     )
     shots = listed(video, f"[[shot]]\n{place}\nstrength = 0.2\n")
-    found = frames(video, upscaler(generator, scale=1), shots=shots, cuts=cuts)
-    assert equal(found[:CHANGE], usual[:CHANGE]) and equal(found[CHANGE:], other[CHANGE:])
+    result = frames(video, upscaler(generator, scale=1), shots=shots, cuts=cuts)
+    assert equal(result[:CHANGE], usual[:CHANGE]) and equal(result[CHANGE:], other[CHANGE:])
     assert not equal(usual[CHANGE:], other[CHANGE:])
     resumed = frames(video, upscaler(generator, scale=1), 17, shots=shots, cuts=cuts)
-    assert equal(resumed, found[17:])
+    assert equal(resumed, result[17:])
 
 
 def test_the_next_start_ends_a_table_and_a_number_counts_before_a_start(video, generator):
@@ -76,14 +76,19 @@ def test_the_next_start_ends_a_table_and_a_number_counts_before_a_start(video, g
         video,
         '[[shot]]\nstart = 0.2\ncolor_fix = "wavelet"\n[[shot]]\nstart = 1\n[[shot]]\nnumber = 2\nkeep_tones = true\n',
     )
-    found = frames(video, upscaler(generator, scale=1), shots=shots, cuts=str(video.parent / "cuts.txt"))
-    plain, fixed, kept = (
+    result = frames(video, upscaler(generator, scale=1), shots=shots, cuts=str(video.parent / "cuts.txt"))
+    plain, fixed, remaining = (
         frames(video, upscaler(generator, scale=1, **options))
         for options in ({}, {"color_fix": "wavelet"}, {"keep_tones": True})
     )
-    for part, expected in ((slice(0, 5), plain), (slice(5, 10), fixed), (slice(10, 20), kept), (slice(20, 25), fixed)):
-        assert equal(found[part], expected[part])
-    assert equal(found[25:], plain[25:])
+    for part, expected in (
+        (slice(0, 5), plain),
+        (slice(5, 10), fixed),
+        (slice(10, 20), remaining),
+        (slice(20, 25), fixed),
+    ):
+        assert equal(result[part], expected[part])
+    assert equal(result[25:], plain[25:])
 
 
 def test_tables_that_the_video_does_not_reach_are_said(video, generator):
@@ -91,10 +96,15 @@ def test_tables_that_the_video_does_not_reach_are_said(video, generator):
     shots = listed(
         video, "".join(f"[[shot]]\n{place}\nstrength = 0.2\n" for place in ("number=2", "number=9", "start=7"))
     )
-    model, said = upscaler(generator, scale=1), []
-    model.report = said.append
+    model, output = upscaler(generator, scale=1), []
+    model.report = output.append
     frames(video, model, cuts=str(video.parent / "cuts.txt"), shots=shots)
-    assert len(said) == 2 and "number 9, but shot 2 is" in said[0] and "start 7 s" in said[1] and "1.16 s" in said[1]
+    assert (
+        len(output) == 2
+        and "number 9, but shot 2 is" in output[0]
+        and "start 7 s" in output[1]
+        and "1.16 s" in output[1]
+    )
 
 
 def test_the_blend_changes_with_the_shot_and_begins_anew(video, generator):
@@ -103,17 +113,17 @@ def test_the_blend_changes_with_the_shot_and_begins_anew(video, generator):
     model = upscaler(generator, scale=1)
     usual = frames(video, model, temporal="pixel", cuts="off")
     weak = frames(video, model, temporal="pixel", temporal_strength=0.2, cuts=str(video.parent / "cuts.txt"))
-    found = frames(video, model, temporal="pixel", cuts="off", shots=shots)
-    assert equal(found[:CHANGE], usual[:CHANGE]) and equal(found[CHANGE:], weak[CHANGE:])
-    assert equal(frames(video, model, 21, temporal="pixel", cuts="off", shots=shots), found[21:])
+    result = frames(video, model, temporal="pixel", cuts="off", shots=shots)
+    assert equal(result[:CHANGE], usual[:CHANGE]) and equal(result[CHANGE:], weak[CHANGE:])
+    assert equal(frames(video, model, 21, temporal="pixel", cuts="off", shots=shots), result[21:])
 
 
 def test_tones_are_kept_behind_the_blend(video, generator):
     from image_core.images import to_tensor
     from image_core.keep_tones import tones
 
-    kept = frames(video, upscaler(generator, scale=1, keep_tones=True), temporal="pixel")
-    for n, image in enumerate(kept):
+    remaining = frames(video, upscaler(generator, scale=1, keep_tones=True), temporal="pixel")
+    for n, image in enumerate(remaining):
         moved = tones(to_tensor([image])) - tones(to_tensor([sample_image(n, 24, 32)]))
         assert moved.abs().max() <= 0.5 * 2 / 255
 
@@ -126,9 +136,9 @@ def test_another_prompt_for_a_shot(video, tiny_bundle):
     for path in sorted(video.iterdir())[:4]:
         path.rename(first / path.name)
     shots = listed(video, '[[shot]]\nstart = 0.08\nprompt = "a cat"\n')
-    found = frames(first, usual, shots=shots)
-    assert equal(found[:2], frames(first, usual)[:2]) and equal(found[2:], frames(first, cat)[2:])
-    assert not equal(found[2:], frames(first, usual)[2:])
+    result = frames(first, usual, shots=shots)
+    assert equal(result[:2], frames(first, usual)[:2]) and equal(result[2:], frames(first, cat)[2:])
+    assert not equal(result[2:], frames(first, usual)[2:])
 
 
 def test_a_batch_is_treated_alike(video, generator):
@@ -179,10 +189,10 @@ def test_what_the_file_says_is_part_of_the_job(video, generator):
         ("[[shot]]\nstart = 0\n[[shot]]\nstart = 0.0", "two tables have the start 0"),
     ],
 )
-def test_mistakes_in_the_file_are_said(tmp_path, text, said):
+def test_mistakes_in_the_file_are_said(tmp_path, text, output):
     path = tmp_path / "shots.toml"
     path.write_text(text)
-    with pytest.raises(MediaError, match=f"shots.toml: .*{said}"):
+    with pytest.raises(MediaError, match=f"shots.toml: .*{output}"):
         read_shot_list(path)
 
 

@@ -52,10 +52,10 @@ def frames(images):
 @pytest.mark.parametrize("shift", [(0, 0), (3, 0), (-2.4, 1.7), (0.5, -0.5), (6, 5)])
 def test_known_shifts_are_found(shift):
     texture = scene(1)
-    found = motion(view(texture, 0, 0), view(texture, *shift))
-    error = np.hypot(found.flow[..., 0] - shift[0], found.flow[..., 1] - shift[1])[16:-16, 16:-16]
+    actual = motion(view(texture, 0, 0), view(texture, *shift))
+    error = np.hypot(actual.flow[..., 0] - shift[0], actual.flow[..., 1] - shift[1])[16:-16, 16:-16]
     assert error.mean() < 0.15
-    assert found.confidence[16:-16, 16:-16].mean() > 0.85
+    assert actual.confidence[16:-16, 16:-16].mean() > 0.85
 
 
 def test_a_known_rotation_is_found():
@@ -63,12 +63,12 @@ def test_a_known_rotation_is_found():
     large = np.rint(texture * 255).astype(np.uint8)
     turn = cv2.getRotationMatrix2D((64 + 16, 48 + 16), 2, 1)
     turned = cv2.warpAffine(large, turn, large.shape[1::-1], flags=cv2.INTER_CUBIC)
-    found = motion(large[16:112, 16:144], turned[16:112, 16:144])
+    actual = motion(large[16:112, 16:144], turned[16:112, 16:144])
     y, x = np.mgrid[0:96, 0:128].astype(np.float32)
     inverse = cv2.invertAffineTransform(turn)
     expected_x = inverse[0, 0] * (x + 16) + inverse[0, 1] * (y + 16) + inverse[0, 2] - 16 - x
     expected_y = inverse[1, 0] * (x + 16) + inverse[1, 1] * (y + 16) + inverse[1, 2] - 16 - y
-    error = np.hypot(found.flow[..., 0] - expected_x, found.flow[..., 1] - expected_y)[16:-16, 16:-16]
+    error = np.hypot(actual.flow[..., 0] - expected_x, actual.flow[..., 1] - expected_y)[16:-16, 16:-16]
     assert error.mean() < 0.2
 
 
@@ -84,8 +84,8 @@ def test_warping_by_whole_pixels_is_exact_and_stays_inside():
 def test_what_the_other_frame_does_not_show_is_not_trusted():
     texture = scene(3)
     before, now = view(texture, 0, 0), view(texture, 8, 0)  # the right edge is new
-    found = motion(before, now)
-    assert found.confidence[:, -6:].mean() < 0.2 < 0.8 < found.confidence[16:-16, 16:-24].mean()
+    actual = motion(before, now)
+    assert actual.confidence[:, -6:].mean() < 0.2 < 0.8 < actual.confidence[16:-16, 16:-24].mean()
     unrelated = motion(view(scene(4), 0, 0), now)
     assert unrelated.confidence.mean() < 0.15
 
@@ -93,15 +93,15 @@ def test_what_the_other_frame_does_not_show_is_not_trusted():
 @pytest.mark.parametrize("size", [(1, 1), (3, 40), (8, 8), (9, 15), (17, 16)])
 def test_tiny_frames_have_some_sane_motion(size):
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
-    found = motion(image, image)
-    assert found.flow.shape == (*size, 2) and found.confidence.shape == size
-    assert np.isfinite(found.flow).all() and found.confidence.min() > 0.9
+    actual = motion(image, image)
+    assert actual.flow.shape == (*size, 2) and actual.confidence.shape == size
+    assert np.isfinite(actual.flow).all() and actual.confidence.min() > 0.9
 
 
 def test_enlarged_motion_is_in_the_larger_pixels():
     texture = scene(1)
-    found = motion(view(texture, 0, 0), view(texture, 3, 0))
-    large = enlarged(found, 384, 512)
+    actual = motion(view(texture, 0, 0), view(texture, 3, 0))
+    large = enlarged(actual, 384, 512)
     assert large.flow.shape == (384, 512, 2) and abs(np.median(large.flow[..., 0]) - 12) < 0.5
 
 

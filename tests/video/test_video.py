@@ -5,8 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from train.data.codec import Coding, degrade_clip, encode, transcode
+from train.data.codec import Coding, degrade_clip
 from train.data.degrade import HEAVY, LIGHT, Degradation, draw_camera, photograph
+from train.data.encoders import encode, encoder_options, transcode
 
 
 @pytest.fixture(scope="module")
@@ -34,27 +35,28 @@ def test_a_clip_has_one_camera_and_fresh_noise(clip):
 
 @pytest.mark.parametrize(("codec", "fine", "coarse"), [("libx264", 18, 40), ("libx265", 18, 40), ("mpeg4", 2, 25)])
 def test_a_clip_goes_through_a_real_encoder(clip, codec, fine, coarse):
-    good, bad = (transcode(clip, codec, quality) for quality in (fine, coarse))
+    good, bad = (transcode(clip, codec, encoder_options(codec, quality)) for quality in (fine, coarse))
     assert good.shape == bad.shape == clip.shape and good.dtype == np.uint8
     error = [np.abs(result.astype(float) - clip).mean((1, 2, 3)) for result in (good, bad)]
     assert error[0].max() < 2 and error[1].mean() > 2 * error[0].mean()
     for number, result in enumerate(good):  # every frame in its place
         assert np.abs(result.astype(float) - clip).mean((1, 2, 3)).argmin() == number
-    assert np.array_equal(good, transcode(clip, codec, fine))
-    assert sum(p.size for p in encode(clip, codec, coarse)) < sum(p.size for p in encode(clip, codec, fine))
+    assert np.array_equal(good, transcode(clip, codec, encoder_options(codec, fine)))
+    sizes = [sum(p.size for p in encode(clip, codec, encoder_options(codec, quality))) for quality in (coarse, fine)]
+    assert sizes[0] < sizes[1]
 
 
-@pytest.mark.parametrize("codec", ["libx264", "libx265", "mpeg4"])
+@pytest.mark.parametrize("codec", ["libx264", "libx265", "mpeg4", "mpeg2video", "libvpx-vp9"])
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 9, 7), (5, 33, 130)])
 def test_clips_of_any_size_and_length_pass_the_encoder(codec, shape):
     grey = np.full((*shape, 3), 100, np.uint8)
-    result = transcode(grey, codec, 20)
+    result = transcode(grey, codec, encoder_options(codec, 20))
     assert result.shape == grey.shape and np.abs(result.astype(int) - 100).max() <= 2
 
 
 def test_an_unknown_encoder_is_refused(clip):
     with pytest.raises(ValueError, match="libx264"):
-        transcode(clip, "libvpx", 20)
+        transcode(clip, "libvpx", encoder_options("libvpx", 20))
 
 
 def test_degraded_clips_repeat_by_seed_and_use_every_encoder(clip):

@@ -103,35 +103,35 @@ def read_with_decord(index: Index, first: int, count: int) -> NDArray[np.uint8] 
 
 def read_with_av(index: Index, first: int, count: int) -> NDArray[np.uint8]:
     """Read from the key frame before, or from the beginning where seeking does not land there."""
-    info, wanted = index.info, index.times[first : first + count]
-    before = [where for time, where in index.keys if time <= wanted[0]]
+    info, times = index.info, index.times[first : first + count]
+    before = [where for time, where in index.keys if time <= times[0]]
     for seek in [before[-1], None] if before else [None]:
         with open_container(info.path) as container:
             stream = video_stream(container, info.path)
             stream.codec_context.thread_count = 1  # the loader runs many of these side by side
-            found = collect(decode_frames(container, stream, seek, info), wanted, index.counted)
-            if len(found) == count:
+            frames = collect(decode_frames(container, stream, seek, info), times, index.counted)
+            if len(frames) == count:
                 convert = ColorConverter(info.color)
                 size = (info.height, info.width) if info.orientation.transpose else (info.width, info.height)
-                return np.stack([info.orientation(convert.to_rgb(f, *size, deep=False)[0]) for f in found])
+                return np.stack([info.orientation(convert.to_rgb(f, *size, deep=False)[0]) for f in frames])
     raise MediaError(f"{info.path}: frames {first} to {first + count - 1} cannot all be decoded")
 
 
-def collect(frames: Iterator[VideoFrame], wanted: tuple[int, ...], counted: bool) -> list[VideoFrame]:
+def collect(decoded: Iterator[VideoFrame], times: tuple[int, ...], counted: bool) -> list[VideoFrame]:
     """Return the frames of the requested times; fewer when one does not come.
 
     counted: times are numbers from the beginning.
     """
-    found: list[VideoFrame] = []
-    for number, frame in enumerate(frames):
+    frames: list[VideoFrame] = []
+    for number, frame in enumerate(decoded):
         time = number if counted else frame.pts
-        if time is None or time > wanted[len(found)]:
+        if time is None or time > times[len(frames)]:
             break
-        if time == wanted[len(found)]:
-            found.append(frame)
-            if len(found) == len(wanted):
+        if time == times[len(frames)]:
+            frames.append(frame)
+            if len(frames) == len(times):
                 break
-    return found
+    return frames
 
 
 def decode_frames(

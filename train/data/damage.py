@@ -13,7 +13,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from train.data.degrade import PRESETS, Image, Size, blur, degrade
+from train.data.degrade import PRESETS, Dsize, Image, blur, degrade
 from train.data.encoders import Clip, draw_encoder, transcode
 from train.data.kernels import Blur, Range, draw_lens
 
@@ -156,13 +156,13 @@ def views(good: Image, count: int, own: int, rng: Generator) -> list[Image]:
     return shown
 
 
-def shrink(image: Image, size: Size, how: str) -> Image:
+def shrink(image: Image, size: Dsize, how: str) -> Image:
     """Resize to (width, height), larger ones too. how: one of RESAMPLERS; "careless" skips pixels and so aliases."""
     if size == (image.shape[1], image.shape[0]):
         return image
     if how in PILLOW:
-        made = Pillow.fromarray(to_levels(image)).resize(size, PILLOW[how])
-        return np.asarray(made, np.float32) / np.float32(255)
+        small = Pillow.fromarray(to_levels(image)).resize(size, PILLOW[how])
+        return np.asarray(small, np.float32) / np.float32(255)
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA if how == "area" else cv2.INTER_CUBIC)
 
 
@@ -211,7 +211,7 @@ def through_encoders(clip: Clip, again: float, rng: Generator) -> Clip:
     return transcode(clip, *draw_encoder(rng))
 
 
-def resized(clip: Clip, size: Size) -> Clip:
+def resized(clip: Clip, size: Dsize) -> Clip:
     if size == (clip.shape[2], clip.shape[1]):
         return clip
     return np.stack([np.asarray(Pillow.fromarray(frame).resize(size, PILLOW["bicubic"])) for frame in clip])

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from train.data.kernels import Blur, Lens, Range, draw_lens, draw_ringing, kernel
 
 Image = NDArray[np.float32]
-Size = tuple[int, int]
-"""(width, height) in pixels, as OpenCV wants it."""
+Dsize = tuple[int, int]
+"""(width, height) in pixels: OpenCV's order and name."""
 
 RESIZE_MODES = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC)
 
@@ -113,7 +113,7 @@ class Pass:
     """Hold one stage as drawn. lens: None is sharp. jpeg: quality, None where the JPEG belongs to the end."""
 
     lens: Lens | None
-    size: Size
+    size: Dsize
     mode: int
     grain: Grain
     jpeg: int | None
@@ -128,7 +128,7 @@ class Camera:
     """
 
     passes: tuple[Pass, ...]
-    size: Size
+    size: Dsize
     mode: int
     ringing: Lens | None
     jpeg_last: bool
@@ -163,7 +163,7 @@ def draw_camera(settings: Degradation, height: int, width: int, rng: Generator) 
     )
 
 
-def draw_pass(settings: DegradationPass, reference: Size, quality: int | None, rng: Generator) -> Pass:
+def draw_pass(settings: DegradationPass, reference: Dsize, quality: int | None, rng: Generator) -> Pass:
     """Draw one stage. reference: the size whose multiple the stage resizes to."""
     lens = draw_lens(settings.blur, rng)
     low, high = settings.resize.factor
@@ -201,7 +201,7 @@ def blur(image: Image, lens: Lens | None) -> Image:
     return cv2.filter2D(image, -1, kernel(lens), borderType=cv2.BORDER_REFLECT_101)
 
 
-def resize(image: Image, size: Size, mode: int) -> Image:
+def resize(image: Image, size: Dsize, mode: int) -> Image:
     # all modes leave an image of the right size as it is
     return image if size == (image.shape[1], image.shape[0]) else cv2.resize(image, size, interpolation=mode)
 

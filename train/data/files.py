@@ -27,12 +27,12 @@ def find_sources(config: DataConfig) -> tuple[Sources, Sources]:
     if not images and not videos:
         raise RecipeError("no training material: set data.folder, data.lists or data.clips")
     held = images or videos
-    kept = len(held) - config.holdout
-    if kept < 1:
+    count = len(held) - config.holdout
+    if count < 1:
         raise RecipeError(f"data.holdout is {config.holdout}, but there are only {len(held)} files; lower it")
     if images:
-        return Sources(images[:kept], videos), Sources(images[kept:], [])
-    return Sources([], videos[:kept]), Sources([], videos[kept:])
+        return Sources(images[:count], videos), Sources(images[count:], [])
+    return Sources([], videos[:count]), Sources([], videos[count:])
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -46,11 +46,11 @@ def list_videos(folder: Path) -> list[Path]:
 
 
 def list_files(folder: Path, suffixes: Collection[str], kind: str, key: str) -> list[Path]:
-    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in suffixes) if folder.is_dir() else []
-    if not found:
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in suffixes) if folder.is_dir() else []
+    if not paths:
         problem = "" if folder.is_dir() else ", not even a folder"
         raise RecipeError(f"{folder}: no {kind} here{problem} ({', '.join(sorted(suffixes))}); set {key}")
-    return found
+    return paths
 
 
 def read_list(path: Path) -> list[Path]:
@@ -59,10 +59,10 @@ def read_list(path: Path) -> list[Path]:
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: cannot be read as a list of images, one path a line ({error})") from error
-    found = [path.parent / line for line in lines if line]
-    if not found:
+    paths = [path.parent / line for line in lines if line]
+    if not paths:
         raise RecipeError(f"{path}: lists no images; expected one path a line")
-    return found
+    return paths
 
 
 def read_training_image(path: Path) -> NDArray[np.uint8]:

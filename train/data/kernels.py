@@ -20,7 +20,7 @@ SIZES = tuple(range(7, 22, 2))
 class Blur:
     """Define blurring at random.
 
-    sigma in pixels; the betas shape the flanks; chance: of blurring at all; sinc: of a ringing kernel.
+    sigma: in pixels. The betas shape the flanks. chance, sinc: probabilities of any blur, and of a ringing kernel.
 
     All ranges are uniform, as in the paper. (Its code draws the betas below and above 1 equally often.)
     """

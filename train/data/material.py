@@ -39,5 +39,5 @@ def spread(mixture: dict[str, float], count: int) -> list[str]:
     """Return `count` kinds whose shares are those of the mixture, as evenly mixed as they can be."""
     places = (np.arange(count) + 0.5) / count
     ends = np.cumsum(list(mixture.values()))
-    found = [list(mixture)[min(int(np.searchsorted(ends, place)), len(mixture) - 1)] for place in places]
-    return [found[number * 7 % count] if count % 7 else found[number] for number in range(count)]
+    drawn = [list(mixture)[min(int(np.searchsorted(ends, place)), len(mixture) - 1)] for place in places]
+    return [drawn[number * 7 % count] if count % 7 else drawn[number] for number in range(count)]

@@ -19,9 +19,10 @@ from image_core.errors import MediaError
 from image_core.images import enlarge, to_tensor
 from train.config import DataConfig, RecipeError
 from train.data.clips import index_video, read_frames
-from train.data.codec import Clip, Coding, degrade_clip
+from train.data.codec import Coding, degrade_clip
 from train.data.degrade import PRESETS
 from train.data.drawings import drawing
+from train.data.encoders import Clip
 from train.data.files import Sources, caption, find_sources, read_training_image
 from train.data.stills import still_clip
 
@@ -99,7 +100,7 @@ class Samples(Dataset[Sample[str]]):
             words = caption(path)
         clip = np.rot90(clip, int(rng.integers(4)), (1, 2)) if self.config.turns else clip
         clip = clip[:, :, ::-1] if rng.random() < 0.5 else clip
-        clip = vary_tones(clip, rng) if self.config.tones else clip
+        clip = vary_colors(clip, rng) if self.config.tones else clip
         low, high = make_pair(np.ascontiguousarray(clip), kind, self.config.codec, rng)
         # of the neighbours that a video needs, the last: it is what the encoder predicted from the others
         return Sample(low[-self.config.frames :], high[-self.config.frames :], words)
@@ -159,7 +160,7 @@ def random_crop(clip: Clip, size: int, rng: Generator) -> Clip:
     return clip[:, top : top + size, left : left + size]
 
 
-def vary_tones(clip: Clip, rng: Generator) -> Clip:
+def vary_colors(clip: Clip, rng: Generator) -> Clip:
     """Reorder the channels of half of the clips, and squeeze each channel of a quarter into a part of its range.
 
     What few photographs show, and videos do: the very dark and the very bright, the all but flat, strong colours.
@@ -234,7 +235,7 @@ def training_images(config: DataConfig, most: int = 256) -> list[Tensor]:
 
 def middles(sources: Sources, config: DataConfig) -> list[NDArray[np.uint8]]:
     """Return the middle of each image or video's first frame. Unusable ones are named; RecipeError if all are."""
-    found = []
+    images = []
     for path in sources.images or sources.videos:
         try:
             image = read_training_image(path) if sources.images else read_frames(path, 0, 1)[0]
@@ -245,10 +246,10 @@ def middles(sources: Sources, config: DataConfig) -> list[NDArray[np.uint8]]:
             continue
         height, width = (min(side, HELD_OUT_PX) // 8 * 8 for side in image.shape[:2])
         top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
-        found.append(np.ascontiguousarray(image[top : top + height, left : left + width]))
-    if not found:
+        images.append(np.ascontiguousarray(image[top : top + height, left : left + width]))
+    if not images:
         raise RecipeError(f"none of these {len(sources.images or sources.videos)} files can be used; the last: {last}")
-    return found
+    return images
 
 
 def collate(samples: list[Sample[str]]) -> Sample[list[str]]:
@@ -280,8 +281,8 @@ def training_batches(
         yield from loader
     except RecipeError as error:
         error.__traceback__ = None  # it goes in a circle, and would keep the workers alive
-        said = str(error).rpartition("RecipeError: ")[2].strip()  # a worker sends its whole traceback as words
-        raise RecipeError(said) from None
+        message = str(error).rpartition("RecipeError: ")[2].strip()  # a worker sends its whole traceback as words
+        raise RecipeError(message) from None
 
 
 def _one_thread(worker: int) -> None:  # noqa: ARG001 - the loader passes the number

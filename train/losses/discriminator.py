@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
-BLOCK_PX = 2
+PATCH_PX = 2
 
 
 class PatchDiscriminator(nn.Module):
@@ -28,7 +28,7 @@ class PatchDiscriminator(nn.Module):
         widths: channels by depth; every layer but the first halves the size.
         """
         super().__init__()
-        sizes = (3 * BLOCK_PX**2, *widths)
+        sizes = (3 * PATCH_PX**2, *widths)
         self.layers = nn.ModuleList(
             spectral_norm(nn.Conv2d(before, after, 4 if depth else 3, 2 if depth else 1, 1))
             for depth, (before, after) in enumerate(zip(sizes, widths, strict=False))
@@ -42,7 +42,7 @@ class PatchDiscriminator(nn.Module):
 
         Returns the verdicts (B, 1, h, w), above 0 for real, and the features of every layer.
         """
-        image = F.pixel_unshuffle(image, BLOCK_PX)
+        image = F.pixel_unshuffle(image, PATCH_PX)
         features = []
         for layer in self.layers:
             image = F.leaky_relu(layer(image), 0.2)

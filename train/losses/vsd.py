@@ -117,5 +117,5 @@ def critic_loss(
 ) -> Tensor:
     """Return the critic's error of predicting noise in the generator's latents. latent gets no gradient."""
     latent = latent.detach()
-    found = score(add_noise(latent, noise, alpha_bars[timesteps]), timesteps, embedding, adapted=True)
-    return F.mse_loss(found.float(), noise.float())
+    prediction = score(add_noise(latent, noise, alpha_bars[timesteps]), timesteps, embedding, adapted=True)
+    return F.mse_loss(prediction.float(), noise.float())

@@ -41,9 +41,9 @@ def truth_motion(truth: Tensor) -> tuple[Tensor, Tensor]:
     for clip in truth:
         images = to_images(clip, np.uint8)
         for previous, current in itertools.pairwise(images):
-            found = motion(previous, current)
-            flows.append(torch.from_numpy(found.flow).permute(2, 0, 1))
-            trusts.append(torch.from_numpy(found.confidence)[None])
+            estimate = motion(previous, current)
+            flows.append(torch.from_numpy(estimate.flow).permute(2, 0, 1))
+            trusts.append(torch.from_numpy(estimate.confidence)[None])
     pairs = truth.shape[0], truth.shape[1] - 1
     flow, trust = (torch.stack(parts).unflatten(0, pairs).to(truth) for parts in (flows, trusts))
     return flow, trust

@@ -7,7 +7,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from image_core.autoencoder import LATENT_PX, LiteAutoencoder, LiteConfig
+from image_core.autoencoder import LATENT_PX, LiteAutoencoder, LiteAutoencoderConfig
 from image_core.generator import Generator
 from train.config import LiteShape
 from train.schedule import alpha_bar
@@ -16,7 +16,7 @@ from train.schedule import alpha_bar
 def build_generator(config: LiteShape) -> Generator:
     """Build a generator with random weights whose noise prediction starts at zero."""
     autoencoder = LiteAutoencoder(
-        LiteConfig(
+        LiteAutoencoderConfig(
             config.latent_channels,
             config.encoder_width,
             config.encoder_blocks,
