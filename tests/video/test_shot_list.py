@@ -166,7 +166,7 @@ def test_what_the_file_says_is_part_of_the_job(video, generator):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("[[shot]]\nnumber = 1\nstrenght = 0.5", "'strenght'; did you mean 'strength'"),
         ("[[shot]]\nnumber = 1\nzzz = 0.5", "known are number, start"),
@@ -189,10 +189,10 @@ def test_what_the_file_says_is_part_of_the_job(video, generator):
         ("[[shot]]\nstart = 0\n[[shot]]\nstart = 0.0", "two tables have the start 0"),
     ],
 )
-def test_mistakes_in_the_file_are_said(tmp_path, text, output):
+def test_mistakes_in_the_file_are_said(tmp_path, text, message):
     path = tmp_path / "shots.toml"
     path.write_text(text)
-    with pytest.raises(MediaError, match=f"shots.toml: .*{output}"):
+    with pytest.raises(MediaError, match=f"shots.toml: .*{message}"):
         read_shot_list(path)
 
 
