@@ -9,6 +9,7 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 OUTPUT = "Output"
 SIZE = "Size and range"
+PRESET = "Preset"
 MODEL = "Model"
 RESTORATION = "Restoration"
 STEADINESS = "Steadiness"

@@ -20,6 +20,7 @@ COMMANDS = {
     "eval": "Score videos or images against good ones.",
     "probe": "Inspect a video and show what upscale would do with it.",
     "models": "List, show, pull, import, mix and verify models.",
+    "presets": "List and show presets: settings for one kind of material.",
     "train": "Train a model from a recipe.",
     "doctor": "Check this installation and machine.",
 }

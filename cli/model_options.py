@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.help import LOADING, MODEL, RESTORATION, SIZE, UNCERTAINTY, option, together
+from cli.presets import preset_option, yield_to_scale
 from cli.printing import say
 from image_core.options import (
     COLOR_FIXES,
@@ -27,12 +28,13 @@ if TYPE_CHECKING:
 DEFAULT = UpscaleOptions()
 
 size_options = together([
+    preset_option,
     option(
         SIZE, "--scale", type=click.FloatRange(MIN_SCALE, MAX_SCALE),
         help="Output size divided by input size.  [default: what the model advises, 4; for sd21-face 1]",
     ),
     option(
-        SIZE, "--size", metavar="SIZE",
+        SIZE, "--size", metavar="SIZE", callback=yield_to_scale,
         help="Output size instead of --scale: 1080p, 4k, the short side in pixels, or WIDTHxHEIGHT.",
     ),
 ])  # fmt: skip
@@ -59,7 +61,7 @@ model_options = together([
         help="Blend from the enlarged input (0) to the model's result (1).",
     ),
     option(
-        RESTORATION, "--adaptive", is_flag=True, help="Restore less where the input is already sharp and clean.",
+        RESTORATION, "--adaptive/--no-adaptive", help="Restore less where the input is already sharp and clean.",
     ),
     option(
         RESTORATION, "--guidance", type=float, default=DEFAULT.guidance, show_default=True,
@@ -73,7 +75,7 @@ model_options = together([
         RESTORATION, "--color-fix", type=click.Choice(COLOR_FIXES), default=DEFAULT.color_fix, show_default=True,
         help="Method that holds colours to the input's; auto is the one the model advises.",
     ),
-    option(RESTORATION, "--keep-tones", is_flag=True, help="Keep the input's low frequencies exactly."),
+    option(RESTORATION, "--keep-tones/--no-keep-tones", help="Keep the input's low frequencies exactly."),
     option(
         LOADING, "--batch", type=click.IntRange(1),
         help="Images in one call of the model.  [default: as many as memory allows; 1 on a CPU]",

@@ -61,7 +61,8 @@ reading_options = together([
         help="Weave fields into whole images; auto: when both the flags and the images are interlaced.",
     ),
     option(
-        READING, "--keep-rotation", is_flag=True, help="Keep images as coded and the rotation tag, instead of turning.",
+        READING, "--keep-rotation/--no-keep-rotation",
+        help="Keep images as coded and the rotation tag, instead of turning.",
     ),
     option(READING, "--allow-damaged", is_flag=True, help="Exit with 0 even if the input is truncated."),
     option(
@@ -114,7 +115,7 @@ pipe_option = option(
     help="Container for standard output (--output -).",
 )  # fmt: skip
 
-strict_option = option(OUTPUT, "--strict", is_flag=True, help="Fail up front if anything would be lost.")
+strict_option = option(OUTPUT, "--strict/--no-strict", help="Fail up front if anything would be lost.")
 overwrite_option = option(OUTPUT, "--overwrite", is_flag=True, help="Replace an existing output.")
 
 

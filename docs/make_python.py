@@ -12,12 +12,12 @@ import osediff_video
 PAGE = Path(__file__).with_name("python.md")
 MARK = "<!-- From here on this page is made by `python docs/make_python.py`. -->\n"
 GROUPS = {
-    "Functions": ("upscale", "upscale_image", "upscale_frames", "load_upscaler"),
-    "Models and settings": ("Upscaler", "UpscaleOptions", "VideoOptions", "Encoding"),
+    "Functions": ("upscale", "upscale_image", "upscale_frames", "load_upscaler", "read_preset"),
+    "Models and settings": ("Upscaler", "UpscaleOptions", "VideoOptions", "Encoding", "Preset"),
     "Results": ("Result", "Progress"),
     "Errors": (
         "OseDiffError", "CheckpointError", "DownloadError", "ImageError", "MediaError", "ModelNotFoundError",
-        "OutOfMemoryError", "OutputError",
+        "OutOfMemoryError", "OutputError", "PresetError",
     ),
     "Version": ("__version__",),
 }  # fmt: skip

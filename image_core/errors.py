@@ -7,6 +7,7 @@ OseDiffError
 ├── ImageError           an image that cannot be read or written
 ├── MediaError           a video that cannot be read or written
 ├── OutputError          a target that exists, cannot be written, or equals its source
+├── PresetError          a preset with an unknown key or a wrong value
 ├── OutOfMemoryError     not even the smallest tile of one frame fits
 └── NotFiniteError       a model whose result is no number
 """
@@ -41,6 +42,10 @@ class MediaError(OseDiffError):
 
 class OutputError(OseDiffError):
     """Report a target that exists already, cannot be written, or is the source itself."""
+
+
+class PresetError(OseDiffError):
+    """Report a preset that does not exist, or that has an unknown key or a wrong value."""
 
 
 class OutOfMemoryError(OseDiffError):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         OseDiffError,
         OutOfMemoryError,
         OutputError,
+        PresetError,
     )
     from image_core.options import UpscaleOptions
     from image_core.upscaler import Upscaler
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from osediff_video.encoding import Encoding
     from osediff_video.options import VideoOptions
     from osediff_video.run import Progress, Result
+    from osediff_video.workflow.presets import Preset, read_preset
 
     __version__: str
 
@@ -39,6 +41,8 @@ __all__ = [
     "OseDiffError",
     "OutOfMemoryError",
     "OutputError",
+    "Preset",
+    "PresetError",
     "Progress",
     "Result",
     "UpscaleOptions",
@@ -46,6 +50,7 @@ __all__ = [
     "VideoOptions",
     "__version__",
     "load_upscaler",
+    "read_preset",
     "upscale",
     "upscale_frames",
     "upscale_image",
@@ -53,12 +58,14 @@ __all__ = [
 
 _ROOMS = {
     "Encoding": "osediff_video.encoding",
+    "Preset": "osediff_video.workflow.presets",
     "Progress": "osediff_video.run",
     "Result": "osediff_video.run",
     "UpscaleOptions": "image_core.options",
     "Upscaler": "image_core.upscaler",
     "VideoOptions": "osediff_video.options",
     "load_upscaler": "osediff_video.api",
+    "read_preset": "osediff_video.workflow.presets",
     "upscale": "osediff_video.api",
     "upscale_frames": "osediff_video.api",
     "upscale_image": "osediff_video.api",

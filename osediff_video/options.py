@@ -74,6 +74,8 @@ class VideoOptions:
             raise ValueError(f"deinterlace must be one of {', '.join(DEINTERLACE)}, got {self.deinterlace!r}")
         if self.temporal not in TEMPORALS:
             raise ValueError(f"temporal must be one of {', '.join(TEMPORALS)}, got {self.temporal!r}")
+        if not 0 < self.fps <= 1000:
+            raise ValueError(f"fps must be above 0, up to 1000, got {float(self.fps):g}")
         if not 0 < self.temporal_strength < 1:
             raise ValueError(f"temporal_strength must be between 0 and 1, got {self.temporal_strength:g}")
         Draws(self.draws, self.seed)

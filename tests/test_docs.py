@@ -21,6 +21,7 @@ from osediff_video.metrics.image import DEFINITIONS
 from osediff_video.metrics.table import PAPER
 from osediff_video.metrics.video import VIDEO_DEFINITIONS
 from osediff_video.shots.shot_list import read_shot_list
+from osediff_video.workflow.presets import read_preset
 from tests.support.media_files import write_video
 from train.recipe import load_recipe
 
@@ -68,7 +69,8 @@ def commands_of(text):
                 if start is None and "-m cli" in part:
                     start = words.index("cli")
                 if start is not None:
-                    yield words[start + 1 :]
+                    end = words.index(">") if ">" in words else None
+                    yield words[start + 1 : end]
 
 
 def expanded(word):
@@ -122,10 +124,11 @@ def test_every_metric_is_defined_on_the_page_and_nothing_else_is():
 
 
 @each_page
-def test_lists_of_shots_are_understood(path, tmp_path):
+def test_lists_of_shots_and_presets_are_understood(path, tmp_path):
     for number, block in enumerate(blocks(read(path), "toml")):
         (tmp_path / f"{number}.toml").write_text(block)
-        assert read_shot_list(tmp_path / f"{number}.toml")
+        reader = read_shot_list if "[[shot]]" in block else read_preset
+        assert reader(tmp_path / f"{number}.toml")
 
 
 def test_the_events_of_a_job_have_the_fields_that_the_page_lists(tmp_path):
@@ -187,7 +190,7 @@ def every_command(command, result):
     if isinstance(command, click.Group):
         for name in command.list_commands(click.Context(command)):
             every_command(command.get_command(click.Context(command), name), result)
-    result.append({option for parameter in command.params for option in parameter.opts})
+    result.append({option for parameter in command.params for option in [*parameter.opts, *parameter.secondary_opts]})
     return result
 
 

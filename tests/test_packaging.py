@@ -33,7 +33,9 @@ def sources():
     """Return what a wheel must hold: modules, recipes, embedded weights and the marks of typed packages."""
     files = {path for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
     files |= {path for path in (ROOT / "image_core" / "weights").rglob("*") if path.is_file()}
-    files |= set((ROOT / "train" / "recipes").glob("*.toml")) | {ROOT / package / "py.typed" for package in PACKAGES}
+    files |= set((ROOT / "train" / "recipes").glob("*.toml"))
+    files |= set((ROOT / "osediff_video" / "workflow" / "preset_files").glob("*.toml"))
+    files |= {ROOT / package / "py.typed" for package in PACKAGES}
     return {path.relative_to(ROOT).as_posix() for path in files}
 
 

@@ -156,5 +156,5 @@ def test_an_export_that_cannot_be_written_is_refused_before_the_training(tmp_pat
 
 
 def test_commands_without_options_of_their_own_explain_themselves():
-    assert set(COMMANDS) == {context.info_name for context in ALL if context.parent is ROOT} | {"models"}
+    assert set(COMMANDS) == {context.info_name for context in ALL if context.parent is ROOT} | {"models", "presets"}
     assert probe is not None
