@@ -168,16 +168,17 @@ class LossConfig:
     """Weigh each part of the generator's loss; a part of weight 0 is left out, and what it would need is not loaded.
 
     pixel: "mse" or "charbonnier". lpips: with lpips_network "vgg" or "alex", lpips_backbone a file with its
-    ImageNet weights (empty: where torch keeps them). latent: mean absolute distance to the latent of the target
+    ImageNet weights (empty: where torch keeps them); or "st-alex", the shift-tolerant one that the package
+    stlpips-pytorch brings whole. latent: mean absolute distance to the latent of the target
     (lite only). adversarial, feature_matching: of a patch discriminator. warp: between neighbouring frames.
-    balance: the weights of VSD, adversarial and feature_matching are shares of the pixel loss's gradient, measured
-    at every step where the two meet, instead of plain factors.
+    balance: the weights of LPIPS, VSD, adversarial and feature_matching are shares of the pixel loss's gradient,
+    measured at every step where the two meet, instead of plain factors.
     """
 
     pixel: Literal["mse", "charbonnier"] = "mse"
     pixel_weight: float = 1.0
     lpips: float = 0.0
-    lpips_network: Literal["vgg", "alex"] = "vgg"
+    lpips_network: Literal["vgg", "alex", "st-alex"] = "vgg"
     lpips_backbone: str = ""
     latent: float = 0.0
     adversarial: float = 0.0
@@ -296,5 +297,8 @@ class Recipe:
             raise RecipeError("loop.validate_every and sample_every need images kept out: set data.holdout")
         if self.loss.warp and self.data.frames < 2:
             raise RecipeError(f"loss.warp compares neighbouring frames; data.frames is {self.data.frames}")
-        if self.loss.lpips and self.data.crop_px < 32:
-            raise RecipeError(f"LPIPS needs sides of 32 px; data.crop_px is {self.data.crop_px}")
+        least_px = 40 if self.model == "lite" else 32  # of the lite model it sees parts that are smaller by 8
+        if self.loss.lpips and self.data.crop_px < least_px:
+            raise RecipeError(f"LPIPS needs sides of {least_px} px; data.crop_px is {self.data.crop_px}")
+        if self.loss.lpips_network == "st-alex" and self.loss.lpips_backbone:
+            raise RecipeError("loss.lpips_backbone does nothing with st-alex, whose weights come with its package")

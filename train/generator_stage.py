@@ -70,7 +70,7 @@ class GeneratorStage:
 
         losses = {"pixel": config.pixel_weight * pixel_loss(config, image, batch.high)}
         if parts.lpips is not None:
-            losses["lpips"] = config.lpips * parts.lpips(image, batch.high).mean()
+            losses["lpips"] = self.perceptual_loss(parts.lpips, image, batch, losses["pixel"])
         if parts.latent is not None:
             losses["latent"] = config.latent * F.l1_loss(clean, parts.latent(batch.high))
         if config.warp and batch.frames > 1:
@@ -79,6 +79,12 @@ class GeneratorStage:
         if parts.score is not None and batch.step >= self.recipe.vsd.from_step:
             losses["vsd"] = self._weighted(self.vsd_loss(clean, batch), losses["pixel"], clean, self.recipe.vsd.weight)
         return losses | (self.adversarial_losses(image, batch, losses["pixel"]) if parts.discriminator else {})
+
+    def perceptual_loss(self, distance: nn.Module, image: Tensor, batch: Batch, pixel: Tensor) -> Tensor:
+        images = [image, batch.high]
+        if self.recipe.model == "lite":  # whose blocks of 8 x 8 pixels would learn the pattern of the strides
+            images = parts_of(batch, "lpips", *images)
+        return self._weighted(distance(*images).mean(), pixel, image, self.recipe.loss.lpips)
 
     def vsd_loss(self, clean: Tensor, batch: Batch) -> Tensor:
         config = self.recipe.vsd

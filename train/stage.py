@@ -10,10 +10,11 @@ from image_core.models.base import load_unet
 from image_core.perceptual import load_lpips
 from image_core.storage.tensors import read_safetensors
 from train.batch import Batch
-from train.config import Recipe, RecipeError
+from train.config import LossConfig, Recipe, RecipeError
 from train.data.samples import training_images
 from train.generator_stage import GeneratorStage, Parts
 from train.losses.discriminator import PatchDiscriminator
+from train.losses.shift_tolerant import load_shift_tolerant
 from train.losses.vsd import Score
 from train.networks.captions import caption_encoder, empty_captions
 from train.networks.lite import BlockLatent, block_basis, build_unet
@@ -96,11 +97,17 @@ def _with_judges(parts: Parts, recipe: Recipe, device: torch.device) -> Parts:
     """Add the networks that look at images."""
     loss = recipe.loss
     if loss.lpips:
-        backbone = Path(loss.lpips_backbone) if loss.lpips_backbone else None
-        parts.lpips = load_lpips(loss.lpips_network, backbone).to(device)
+        parts.lpips = load_perceptual(loss).to(device)
     if loss.adversarial or loss.feature_matching:
         parts.discriminator = PatchDiscriminator().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return parts
+
+
+def load_perceptual(loss: LossConfig) -> nn.Module:
+    """Load the distance that the recipe names. Raises CheckpointError where its weights are not on this machine."""
+    if loss.lpips_network == "st-alex":
+        return load_shift_tolerant("alex")
+    return load_lpips(loss.lpips_network, Path(loss.lpips_backbone) if loss.lpips_backbone else None)
 
 
 def block_latent(recipe: Recipe) -> BlockLatent:

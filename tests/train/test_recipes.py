@@ -67,7 +67,7 @@ def test_a_wrong_recipe_says_what_is_wrong(tmp_path, override, message):
 
 
 def test_overrides_are_toml_and_bare_words_are_strings(tmp_path):
-    with pytest.raises(RecipeError, match="32 px"):
+    with pytest.raises(RecipeError, match="40 px"):
         tiny(tmp_path, tmp_path, "loss.lpips=1", "data.crop_px=24")
     recipe = tiny(tmp_path, tmp_path, "loop.steps=7", "name=small", "data.mixture={heavy = 1}", "lite.widths=[16]")
     assert (recipe.loop.steps, recipe.name, recipe.data.mixture, recipe.lite.widths) == (
