@@ -5,16 +5,20 @@ an object whose every value is within what the method can use, and networks are 
 device: no memory, no network.
 """
 
+import dataclasses
 import inspect
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
 
 from image_core.autoencoder import LATENT_PX, LiteAutoencoder, LiteAutoencoderConfig
 from image_core.errors import CheckpointError
+from image_core.small_unet import REQUIRED, SmallUNet, SmallUNetConfig
 from image_core.storage.json_rules import FLAG, NOTHING, Rule, check, either, list_of, number, one_of, shown, whole
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL, UNet2DConditionModel
 
 MAX_WIDTH, MAX_LAYERS, MAX_BLOCKS = 8192, 16, 4
 """Far above any Stable Diffusion. More than four blocks of a UNet would need images of more than 64 px a side."""
@@ -78,27 +82,58 @@ LITE: Mapping[str, Rule] = {
     "skip_px": one_of(*(side for side in (1, 2, 4, 8) if LATENT_PX % side == 0)),
 }
 
+SMALL_UNET_DEFAULTS: Mapping[str, Any] = {
+    **REQUIRED,
+    **{field.name: field.default for field in dataclasses.fields(SmallUNetConfig)},
+    "center_input_sample": False,
+    "downsample_padding": 1,
+    "resnet_out_scale_factor": 1.0,
+    "time_embedding_type": "positional",
+    "conv_in_kernel": 3,
+    "conv_out_kernel": 3,
+    "attention_type": "default",
+    "addition_embed_type_num_heads": 64,
+}
+"""The defaults of diffusers' UNet2DConditionModel that are neither None nor False, so that it need not be imported."""
+
 ALWAYS_GIVEN = {
     "unet": ("block_out_channels", "down_block_types", "up_block_types"),
     "vae": ("block_out_channels", "down_block_types", "up_block_types"),
 }
 
 
-def build_unet(settings: Mapping[str, Any], where: str, tensors: int) -> UNet2DConditionModel:
+def build_unet(settings: Mapping[str, Any], where: str, tensors: int) -> "UNet2DConditionModel":
     """Build a UNet without memory (meta tensors).
 
     settings: of diffusers' UNet2DConditionModel. tensors: how many its weights are; it cannot have more layers.
     Raises CheckpointError for settings out of bounds, or that do not fit together.
     """
-    used = known_settings(settings, UNET, UNet2DConditionModel, where, ALWAYS_GIVEN["unet"])
+    from diffusers import UNet2DConditionModel
+
+    used = known_settings(settings, UNET, defaults_of(UNet2DConditionModel), where, ALWAYS_GIVEN["unet"])
     layers, inner = (used.get(name, 1) for name in ("layers_per_block", "transformer_layers_per_block"))
     _refuse_more_layers(len(used["block_out_channels"]) * _most(layers) * _most(inner), tensors, where)
     return _built(UNet2DConditionModel, used, where)
 
 
-def build_vae(settings: Mapping[str, Any], where: str, tensors: int) -> AutoencoderKL:
+def build_small_unet(settings: Mapping[str, Any], where: str, tensors: int) -> SmallUNet:
+    """Build the UNet of a small model without memory; as `build_unet`, for settings that `is_small` accepts."""
+    known = known_settings(settings, UNET, SMALL_UNET_DEFAULTS, where, ALWAYS_GIVEN["unet"])
+    used = {name: value for name, value in known.items() if name in SmallUNetConfig.__dataclass_fields__}
+    layers = used.get("layers_per_block", SmallUNetConfig.layers_per_block)
+    _refuse_more_layers(len(used["block_out_channels"]) * layers, tensors, where)
+
+    def build(**values: Any) -> SmallUNet:
+        return SmallUNet(SmallUNetConfig(**values))
+
+    return _built(build, used, where)
+
+
+def build_vae(settings: Mapping[str, Any], where: str, tensors: int) -> "AutoencoderKL":
     """Build the VAE of Stable Diffusion without memory; as `build_unet`."""
-    used = known_settings(settings, VAE, AutoencoderKL, where, ALWAYS_GIVEN["vae"])
+    from diffusers import AutoencoderKL
+
+    used = known_settings(settings, VAE, defaults_of(AutoencoderKL), where, ALWAYS_GIVEN["vae"])
     _refuse_more_layers(4 * used.get("layers_per_block", 1), tensors, where)
     return _built(AutoencoderKL, used, where)
 
@@ -112,14 +147,17 @@ def build_lite(settings: Mapping[str, Any], where: str, tensors: int) -> LiteAut
 
 
 def known_settings(
-    settings: Mapping[str, Any], rules: Mapping[str, Rule], kind: type, where: str, needed: tuple[str, ...] = ()
+    settings: Mapping[str, Any],
+    rules: Mapping[str, Rule],
+    defaults: Mapping[str, Any],
+    where: str,
+    needed: tuple[str, ...] = (),
 ) -> dict[str, Any]:
-    """Return the settings that `rules` know, checked; what else is given must say nothing, or the default of `kind`.
+    """Return the settings that `rules` know, checked; what else is given must say nothing, or its default.
 
     So files of older and newer versions of the library are read, and no feature is switched on that we do not know.
     Raises CheckpointError.
     """
-    defaults = {name: parameter.default for name, parameter in inspect.signature(kind).parameters.items()}
     used = {name: value for name, value in settings.items() if name in rules and name in defaults}
     for name, value in settings.items():
         if name in used or name.startswith("_"):  # the latter are notes of the library: class, version, path
@@ -131,6 +169,11 @@ def known_settings(
             raise CheckpointError(f"{where}: {shown(name)} is {shown(value)}, which no model of this kind uses")
     check(used, rules, where, needed)
     return used
+
+
+def defaults_of(kind: type) -> dict[str, Any]:
+    """Return the defaults of a constructor's parameters."""
+    return {name: parameter.default for name, parameter in inspect.signature(kind).parameters.items()}
 
 
 def _built(kind: Any, settings: Mapping[str, Any], where: str) -> Any:

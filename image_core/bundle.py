@@ -31,6 +31,7 @@ from image_core.errors import CheckpointError, OutputError
 from image_core.generator import KLAutoencoder
 from image_core.lora import LoraWeights, to_tensors
 from image_core.options import MAX_SCALE, MIN_SCALE, UpscaleOptions
+from image_core.small_unet import SmallUNet
 from image_core.storage.files import sha256
 from image_core.storage.json_file import read_object
 from image_core.storage.json_rules import ANY_OBJECT, Rule, check, list_of, number, one_of, shown, table_of, text, whole
@@ -175,7 +176,7 @@ def read_card(path: Path) -> dict[str, Any]:
 
 def write_network(folder: Path, name: str, module: nn.Module) -> None:
     """Write settings and weights of the UNet, the VAE or the embedded autoencoder under `name`."""
-    if isinstance(module, LiteAutoencoder):
+    if isinstance(module, LiteAutoencoder | SmallUNet):
         settings = dataclasses.asdict(module.config)
     else:
         settings = {k: v for k, v in module.config.items() if not k.startswith("_")}  # type: ignore[union-attr, operator]

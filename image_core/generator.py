@@ -3,13 +3,16 @@
 OSEDiff, https://arxiv.org/abs/2406.08177.
 """
 
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor, nn
 
 from image_core.autoencoder import clamped
+from image_core.small_unet import SmallUNet
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL, UNet2DConditionModel
 
 
 class Autoencoder(Protocol):
@@ -39,7 +42,7 @@ class KLAutoencoder(nn.Module):
 
     decoder_sees_image = encodes_noisy = False
 
-    def __init__(self, vae: AutoencoderKL, latent_scale: float) -> None:
+    def __init__(self, vae: "AutoencoderKL", latent_scale: float) -> None:
         super().__init__()
         self.vae, self.latent_scale = vae, latent_scale
 
@@ -84,7 +87,11 @@ class Generator(nn.Module):
     """
 
     def __init__(
-        self, autoencoder: Autoencoder, unet: UNet2DConditionModel, alpha_bar: float, timestep: int = 999
+        self,
+        autoencoder: Autoencoder,
+        unet: "UNet2DConditionModel | SmallUNet",
+        alpha_bar: float,
+        timestep: int = 999,
     ) -> None:
         super().__init__()
         self.autoencoder, self.unet = autoencoder, unet
@@ -171,7 +178,7 @@ class Float32Output(nn.Module):
         return self.layer(features.float())
 
 
-def keep_output_float32(unet: UNet2DConditionModel) -> None:
+def keep_output_float32(unet: "UNet2DConditionModel | SmallUNet") -> None:
     """Make `unet.conv_out` compute and return float32 whatever the rest runs in."""
     unet.conv_out = Float32Output(unet.conv_out)
 

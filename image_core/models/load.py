@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from image_core.architecture import build_lite, build_unet, build_vae, first_line
+from image_core.architecture import build_lite, build_small_unet, build_unet, build_vae, first_line
 from image_core.autoencoder import LiteAutoencoder
 from image_core.bundle import Bundle, verify_bundle
 from image_core.device.free_memory import free_bytes
@@ -18,6 +18,7 @@ from image_core.generator import Generator, KLAutoencoder, set_precision
 from image_core.lora import LoraWeights, check_weights, from_tensors, merged
 from image_core.options import Precision, UpscaleOptions
 from image_core.prompts.prompter import load_prompter, negative_embedding
+from image_core.small_unet import SmallUNet, is_small
 from image_core.storage.files import sha256
 from image_core.storage.json_file import read_object
 from image_core.storage.json_rules import shown
@@ -58,12 +59,13 @@ def build_generator(
             "they are merged, or it never had any; import it again without --merge, or leave --lora-scale at 1"
         )
     weights = {name: TensorFile(bundle.file(f"{name}.safetensors")) for name in ("unet", "autoencoder")}
-    unet = build_unet(*_described(bundle, "unet"), len(weights["unet"]))
+    settings, where = _described(bundle, "unet")
+    unet = (build_small_unet if is_small(settings) else build_unet)(settings, where, len(weights["unet"]))
     build_inner = build_lite if config.autoencoder == "lite" else build_vae
     inner = build_inner(*_described(bundle, "autoencoder"), len(weights["autoencoder"]))
     autoencoder = inner if isinstance(inner, LiteAutoencoder) else KLAutoencoder(inner, config.latent_scale)
     generator = Generator(autoencoder, unet, config.alpha_bar, config.timestep)
-    _try_without_memory(generator, bundle)
+    _check_fit(generator, bundle)
     for name, adapters, module in (("unet", "unet", unet), ("autoencoder", "vae", inner)):
         change = _folded(bundle, f"lora.{adapters}.safetensors", module, lora_scale)
         fill(module, weights[name], str(weights[name].path), dtype, change, device, channels_last=True)
@@ -75,6 +77,21 @@ def build_generator(
 def _described(bundle: Bundle, name: str) -> tuple[dict[str, Any], str]:
     path = bundle.file(f"{name}.json")
     return read_object(path, "settings"), str(path)
+
+
+def _check_fit(generator: Generator, bundle: Bundle) -> None:
+    """Raise CheckpointError when the parts of a model do not fit together."""
+    inner, unet = generator.autoencoder, generator.unet
+    if not (isinstance(inner, LiteAutoencoder) and isinstance(unet, SmallUNet)):
+        return _try_without_memory(generator, bundle)
+    # small parts fit by construction but for this; a run on meta tensors would import torch's compiler first
+    channels, into, out = inner.config.latent_channels, unet.config.in_channels, unet.config.out_channels
+    if not channels == into == out:
+        raise CheckpointError(
+            f"{bundle.path}: its networks do not fit together: latents have {channels} channels, the UNet takes {into} "
+            f"and gives {out}"
+        )
+    return None
 
 
 def _try_without_memory(generator: Generator, bundle: Bundle) -> None:
