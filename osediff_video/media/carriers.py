@@ -14,7 +14,11 @@ from av.subtitles.subtitle import AssSubtitle, SubtitleSet
 
 from osediff_video.media.cut import Cut
 from osediff_video.media.stream_plan import add_copy
+from osediff_video.media.subtitle_lines import Line, LineSplitter, joined, text_of
 from osediff_video.types import MILLISECOND
+
+LATE_S = 5
+"""By how much a file may hold subtitles later than the sound of their time."""
 
 
 class Copied:
@@ -52,6 +56,10 @@ class Copied:
         packet.dts = None if packet.dts is None else packet.dts - shift
         return True
 
+    def advance(self, time_s: Fraction) -> list[Packet]:  # noqa: ARG002 - for those that hold packets back
+        """Return packets that were held back until the other streams came to this time."""
+        return []
+
     def flush(self) -> list[Packet]:
         return []
 
@@ -69,20 +77,53 @@ class ConvertedText(Copied):
         self.context.time_base = self.stream.time_base = MILLISECOND
 
     def convert(self, packet: Packet) -> list[Packet]:
-        decoded = self.source.decode2(packet)
-        lines = [] if decoded is None else [rect.ass for rect in decoded.rects if isinstance(rect, AssSubtitle)]
+        line = self.decoded(packet)
+        return [] if line is None else self.encoded(line)
+
+    def decoded(self, packet: Packet) -> Line | None:
+        """Return the text of a packet; None where it holds none."""
+        result = self.source.decode2(packet)
+        events = [] if result is None else [rect.ass for rect in result.rects if isinstance(rect, AssSubtitle)]
+        events = [event for event in events if text_of(event).strip()]
+        if not events or packet.pts is None:
+            return None  # MP4 fills the gaps between lines with empty ones
         base = Fraction(packet.time_base)
-        if not lines or packet.pts is None or not any(line.split(b",", 8)[-1].strip() for line in lines):
-            return []  # MP4 fills the gaps between lines with empty ones
         start, length = (round(time * base / MILLISECOND) for time in (packet.pts, packet.duration or 0))
-        text = SubtitleSet.create(lines[0], 0, length, pts=start * 1000)
+        return Line(start, start + length, joined(events))
+
+    def encoded(self, line: Line) -> list[Packet]:
+        """Return the packet of a line, or nothing where it lies outside of the cut."""
+        length = line.end - line.start
+        text = SubtitleSet.create(line.event, 0, length, pts=line.start * 1000)
         result = self.context.encode_subtitle(text)
-        result.pts = result.dts = start
+        result.pts = result.dts = line.start
         result.duration, result.time_base = length, MILLISECOND
         if self.cut and not self.move(result):
             return []
         result.stream = self.stream
         return [result]
+
+
+class JoinedText(ConvertedText):
+    """Convert subtitles for a container that shows one text at a time: lines that overlap are shown together."""
+
+    def __init__(self, stream: SubtitleStream, output: OutputContainer, cut: Cut, codec: str) -> None:
+        super().__init__(stream, output, cut, codec)
+        self.splitter = LineSplitter()
+
+    def convert(self, packet: Packet) -> list[Packet]:
+        line = self.decoded(packet)
+        return [] if line is None else self.all_encoded(self.splitter.add(line))
+
+    def advance(self, time_s: Fraction) -> list[Packet]:
+        """Return what has ended well before the time that other streams have come to."""
+        return self.all_encoded(self.splitter.until(round((time_s - LATE_S) / MILLISECOND)))
+
+    def flush(self) -> list[Packet]:
+        return self.all_encoded(self.splitter.rest())
+
+    def all_encoded(self, lines: list[Line]) -> list[Packet]:
+        return [packet for line in lines for packet in self.encoded(line)]
 
 
 class ConvertedSound(Copied):

@@ -12,7 +12,7 @@ from av.packet import Packet
 from av.stream import Stream
 from av.subtitles.stream import SubtitleStream
 
-from osediff_video.media.carriers import ConvertedSound, ConvertedText, Copied
+from osediff_video.media.carriers import ConvertedSound, ConvertedText, Copied, JoinedText
 from osediff_video.media.container import UnreadableError, open_container, readable_packets, video_stream
 from osediff_video.media.cut import Cut
 from osediff_video.media.reading.timeline import Timeline
@@ -28,6 +28,10 @@ OF_MP4 = ("MAJOR_BRAND", "MINOR_VERSION", "COMPATIBLE_BRANDS", "HANDLER_NAME", "
 
 QUICKTIME_LANGUAGE = {"deu": "ger", "nld": "dut", "zho": "chi", "ell": "gre", "ces": "cze", "ron": "rum", "fas": "per"}
 """QuickTime knows languages by their bibliographic codes only."""
+
+
+ONE_AT_A_TIME = ("mov_text",)
+"""Text formats of tracks that cannot hold lines which overlap."""
 
 
 def carried_tags(tags: dict[str, str], container_format: str) -> dict[str, str]:
@@ -74,7 +78,8 @@ class OtherStreams:
             added = self.carriers[plan.index].stream
         elif plan.action == "convert":
             if isinstance(stream, SubtitleStream):
-                self.carriers[plan.index] = ConvertedText(stream, self.output, self.cut, plan.to)
+                kind = JoinedText if plan.to in ONE_AT_A_TIME else ConvertedText
+                self.carriers[plan.index] = kind(stream, self.output, self.cut, plan.to)
             else:
                 assert isinstance(stream, AudioStream)
                 self.carriers[plan.index] = ConvertedSound(stream, self.output, self.cut, plan.to)
@@ -123,7 +128,11 @@ class OtherStreams:
                 if packet.size:  # the demuxer ends with an empty packet for each stream: a signal to decoders
                     if packet.stream.index in self.timelines:
                         self.timelines[packet.stream.index].adjust(packet)
+                    time_s = None if packet.dts is None else packet.dts * Fraction(packet.time_base)
                     yield from self.carriers[packet.stream.index].convert(packet)
+                    if time_s is not None:
+                        for carrier in self.carriers.values():
+                            yield from carrier.advance(time_s)
         for carrier in self.carriers.values():
             yield from carrier.flush()
 
