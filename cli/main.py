@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from cli.interrupt import one_interrupt
 from cli.printing import message_of
 from image_core.errors import OseDiffError
 
@@ -43,7 +44,8 @@ class LazyGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with one_interrupt():
+                return super().invoke(ctx)
         except OseDiffError as error:
             if ctx.params.get("debug"):
                 raise

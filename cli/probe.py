@@ -70,6 +70,7 @@ def rows(plan: "VideoPlan") -> dict[str, str]:
         "size": f"{info.width} x {info.height}, pixel aspect {info.sample_aspect_ratio}",
         "frames": f"about {info.frame_count_estimate}" if info.frame_count_estimate else "unknown before decoding",
         "duration": f"{info.duration_s:.3f} s" if info.duration_s else "unknown",
+        "begins": f"at {float(info.begins_s):.3f} s of the file's clock; --start and --end count from there",
         "rate": f"{info.frame_rate} per second (a hint; timestamps are kept as they are)",
         "time base": f"{info.time_base} s",
         "samples": f"{info.codec} {info.pix_fmt}, {info.bit_depth} bit{', with transparency' if info.alpha else ''}",

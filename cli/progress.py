@@ -180,6 +180,7 @@ def plan_facts(plan: "VideoPlan") -> dict[str, Any]:
             "bit_depth": info.bit_depth,
             "frames_estimate": info.frame_count_estimate,
             "duration_s": info.duration_s,
+            "begins_s": float(info.begins_s),
             "frame_rate": str(info.frame_rate),
             "time_base": str(info.time_base),
             "interlaced": info.interlaced,

@@ -164,14 +164,14 @@ def related_steps(
     blend, treatments = steadiness.blend, steadiness.treatments
     if blend or treatments.by_number:
         frames = with_cuts(frames, plan, steadiness.cuts)
-    known = itertools.islice(treatments.marked(frames, plan.info.time_base), first - begin, None)
+    known = itertools.islice(treatments.marked(frames, plan.info), first - begin, None)
     related = steps(known, first, steadiness.estimate if blend else None)
     return steady_colors(related) if blend and treatments.fix_by_statistics else related
 
 
 def with_cuts(frames: Iterable[Frame], plan: VideoPlan, cuts: list[Fraction] | None) -> Iterator[Frame]:
     """Yield the frames with those marked that begin a shot. cuts: their times; None detects them."""
-    return mark_cuts(frames) if cuts is None else mark_listed_cuts(frames, cuts, plan.info.time_base)
+    return mark_cuts(frames) if cuts is None else mark_listed_cuts(frames, cuts, plan.info)
 
 
 def upscale_steps(related: Iterable[Step], plan: VideoPlan, treatments: Treatments, revisable: bool) -> Iterator[Step]:

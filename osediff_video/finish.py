@@ -15,11 +15,11 @@ from osediff_video.target import put_in_place
 
 def cut_of(plan: VideoPlan, segments: list[Segment]) -> Cut:
     """Return the part of the source that the segments cover: it begins with the first selected frame."""
-    options = plan.options
+    options, info = plan.options, plan.info
+    end_s = None if options.end_s is None else options.end_s + info.begins_s
     if options.start_s is None:
-        return Cut(None, options.end_s)
-    first = min(segments[0].order) * Fraction(plan.info.time_base)
-    return Cut(first, options.end_s)
+        return Cut(None, end_s)
+    return Cut(min(segments[0].order) * Fraction(info.time_base), end_s)
 
 
 def assemble_result(plan: VideoPlan, folder: Path, segments: list[Segment], cut: Cut) -> tuple[Path, Assembled | None]:

@@ -32,8 +32,8 @@ class VideoOptions:
     """Hold the settings for reading a video and keeping it steady. Raises ValueError for a value out of range.
 
     size: "1080p", "4k", a short side in pixels, or WIDTHxHEIGHT; None is the scale of `UpscaleOptions`.
-    start_s: beginning of the part to keep, in seconds of the video's clock; None is its beginning.
-    end_s: end of the part to keep, in seconds of the video's clock; None is its end.
+    start_s: beginning of the part to keep, in seconds from the first frame; None is its beginning.
+    end_s: end of the part to keep, in seconds from the first frame; None is its end.
     deinterlace: "on", "off", or "auto": when both the flags and the images are interlaced.
     keep_rotation: keep images as coded and write the rotation tag, instead of turning them upright.
     temporal: "pixel" blends each output with the previous one along the motion, "latent" does so inside the model,

@@ -86,6 +86,7 @@ class VideoInfo:
     alpha: frames come with transparency.
     light: HDR10 static metadata.
     interlaced: frames are woven of two fields.
+    begins_s: time of the first frame on the file's clock; what users name as a time counts from here.
     """
 
     path: Path
@@ -106,6 +107,7 @@ class VideoInfo:
     alpha: bool = False
     light: Light = Light()
     interlaced: bool = False
+    begins_s: Fraction = Fraction(0)
 
 
 @dataclass(frozen=True)

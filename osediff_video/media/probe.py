@@ -63,6 +63,7 @@ def probe(path: Path) -> VideoInfo:
             alpha=hidden_alpha or is_transparent(frame) or becomes_transparent(container, stream, frame),
             light=light_of(frame),
             interlaced=frame.interlaced_frame,
+            begins_s=Fraction(0) if frame.pts is None else frame.pts * ticks(stream),
         )
 
 

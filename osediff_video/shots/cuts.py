@@ -14,7 +14,7 @@ from scenedetect.detectors import AdaptiveDetector
 from image_core.errors import MediaError
 from image_core.images import to_eight_bit
 from osediff_video.options import parse_time
-from osediff_video.types import Frame, ImageArray
+from osediff_video.types import Frame, ImageArray, VideoInfo
 
 LOOKAHEAD = 2
 """A frame is judged against so many on either side."""
@@ -54,11 +54,11 @@ def thumbnail(image: ImageArray) -> np.ndarray:
     return np.ascontiguousarray(image[..., ::-1])
 
 
-def mark_listed_cuts(frames: Iterable[Frame], times: list[Fraction], time_base: Fraction) -> Iterator[Frame]:
-    """Yield the frames with `cut` set on the first at or after each of `times` (seconds, sorted)."""
+def mark_listed_cuts(frames: Iterable[Frame], times: list[Fraction], info: VideoInfo) -> Iterator[Frame]:
+    """Yield the frames, `cut` set on the first at or after each of `times`: sorted, seconds from the first frame."""
     last: Fraction | None = None
     for frame in frames:
-        now = frame.pts * time_base
+        now = frame.pts * info.time_base - info.begins_s
         yield replace(frame, cut=last is None or any(last < time <= now for time in times))
         last = now
 

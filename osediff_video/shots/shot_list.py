@@ -28,7 +28,7 @@ from osediff_video.options import VideoOptions, parse_time
 
 @dataclass(frozen=True)
 class ShotSettings:
-    """Hold one table of the file. Either number, from 1, or start_s, in seconds of the video's clock.
+    """Hold one table of the file. Either number, from 1, or start_s, in seconds from the first frame.
 
     None keeps the setting of the command line.
     """

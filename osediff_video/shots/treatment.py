@@ -10,7 +10,7 @@ from osediff_video.options import VideoOptions
 from osediff_video.shots.shot_list import ShotSettings
 from osediff_video.temporal.blend import Blend, State, choose_blend
 from osediff_video.temporal.steps import Step
-from osediff_video.types import Frame
+from osediff_video.types import Frame, VideoInfo
 
 
 @dataclass(frozen=True)
@@ -51,14 +51,14 @@ class Treatments:
     def at(self, frame: Frame) -> Treatment:
         return self.usual if frame.treatment is None else self.own[frame.treatment]
 
-    def marked(self, frames: Iterable[Frame], time_base: Fraction) -> Iterator[Frame]:
+    def marked(self, frames: Iterable[Frame], info: VideoInfo) -> Iterator[Frame]:
         """Yield the frames, cuts marked if tables have numbers, with their treatment. A change of it is a cut."""
         if not self.shots:
             yield from frames
             return
         number, last, time_s = 0, None, None
         for frame in frames:
-            number, time_s = number + frame.cut, frame.pts * time_base
+            number, time_s = number + frame.cut, frame.pts * info.time_base - info.begins_s
             table = self.table(number, time_s)
             yield replace(frame, treatment=table, cut=frame.cut or table != last)
             last = table

@@ -37,8 +37,8 @@ def open_source(path: Path, options: VideoOptions) -> tuple[Source, list[str]]:
     if options.keep_rotation:
         info = replace(info, orientation=UPRIGHT)
     info = replace(info, frame_count_estimate=frames_within(info, options))
-    part = {"start_s": options.start_s, "end_s": options.end_s}
-    return VideoSource(info, **part, deinterlace=deinterlace, strict=options.strict), notes
+    start_s, end_s = (None if time_s is None else time_s + info.begins_s for time_s in (options.start_s, options.end_s))
+    return VideoSource(info, start_s=start_s, end_s=end_s, deinterlace=deinterlace, strict=options.strict), notes
 
 
 def frames_within(info: VideoInfo, options: VideoOptions) -> int | None:

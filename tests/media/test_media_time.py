@@ -11,6 +11,7 @@ from osediff_video.encoding import Encoding
 from osediff_video.media.probe import probe
 from osediff_video.media.verify import verify
 from osediff_video.options import VideoOptions
+from osediff_video.shots.cuts import mark_listed_cuts
 from osediff_video.sources.open import open_source
 from tests.support.media_files import copy, packets, read, read_times, write_video
 
@@ -150,3 +151,29 @@ def test_what_is_expected_of_a_part_is_the_part(tmp_path, start, end, frames):
         start_s=None if start is None else Fraction(start), end_s=None if end is None else Fraction(end)
     )
     assert abs(open_source(source, part)[0].info.frame_count_estimate - frames) <= 1
+
+
+@pytest.mark.parametrize("name", ["in.ts", "in.mkv", "in.mp4"])
+def test_start_and_end_count_from_the_first_frame(tmp_path, name):
+    """A recording of a broadcast starts anywhere on its clock: a user who watches it sees it start at zero."""
+    begins, base = 100, Fraction(1, 90000)
+    pts = [begins * 90000 + 3600 * n for n in range(50)]
+    source = write_video(tmp_path / name, pts, time_base=base, last_duration=3600, sound_from=Fraction(begins))
+    assert abs(probe(source).begins_s - begins) < 2  # FFmpeg's MPEG-TS adds its own 1.4 s
+    whole = read(source)
+    options = VideoOptions(start_s=Fraction(1, 2), end_s=Fraction(3, 2))
+    part = list(open_source(source, options)[0].frames())
+    assert [frame.pts for frame in part] == [frame.pts for frame in whole[13:38]]
+    assert all(np.array_equal(a.image, b.image) for a, b in zip(part, whole[13:38], strict=True))
+    result = copy(source, tmp_path / "out.mkv", start_s=options.start_s, end_s=options.end_s)
+    assert result.frames == 25 and result.verification.ok
+    with av.open(str(tmp_path / "out.mkv")) as container:
+        times = [float(p.pts * p.time_base) for p in container.demux(audio=0) if p.size]
+    assert -0.03 < times[0] < 0.05 and 0.4 < times[-1] < 0.51  # of one second of sound the second half
+
+
+def test_listed_cuts_and_shots_count_from_the_first_frame(tmp_path):
+    source = write_video(tmp_path / "in.mkv", [100_000 + 40 * n for n in range(20)], time_base=Fraction(1, 1000),
+                         last_duration=40)  # fmt: skip
+    marked = mark_listed_cuts(read(source), [Fraction(2, 5)], probe(source))
+    assert [number for number, frame in enumerate(marked) if frame.cut] == [0, 10]

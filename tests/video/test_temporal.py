@@ -19,7 +19,7 @@ from osediff_video.temporal.blend import WARMUP_FRAMES, PixelBlend, next_state, 
 from osediff_video.temporal.flow import dis_flow, enlarged, motion, warp
 from osediff_video.temporal.steps import steps
 from osediff_video.types import Frame
-from tests.support.media_files import copy, read, write_video
+from tests.support.media_files import copy, info, read, write_video
 
 HALF = PixelBlend.of(0.7, generative=False)
 
@@ -174,7 +174,7 @@ def test_cuts_do_not_depend_on_where_reading_began():
 def test_a_list_of_cuts(tmp_path):
     (tmp_path / "cuts.txt").write_text("# two\n0.2\n0:00:00.4\n")
     times = read_cut_list(tmp_path / "cuts.txt")
-    marked = mark_listed_cuts(frames([np.zeros((4, 4, 3), np.uint8)] * 15), times, Fraction(1, 25))
+    marked = mark_listed_cuts(frames([np.zeros((4, 4, 3), np.uint8)] * 15), times, info(time_base=Fraction(1, 25)))
     assert [frame.pts for frame in marked if frame.cut] == [0, 5, 10]
     (tmp_path / "cuts.txt").write_text("soon")
     for path in (tmp_path / "cuts.txt", tmp_path / "none.txt"):
