@@ -65,12 +65,16 @@ VIDEO = {
 
 @dataclass(frozen=True)
 class Sample:
-    """One thing to enlarge: a few neighbouring frames, of images one. published: results of others, by method."""
+    """One thing to enlarge: a few neighbouring frames, of images one.
+
+    truths: as many, or none. published: results of others, by method. guards_only: compare with no truth.
+    """
 
     name: str
     lows: list[ImageArray]
     truths: list[ImageArray]
     published: dict[str, ImageArray] = field(default_factory=dict)
+    guards_only: bool = False
 
 
 Loader = Callable[[Path, int], Iterator[Sample]]
@@ -163,6 +167,25 @@ def set14(data: Path, most: int) -> Iterator[Sample]:
         yield cropped(high.stem, [low], [truth], *busiest(truth, side))
 
 
+def whole_set14(data: Path, most: int) -> Iterator[Sample]:  # noqa: ARG001 - shares of a set are of the whole set
+    """All of it and whole: a crop with much contrast has more edges, and so more rims, than an image has."""
+    for high in sorted((data / "bench" / "Set14" / "HR").iterdir()):
+        truth, low = read(high), read(data / "bench" / "Set14" / "LR_bicubic_X4" / high.name)
+        height, width = (min(SCALE * a, b) // SCALE for a, b in zip(low.shape[:2], truth.shape[:2], strict=True))
+        truth = np.ascontiguousarray(truth[: SCALE * height, : SCALE * width])
+        yield Sample(high.stem, [np.ascontiguousarray(low[:height, :width])], [truth], guards_only=True)
+
+
+def without_truth(data: Path, most: int) -> Iterator[Sample]:
+    """Old, noisy and badly compressed photographs as they are: RealSRSet."""
+    paths = sorted((data / "bench" / "RealSRSet_noref").iterdir())
+    for path in paths[:: max(1, len(paths) // most)][:most]:
+        low = read(path)
+        side = min(CROP_PX // SCALE, *low.shape[:2])
+        top, left = busiest(low, side)
+        yield Sample(path.stem, [np.ascontiguousarray(low[top : top + side, left : left + side])], [])
+
+
 def photographs(preset: str) -> Loader:
     def samples(data: Path, most: int) -> Iterator[Sample]:
         paths = sorted((data / "val" / "kodak24").glob("*.png"))
@@ -207,6 +230,8 @@ SETS: dict[str, Loader] = {name: video(coding) for name, coding in VIDEO.items()
     "bad photographs": photographs("heavy"),
     "light photographs": photographs("light"),
     "Set14": set14,
+    "Set14, whole": whole_set14,
+    "without a truth": without_truth,
     "faces": faces,
     "line art": drawn(line_art),
     "text": drawn(text_page),
