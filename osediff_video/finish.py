@@ -5,6 +5,7 @@ from pathlib import Path
 
 from image_core.errors import OutputError
 from osediff_video.media.cut import Cut
+from osediff_video.media.gif_tags import gif_tags
 from osediff_video.media.verify import Verification, verify
 from osediff_video.media.writing.assemble import Assembled, Assembly, assemble
 from osediff_video.media.writing.export import export_folder, export_gif
@@ -29,7 +30,7 @@ def assemble_result(plan: VideoPlan, folder: Path, segments: list[Segment], cut:
     """
     part = folder / f"result{plan.suffix}"
     if plan.suffix == ".gif":
-        export_gif(folder, segments, plan.encoder, part)
+        export_gif(folder, segments, plan.encoder, part, gif_tags(plan.path))
         return part, None
     if not plan.suffix:
         export_folder(folder, segments, plan.encoder, part)

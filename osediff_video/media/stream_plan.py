@@ -6,12 +6,13 @@ from pathlib import Path
 
 import av
 from av.audio.codeccontext import AudioCodecContext
-from av.container import OutputContainer
+from av.container import InputContainer, OutputContainer
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from image_core.errors import OutputError
 from osediff_video.media.container import FILE, open_container, video_stream
+from osediff_video.media.file_tags import lost_tags
 
 TEXT_SUBTITLE = {"mp4": "mov_text", "mov": "mov_text", "matroska": "srt", "webm": "webvtt"}
 """The text format that each container takes."""
@@ -31,7 +32,7 @@ COVER_MIME = {"mjpeg": "image/jpeg", "png": "image/png", "bmp": "image/bmp", "gi
 
 @dataclass(frozen=True)
 class StreamPlan:
-    """Describe one stream of the source and what happens to it; index -1 is the list of chapters.
+    """Describe one stream of the source and what happens to it; index -1 is of the file itself: chapters, tags.
 
     action: "upscale", "copy", "convert" (to the codec `to`), "attach" (a cover as an attachment), "rewrite" (its
     content is written from elsewhere) or "drop". reason, remedy: why not a plain copy, and what would keep it.
@@ -74,14 +75,24 @@ def plan_streams(path: Path, container_format: str) -> list[StreamPlan]:
     with open_container(path) as container:
         video = video_stream(container, path)
         titles = bool(container.chapters())
-        lost = StreamPlan(-1, "chapters", "", "drop", "", f"{container_format} holds none", "write to .mkv or .mp4")
-        chapters = [lost] if titles and container_format in ("mpegts", "gif") else []
-        return chapters + [
+        return plan_file(container, container_format) + [
             StreamPlan(stream.index, "video", codec_name(stream), "upscale")
             if stream is video
             else plan_stream(stream, container_format, titles)
             for stream in container.streams
         ]
+
+
+def plan_file(container: InputContainer, target: str) -> list[StreamPlan]:
+    """Return what of the file itself, besides its streams, is left out."""
+    lost = []
+    if container.chapters() and target in ("mpegts", "gif"):
+        lost.append(StreamPlan(-1, "chapters", "", "drop", "", f"{target} holds none", "write to .mkv or .mp4"))
+    if tags := lost_tags(container, target):
+        lost.append(
+            StreamPlan(-1, "tags", "", "drop", "", f"{target} does not hold {', '.join(tags)}", "write to .mkv")
+        )
+    return lost
 
 
 def plan_stream(stream: Stream, target: str, has_chapters: bool) -> StreamPlan:

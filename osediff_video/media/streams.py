@@ -7,43 +7,22 @@ from pathlib import Path
 
 import av
 from av.audio.stream import AudioStream
-from av.container import InputContainer, OutputContainer
+from av.container import OutputContainer
 from av.packet import Packet
 from av.stream import Stream
 from av.subtitles.stream import SubtitleStream
 
 from osediff_video.media.carriers import ConvertedSound, ConvertedText, Copied, JoinedText
+from osediff_video.media.chapters import carried_chapters
 from osediff_video.media.container import UnreadableError, open_container, readable_packets, video_stream
 from osediff_video.media.cut import Cut
+from osediff_video.media.file_tags import carried_tags
 from osediff_video.media.reading.timeline import Timeline
 from osediff_video.media.stream_plan import StreamPlan, add_copy
 from osediff_video.types import Jump
 
-STATISTICS = ("BPS", "DURATION", "NUMBER_OF_", "_STATISTICS_", "ENCODER", "ALPHA_MODE")
-"""Tags that describe the encoding of the source and would lie about the result."""
-
-
-OF_MP4 = ("MAJOR_BRAND", "MINOR_VERSION", "COMPATIBLE_BRANDS", "HANDLER_NAME", "VENDOR_ID")
-"""Tags that describe an MP4 as a file; in another container they mean nothing."""
-
-QUICKTIME_LANGUAGE = {"deu": "ger", "nld": "dut", "zho": "chi", "ell": "gre", "ces": "cze", "ron": "rum", "fas": "per"}
-"""QuickTime knows languages by their bibliographic codes only."""
-
-
 ONE_AT_A_TIME = ("mov_text",)
 """Text formats of tracks that cannot hold lines which overlap."""
-
-
-def carried_tags(tags: dict[str, str], container_format: str) -> dict[str, str]:
-    """Return the tags of a file or stream that still hold for the result, by their container's names."""
-    is_mp4 = container_format in ("mp4", "mov")
-    skipped = STATISTICS + OF_MP4[: 3 if is_mp4 else None]
-    carried = {key: value for key, value in tags.items() if not key.upper().startswith(skipped)}
-    if not is_mp4 and "name" in carried:
-        carried["title"] = carried.pop("name")
-    if container_format == "mov" and carried.get("language") in QUICKTIME_LANGUAGE:
-        carried["language"] = QUICKTIME_LANGUAGE[carried["language"]]
-    return carried
 
 
 class OtherStreams:
@@ -68,7 +47,7 @@ class OtherStreams:
                 self.add(plan, self.container.streams[plan.index])
         self.packets: Iterator[Packet] = self.demux([self.container.streams[index] for index in self.carriers])
         output.metadata.update(carried_tags(self.container.metadata, output.format.name))
-        output.set_chapters(self.chapters(self.container))
+        output.set_chapters(carried_chapters(self.container, cut, output.format.name))
 
     def add(self, plan: StreamPlan, stream: Stream) -> None:
         if plan.action == "copy" and stream.type == "attachment":
@@ -106,20 +85,6 @@ class OtherStreams:
             tags.pop("timecode", None)  # of another first frame
         stream.metadata.update(tags)
         stream.disposition = original.disposition
-
-    def chapters(self, container: InputContainer) -> list:
-        """Return the source's chapters, cut and moved with everything else."""
-        carried = []
-        for chapter in container.chapters():
-            base = Fraction(chapter["time_base"] or 1)
-            start, end = chapter["start"] * base, chapter["end"] * base
-            if self.cut:
-                first, last = self.cut.start_s or Fraction(0), self.cut.end_s if self.cut.end_s is not None else end
-                if end <= first or start >= last:
-                    continue
-                start, end = max(start, first) - self.cut.shift_s, min(end, last) - self.cut.shift_s
-            carried.append({**chapter, "start": round(start / base), "end": round(end / base), "time_base": base})
-        return carried
 
     def demux(self, streams: list[Stream]) -> Iterator[Packet]:
         """Yield packets to write, in the order of the source; damage between them is skipped."""

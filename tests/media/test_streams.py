@@ -73,7 +73,7 @@ def test_to_mp4_and_back(rich, tmp_path):
         (".mp4", ["upscale", "copy", "copy", "convert", "convert", "drop", "copy"]),
         (".mov", ["upscale", "copy", "copy", "convert", "convert", "drop", "drop"]),
         (".webm", ["upscale", "convert", "convert", "convert", "convert", "drop", "drop"]),
-        (".ts", ["drop", "upscale", "copy", "copy", "drop", "drop", "drop", "drop"]),
+        (".ts", ["drop", "drop", "upscale", "copy", "copy", "drop", "drop", "drop", "drop"]),
     ],
 )
 def test_what_becomes_of_each_stream_is_decided_before_work(rich, suffix, actions):

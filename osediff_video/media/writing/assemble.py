@@ -16,6 +16,7 @@ from av.video.stream import VideoStream
 from image_core.errors import MediaError, OutputError
 from osediff_video.media.container import ffmpeg_name, open_container, reason
 from osediff_video.media.cut import WHOLE, Cut
+from osediff_video.media.file_tags import FREE_KEYS, needs_free_keys
 from osediff_video.media.payload import PayloadDigest
 from osediff_video.media.stream_plan import StreamPlan, name_for_apple
 from osediff_video.media.streams import OtherStreams
@@ -62,7 +63,9 @@ def assemble(assembly: Assembly, part: Path, suffix: str) -> Assembled:
     """Write the file `part` in the format of `suffix`. Raises OutputError or MediaError; `part` is the caller's."""
     try:
         with ExitStack() as files:
-            output = files.enter_context(open_output(part, CONTAINERS[suffix.lower()], assembly.time_base))
+            container_format = CONTAINERS[suffix.lower()]
+            free_keys = has_free_keys(assembly.source, container_format)
+            output = files.enter_context(open_output(part, container_format, assembly.time_base, free_keys))
             first = files.enter_context(open_container(assembly.folder / "00000.mkv"))
             video, others = add_video_copy(output, first.streams.video[0], assembly), None
             if assembly.source is not None:
@@ -88,13 +91,20 @@ def assemble(assembly: Assembly, part: Path, suffix: str) -> Assembled:
         ) from error
 
 
-def open_output(path: Path, container_format: str, time_base: Fraction) -> OutputContainer:
+def has_free_keys(source: Path | None, container_format: str) -> bool:
+    if source is None:
+        return False
+    with open_container(source) as container:
+        return needs_free_keys(container, container_format)
+
+
+def open_output(path: Path, container_format: str, time_base: Fraction, free_keys: bool = False) -> OutputContainer:
     options = {}
     if container_format in ("mp4", "mov"):
         # in these units every time of the source is a whole number, edit lists included
         scale = time_base.denominator
         options["video_track_timescale"] = str(scale)
-        options["movflags"] = "+faststart"
+        options["movflags"] = "+faststart" + FREE_KEYS * free_keys
         if (movie := math.lcm(1000, scale)) <= LARGEST_TIMESCALE:
             options["movie_timescale"] = str(movie)
     return av.open(ffmpeg_name(path), "w", format=container_format, container_options=options)

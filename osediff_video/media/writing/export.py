@@ -17,9 +17,13 @@ from osediff_video.image_file import ImageFile, write_image
 from osediff_video.media.color import rgb_layout
 from osediff_video.media.container import ffmpeg_name, open_container, reason
 from osediff_video.media.deinterlace import pulled
+from osediff_video.media.gif_tags import GifTags, write_comment
 from osediff_video.media.writing.encoder import EncoderPlan
 from osediff_video.media.writing.segment import Segment
 from osediff_video.types import ImageArray, Plane
+
+LONGEST_DELAY = 65535
+"""In hundredths of a second, of a GIF."""
 
 
 def stored_frames(folder: Path, segments: list[Segment]) -> Iterator[tuple[VideoFrame, int]]:
@@ -45,11 +49,13 @@ def export_folder(folder: Path, segments: list[Segment], plan: EncoderPlan, targ
         ) from error
 
 
-def export_gif(folder: Path, segments: list[Segment], plan: EncoderPlan, target: Path) -> None:
+def export_gif(folder: Path, segments: list[Segment], plan: EncoderPlan, target: Path, tags: GifTags) -> None:
     """Write a GIF with one palette of 256 colours for the whole video, dithered. Raises OutputError."""
+    last = round(segments[-1].last_duration * plan.time_base * 100)
+    options = {"loop": str(tags.loop), "final_delay": str(min(last, LONGEST_DELAY)) if last else "-1"}
     try:
         palette = video_palette(folder, segments, plan)
-        with av.open(ffmpeg_name(target), "w", format="gif") as output:
+        with av.open(ffmpeg_name(target), "w", format="gif", container_options=options) as output:
             stream = output.add_stream("gif", rate=plan.rate)
             stream.width, stream.height, stream.pix_fmt = plan.width, plan.height, "pal8"
             stream.codec_context.time_base = plan.time_base
@@ -65,6 +71,7 @@ def export_gif(folder: Path, segments: list[Segment], plan: EncoderPlan, target:
             inputs[0].push(None)
             mux_pulled(graph, stream, output, times, plan)
             output.mux(stream.encode(None))
+        write_comment(target, tags.comment)
     except (OSError, ValueError, av.FFmpegError) as error:
         raise OutputError(f"{target}: writing the GIF failed ({reason(error)})") from error
 
