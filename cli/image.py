@@ -16,7 +16,7 @@ from cli.video_options import overwrite_option
 from image_core.errors import NotFiniteError, OseDiffError, OutputError
 from image_core.options import Draws
 from osediff_video.options import parse_size
-from osediff_video.suffixes import IMAGES, is_image
+from osediff_video.suffixes import IMAGES, UNREADABLE_IMAGES, is_image
 
 if TYPE_CHECKING:
     from image_core.images import ImageArray
@@ -81,13 +81,13 @@ def image(
             shape = output_size(file.image.shape[0], file.image.shape[1], options.scale, size)
             progress = ImageProgress(path)
             upscaler.progress = progress
-            image = upscaler([file.image], shape)[0]
+            image = upscaler([file.model_input], shape)[0]
             progress.end()
             result, lost = file.enlarged(image).fitted(target.suffix)
             write_image(target, result, overwrite=overwrite)
-            report(path, target=str(target), width=shape[1], height=shape[0], notes=lost)
+            report(path, target=str(target), width=shape[1], height=shape[0], notes=[*file.notes, *lost])
             if map_path is not None:
-                tell_uncertainty(upscaler, file.image, result.image, map_path, Draws(draws, seed))
+                tell_uncertainty(upscaler, file.model_input, result.image, map_path, Draws(draws, seed))
         except NotFiniteError as error:
             failed += 1
             report(path, error=str(NotFiniteError(error.index, str(path))))
@@ -185,7 +185,11 @@ def expand(sources: tuple[str, ...]) -> list[Path]:
     for source in sources:
         path = Path(source)
         if path.is_dir():
-            matches = sorted(p for p in path.iterdir() if is_image(p))
+            matches = sorted(
+                p
+                for p in path.iterdir()
+                if (is_image(p) or p.suffix.lower() in UNREADABLE_IMAGES) and not p.name.startswith(".")
+            )
         elif path.exists() or not glob.has_magic(source):
             matches = [path]
         else:

@@ -48,6 +48,14 @@ def enlarge(image: ImageArray, height: int, width: int) -> ImageArray:
     return np.clip(np.rint(enlarge_values(image.astype(np.float32), height, width)), 0, white).astype(np.uint16)
 
 
+def enlarge_plane(plane: NDArray[Any], height: int, width: int) -> NDArray[Any]:
+    """Resize one channel, (H, W) of uint8 or uint16, with the same filter. Same dtype out."""
+    if plane.dtype == np.uint8:
+        return np.asarray(Image.fromarray(plane).resize((width, height), Image.Resampling.BICUBIC))
+    values = Image.fromarray(plane.astype(np.float32)).resize((width, height), Image.Resampling.BICUBIC)
+    return np.clip(np.rint(np.asarray(values)), 0, np.iinfo(plane.dtype).max).astype(plane.dtype)
+
+
 def enlarge_values(values: Values, height: int, width: int) -> Values:
     """Resize with the same filter in float, one channel at a time; nothing is clipped."""
     channels = [

@@ -153,11 +153,11 @@ def upscale_image(
     shape = output_size(file.image.shape[0], file.image.shape[1], settings.scale, size)
     upscaler = _upscaler(model, settings, device, precision, report)
     try:
-        image = upscaler([file.image], shape)[0]
+        image = upscaler([file.model_input], shape)[0]
     except NotFiniteError as error:
         raise NotFiniteError(error.index, str(origin)) from error
     result, lost = file.enlarged(image).fitted(place.suffix)
-    for note in lost if report else ():
+    for note in (*file.notes, *lost) if report else ():
         report(f"{origin}: {note}")  # type: ignore[misc]
     write_image(place, result, overwrite=overwrite)
     return place

@@ -3,16 +3,17 @@
 import itertools
 import time
 from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import cast
 
-import cv2
-
 from image_core.errors import NotFiniteError
+from image_core.images import enlarge_plane
 from image_core.options import Draws
 from image_core.upscaler import Draft, Upscaler
+from osediff_video.images.edges import extend_colors
 from osediff_video.job.folder import Job
 from osediff_video.media.reading.stdin import PIPE
 from osediff_video.options import VideoOptions
@@ -134,7 +135,8 @@ def upscaled(
     bookmark = None if treatments.by_number else bookmarks.at(skip)
     begin = 0 if treatments.by_number else bookmark.position if bookmark else skip - lead
     sizes = step_bytes(plan, blend is not None)
-    decoded = ahead(bookmarks.placed(plan.source, begin, bookmark), max(1, depth(sizes.frame)), watched)
+    placed = bookmarks.placed(plan.source, begin, bookmark)
+    decoded = ahead(with_extended_colors(placed), max(1, depth(sizes.frame)), watched)
     related = related_steps(decoded, plan, steadiness, begin, skip - lead)
     if embeddings is not None:
         related = with_embeddings(related, embeddings)
@@ -152,6 +154,13 @@ def upscaled(
     for step in results:
         if step.position >= skip:
             yield step.position // length, finished(step, treatments.at(step.frame).upscaler)
+
+
+def with_extended_colors(frames: Generator[Frame, None, None]) -> Iterator[Frame]:
+    """Yield the frames with what is wholly transparent in the colours beside it, which alone may bleed."""
+    with closing(frames):
+        for frame in frames:
+            yield frame if frame.alpha is None else replace(frame, image=extend_colors(frame.image, frame.alpha))
 
 
 def related_steps(
@@ -226,5 +235,5 @@ def finished(step: Step, upscaler: Upscaler) -> Frame:
         # the blend has brought tones of other frames
         image = upscaler.with_tones_of(step.frame.image, step.output) if upscaler.options.keep_tones else step.output
     if alpha is not None:
-        alpha = cast(Plane, cv2.resize(alpha, image.shape[1::-1], interpolation=cv2.INTER_CUBIC))
+        alpha = cast(Plane, enlarge_plane(alpha, *image.shape[:2]))
     return replace(step.frame, image=image, alpha=alpha)

@@ -2,8 +2,14 @@
 
 from pathlib import Path
 
-IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".avif")
-"""Images that can be read, and written by `osediff image`."""
+WRITABLE_IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".avif")
+"""Images that `osediff image` writes."""
+
+IMAGES = (*WRITABLE_IMAGES, ".tga", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2")
+"""What counts as an image when a folder is searched; more kinds are read when a file is named."""
+
+UNREADABLE_IMAGES = (".heic", ".heif", ".dpx", ".exr", ".hdr", ".psd", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".jxl")
+"""Images that are not read: they are named, not passed over."""
 
 CONTAINERS = {
     ".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm", ".ts": "mpegts", ".gif": "gif",

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from image_core.errors import ImageError, MediaError, OutputError
 from osediff_video.media.reading.stdin import PIPE
-from osediff_video.suffixes import CONTAINERS, IMAGES
+from osediff_video.suffixes import CONTAINERS, WRITABLE_IMAGES
 
 OUR_FRAME = re.compile(r"frame_\d{8}\.png")
 """Names of the files in a folder of frames that this program wrote."""
@@ -51,9 +51,9 @@ def check_image_target(source: Path, target: Path, overwrite: bool) -> None:
         raise ImageError(f"{source}: no such file")
     if target.is_dir():
         raise OutputError(f"{target}: is already a folder; choose another output")
-    if target.suffix.lower() not in IMAGES:
+    if target.suffix.lower() not in WRITABLE_IMAGES:
         what = f"cannot write {target.suffix}" if target.suffix else "has no file extension"
-        raise OutputError(f"{target}: {what}; expected one of {' '.join(IMAGES)}")
+        raise OutputError(f"{target}: {what}; expected one of {' '.join(WRITABLE_IMAGES)}")
     keep_sources([source], target)
     check_replaceable(target, overwrite)
 

@@ -1,6 +1,6 @@
 """Remember where to resume reading, so that a long video need not be read from its beginning."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 
 from osediff_video.types import Bookmark, Frame, Source, checksum_of
 
@@ -28,7 +28,7 @@ class Bookmarks:
         known = self.known
         return known if known is not None and known.position == self.position(first) else None
 
-    def placed(self, source: Source, begin: int, bookmark: Bookmark | None) -> Iterator[Frame]:
+    def placed(self, source: Source, begin: int, bookmark: Bookmark | None) -> Generator[Frame, None, None]:
         """Yield the frames of `source` from number `begin` on, and set bookmarks on the way.
 
         None is set in a source that had faults until there: what they shifted would not be known again.

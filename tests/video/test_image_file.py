@@ -7,7 +7,8 @@ from PIL import Image, ImageCms, ImageOps
 
 from image_core.errors import ImageError, OutputError
 from image_core.images import to_eight_bit
-from osediff_video.image_file import ORIENTATION, ImageFile, read_image, write_image
+from osediff_video.image_file import ImageFile, read_image, write_image
+from osediff_video.images.metadata import ORIENTATION
 from tests.support.media_files import sample_image
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -71,11 +72,13 @@ def test_the_colour_profile_stays(tmp_path, suffix):
 
 def test_sixteen_bits_with_transparency_and_profile(tmp_path):
     deep = ImageFile(sample_image(0, dtype=np.uint16), sample_image(1, dtype=np.uint16)[..., 0], PROFILE)
-    write_image(tmp_path / "out.png", deep)
-    again = read_image(tmp_path / "out.png")
-    assert np.array_equal(again.image, deep.image) and np.array_equal(again.alpha, deep.alpha) and again.icc == PROFILE
-    with pytest.raises(OutputError, match=r"write \.png"):
-        write_image(tmp_path / "out.tif", deep)
+    for suffix in (".png", ".tif"):
+        write_image(tmp_path / f"out{suffix}", deep)
+        again = read_image(tmp_path / f"out{suffix}")
+        assert np.array_equal(again.image, deep.image) and np.array_equal(again.alpha, deep.alpha)
+        assert again.icc == PROFILE
+    with pytest.raises(OutputError, match=r"needs one of \.png"):
+        write_image(tmp_path / "out.webp", deep)
 
 
 def test_what_a_format_cannot_hold_is_said():

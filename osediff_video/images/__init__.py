@@ -1,0 +1,1 @@
+"""Decode, describe and encode image files: depth, colour spaces, metadata, transparent edges."""
