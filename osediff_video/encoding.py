@@ -24,7 +24,8 @@ class Encoding:
     """Hold the settings for encoding the result.
 
     codec: encoder by its common name (x264, x265, av1, vp9, prores, ffv1) or FFmpeg's; None is x264, x265 for HDR, VP9
-        in WebM, and one with alpha where the source has transparency and the container can hold it.
+        in WebM, AV1 there for more than 8 bits, and one with alpha where the source has transparency and the
+        container can hold it.
     crf: quality, lower is better; None is visually lossless.
     preset: encoder preset, such as "slow"; None is the encoder's own.
     pix_fmt: pixel format; None is as deep as the source.
@@ -37,7 +38,7 @@ class Encoding:
     pix_fmt: str | None = None
     options: Mapping[str, str] = field(default_factory=dict)
 
-    def codec_for(self, suffix: str, *, alpha: bool = False, hdr: bool = False) -> str:
+    def codec_for(self, suffix: str, *, alpha: bool = False, hdr: bool = False, deep: bool = False) -> str:
         """Return the encoder for a file with this suffix."""
         suffix = suffix.lower()
         if self.codec:
@@ -47,7 +48,7 @@ class Encoding:
         if alpha and suffix in ALPHA_CODEC:
             return ALPHA_CODEC[suffix]
         if suffix == ".webm":
-            return "libvpx-vp9"
+            return "libsvtav1" if deep else "libvpx-vp9"  # the VP9 that comes with PyAV has 8 bits only
         return "libx265" if hdr else "libx264"
 
     def options_for(self, codec: str) -> dict[str, str]:

@@ -46,6 +46,7 @@ def assemble_result(plan: VideoPlan, folder: Path, segments: list[Segment], cut:
         cut=cut,
         display_matrix=plan.info.display_matrix if plan.options.keep_rotation else None,
         jumps=tuple(plan.source.jumps),
+        timecode=plan.info.timecode,
     )
     return part, assemble(assembly, part, plan.suffix)
 

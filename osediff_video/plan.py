@@ -118,7 +118,8 @@ def plan_opened(
             try_streams(source, streams, CONTAINERS[suffix])
     elif is_video(source, opened):
         streams = plan_streams(source, "gif")
-    if options.strict and (lost := [str(stream) for stream in streams if stream.lossy]):
+    lost = [str(stream) for stream in streams if stream.lossy] + list(encoder.losses)
+    if options.strict and lost:
         raise OutputError(f"{target}: with --strict nothing may be lost, but {'; '.join(lost)}")
     check_room(info, height, width, target)
     return VideoPlan(
@@ -147,6 +148,8 @@ def plan_pipe(
         encoder = replace(encoder, time_base=1 / encoder.rate)
         notes.append("y4m knows a frame rate but no times: a video of varying rate plays at its average")
     notes += encoder.notes
+    if options.strict and encoder.losses:
+        raise OutputError(f"standard output: with --strict nothing may be lost, but {'; '.join(encoder.losses)}")
     return VideoPlan(
         source, source.info.path, PIPE, height, width, encoder, (), tuple(notes), options, (source.info.path,)
     )

@@ -87,6 +87,8 @@ class VideoInfo:
     light: HDR10 static metadata.
     interlaced: frames are woven of two fields.
     begins_s: time of the first frame on the file's clock; what users name as a time counts from here.
+    extras: what the first frames carry beside their images, in words.
+    timecode: SMPTE time code of the first frame, where the images carry one.
     """
 
     path: Path
@@ -108,6 +110,8 @@ class VideoInfo:
     light: Light = Light()
     interlaced: bool = False
     begins_s: Fraction = Fraction(0)
+    extras: tuple[str, ...] = ()
+    timecode: str | None = None
 
 
 @dataclass(frozen=True)
@@ -119,6 +123,7 @@ class Frame:
     alpha: (H, W) of the same dtype, or None.
     cut: the frame begins a shot.
     treatment: number of its settings in the list of shots; None is the command's own.
+    captions: closed captions, three bytes for each pair of characters.
     """
 
     image: ImageArray
@@ -127,6 +132,7 @@ class Frame:
     alpha: Plane | None = None
     cut: bool = False
     treatment: int | None = None
+    captions: bytes = b""
 
 
 @dataclass

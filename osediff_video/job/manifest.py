@@ -16,7 +16,7 @@ from osediff_video.job.identity import Identity
 from osediff_video.plan import VideoPlan
 
 JOB_FORMAT = 2
-UNDECISIVE = {"batch", "strict", "allow_damaged", "notes"}
+UNDECISIVE = {"batch", "strict", "allow_damaged", "notes", "losses"}
 """Settings that say what is reported, or are recorded as `computation`."""
 
 

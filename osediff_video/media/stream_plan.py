@@ -115,7 +115,7 @@ def plan_stream(stream: Stream, target: str, has_chapters: bool) -> StreamPlan:
     if kind == "attachment" and target != "matroska":  # WebM's muxer takes them and writes none
         return planned("drop", reason=f"{target} holds no attachments", remedy=remedy)
     if accepts(target, stream):
-        return planned("copy")
+        return planned("copy", reason="as it is: only one video is upscaled" if kind == "video" else "")
     if kind == "subtitle" and target in TEXT_SUBTITLE and is_text(stream):
         return planned("convert", TEXT_SUBTITLE[target], f"{target} does not hold {codec}; styles may be lost", remedy)
     if kind == "audio" and not has_parameters(stream):
@@ -135,7 +135,11 @@ def has_parameters(stream: Stream) -> bool:
 def kind_of(stream: Stream) -> str:
     if stream.type == "video" and stream.disposition & Disposition.attached_pic:
         return "cover"
-    if stream.type == "data" and codec_name(stream) == "bin_data" and stream.container.format.name.startswith("mov"):
+    in_mov, is_gopro = (
+        stream.container.format.name.startswith("mov"),
+        "GoPro" in stream.metadata.get("handler_name", ""),
+    )
+    if stream.type == "data" and codec_name(stream) == "bin_data" and in_mov and not is_gopro:
         return "chapter titles"  # QuickTime keeps them as a text track of its own
     if stream.type == "data" and "timecode" in stream.metadata:
         return "timecode"
@@ -156,15 +160,25 @@ def accepts(container_format: str, stream: Stream) -> bool:
     """Return whether the format can hold this stream, by writing a header with it alone into memory."""
     if container_format == "mpegts" and codec_name(stream) not in TRANSPORT_STREAM.get(stream.type, set()):
         return False
+    written = io.BytesIO()
     try:
-        with av.open(io.BytesIO(), "w", format=container_format) as trial:
+        with av.open(written, "w", format=container_format) as trial:
             added = add_copy(trial, stream)
             trial.start_encoding()
             if stream.type in ("audio", "data"):  # some headers are taken that no packet, or no end, may follow
                 mux_first_packet(trial, added, stream)
+        return stream.type != "data" or is_readable(written, stream)
     except (av.FFmpegError, ValueError, TypeError):
         return False
-    return True
+
+
+def is_readable(written: io.BytesIO, stream: Stream) -> bool:
+    """Return whether the trial holds data of the kind of `stream`, and not bytes that nobody knows the meaning of."""
+    if not codec_name(stream):
+        return False
+    written.seek(0)
+    with av.open(written) as container:
+        return [(copy.type, codec_name(copy)) for copy in container.streams] == [(stream.type, codec_name(stream))]
 
 
 def mux_first_packet(output: OutputContainer, target: Stream, stream: Stream) -> None:

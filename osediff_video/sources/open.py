@@ -5,6 +5,7 @@ from pathlib import Path
 
 from image_core.errors import MediaError
 from osediff_video.media.deinterlace import look_for_fields
+from osediff_video.media.extras import find_extras
 from osediff_video.media.probe import probe
 from osediff_video.media.reading.reader import VideoSource
 from osediff_video.media.reading.stdin import PIPE
@@ -37,6 +38,9 @@ def open_source(path: Path, options: VideoOptions) -> tuple[Source, list[str]]:
     if options.keep_rotation:
         info = replace(info, orientation=UPRIGHT)
     info = replace(info, frame_count_estimate=frames_within(info, options))
+    if path != PIPE:
+        extras, timecode = find_extras(path)
+        info = replace(info, extras=extras, timecode=timecode if options.start_s is None else None)
     start_s, end_s = (None if time_s is None else time_s + info.begins_s for time_s in (options.start_s, options.end_s))
     return VideoSource(info, start_s=start_s, end_s=end_s, deinterlace=deinterlace, strict=options.strict), notes
 

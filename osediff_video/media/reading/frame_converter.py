@@ -10,6 +10,7 @@ from av.video.frame import VideoFrame
 from image_core.errors import MediaError
 from osediff_video.media.aspects import Aspects
 from osediff_video.media.color import ColorConverter
+from osediff_video.media.extras import CAPTIONS, captions_of, extras_of
 from osediff_video.media.probe import color_tags, is_transparent
 from osediff_video.types import ColorTags, Faults, Frame, ImageArray, Plane, VideoInfo
 
@@ -46,6 +47,7 @@ class FrameConverter:
         self.info, self.faults, self.strict, self.aspects = info, faults, strict, aspects
         self.converters: dict[tuple[int, bool], ColorConverter] = {}
         self.first: Properties | None = None
+        self.last: VideoFrame | None = None
         self.changed: set[str] = set()
 
     def __call__(self, frame: VideoFrame, pts: int, duration: int) -> Frame:
@@ -58,7 +60,11 @@ class FrameConverter:
         self.watch(Properties(size, frame.format.name, (tags.matrix, tags.full_range), aspect), pts)
         image, alpha = self.to_rgb(frame, tags, pts)
         alpha = None if alpha is None else info.orientation(alpha)
-        return Frame(info.orientation(image), pts, duration, alpha)
+        # a good frame that stands in for a damaged one must not repeat its text
+        captions = b"" if frame is self.last else captions_of(frame)
+        self.last = frame
+        self.watch_extras(frame, pts)
+        return Frame(info.orientation(image), pts, duration, alpha, captions=captions)
 
     def watch(self, now: Properties, pts: int) -> None:
         """Note a property that is not as in the first frame, once for each."""
@@ -70,6 +76,12 @@ class FrameConverter:
             words = WORDS[name]
             values = "" if name == "color" else f" from {before} to {after}"
             self.note(f"the {words} changes{values}", pts)
+
+    def watch_extras(self, frame: VideoFrame, pts: int) -> None:
+        """Note what begins after the frames that the plan was made of; captions are carried or were looked for."""
+        for name in sorted(extras_of(frame) - {CAPTIONS, *self.info.extras} - self.changed):
+            self.changed.add(name)
+            self.note(f"{name} begins, which is left out", pts)
 
     def note(self, what: str, pts: int) -> None:
         """Add a sentence to the faults. Raises MediaError where nothing may be lost."""

@@ -33,6 +33,7 @@ class Assembly:
 
     rate: of the frames, a hint that only time code tracks need. alpha: the segments hold transparency.
     display_matrix: written instead of turned images. jumps: where the times of the source start again.
+    timecode: of the first frame, where the file itself says none.
     """
 
     segments: list[Segment]
@@ -45,6 +46,7 @@ class Assembly:
     cut: Cut = WHOLE
     display_matrix: tuple[int, ...] | None = None
     jumps: tuple[Jump, ...] = ()
+    timecode: str | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,8 @@ def assemble(assembly: Assembly, part: Path, suffix: str) -> Assembled:
                     OtherStreams(assembly.source, assembly.streams, output, assembly.cut, assembly.jumps)
                 )
                 others.tag_video(video)
+                if assembly.timecode:
+                    video.metadata.setdefault("timecode", assembly.timecode)
             output.start_encoding()
             payload = PayloadDigest(first.streams.video[0])
             for packet in video_packets(assembly):

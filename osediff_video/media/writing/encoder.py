@@ -16,10 +16,10 @@ from image_core.errors import OutputError
 from osediff_video.encoding import Encoding
 from osediff_video.media.color import BT709, RGB, ColorConverter, is_rgb
 from osediff_video.media.container import reason
+from osediff_video.media.writing.captions import caption_codec, with_captions
+from osediff_video.media.writing.losses import extras_losses
+from osediff_video.media.writing.pixel_formats import choose_pix_fmt, format_losses, needs_full_chroma
 from osediff_video.types import ColorTags, Frame, VideoInfo
-
-NEEDS_EVEN_SIZES = {"libx264", "libx265"}
-"""In 4:2:0; the other encoders round chroma up."""
 
 PQ, HLG = 16, 18
 """Transfer functions of HDR in ITU-T H.273."""
@@ -37,6 +37,7 @@ class EncoderPlan:
     color: the tags of what is encoded.
     alpha: transparency is encoded too.
     notes: what the user should know.
+    losses: those of them that say what is lost.
     """
 
     codec: str
@@ -50,12 +51,13 @@ class EncoderPlan:
     time_base: Fraction
     sample_aspect_ratio: Fraction
     notes: tuple[str, ...] = ()
+    losses: tuple[str, ...] = ()
 
 
 def plan_encoder(info: VideoInfo, width: int, height: int, encoding: Encoding, suffix: str) -> EncoderPlan:
     """Plan for output frames of `width` x `height` in a file with the suffix `suffix`. Raises OutputError."""
     hdr = info.color.transfer in (PQ, HLG)
-    codec = encoding.codec_for(suffix, alpha=info.alpha, hdr=hdr)
+    codec = encoding.codec_for(suffix, alpha=info.alpha, hdr=hdr, deep=info.bit_depth > 8)
     if suffix in ("", ".gif"):
         # frames and GIF are made of lossless RGB at the end
         info = replace(info, color=replace(info.color, matrix=RGB, guessed=False))
@@ -63,13 +65,19 @@ def plan_encoder(info: VideoInfo, width: int, height: int, encoding: Encoding, s
     else:
         check_codec(codec)
         options = encoding.options_for(codec)
-    notes = []
+    notes: list[str] = []
+    losses: list[str] = []
     alpha = info.alpha and codec in HOLDS_ALPHA and (encoding.pix_fmt is None or "a" in encoding.pix_fmt)
     if info.alpha and not alpha:
-        notes.append(
+        losses.append(
             f"transparency is lost: {codec} in {suffix} cannot hold it; write .mov (ProRes 4444), .mkv (FFV1) or .webm"
         )
-    pix_fmt = encoding.pix_fmt or choose_pix_fmt(info, codec, alpha, width, height, notes)
+    pix_fmt = encoding.pix_fmt or choose_pix_fmt(info, codec, alpha, width, height)
+    if suffix not in ("", ".gif"):  # images are made of what is stored in RGB
+        losses += format_losses(info, codec, pix_fmt)
+    losses += extras_losses(info, codec, suffix)
+    if encoding.pix_fmt is None and needs_full_chroma(codec, width, height):
+        notes.append(f"{width} x {height} is odd: encoded as 4:4:4, since 4:2:0 needs even sizes")
     if info.color.guessed:
         notes.append(f"the file does not say its colour matrix: taken as {matrix_name(info.color.matrix)} for its size")
     if hdr:
@@ -78,7 +86,7 @@ def plan_encoder(info: VideoInfo, width: int, height: int, encoding: Encoding, s
     if info.light.mastering or info.light.content:
         hdr_options = light_options(info, codec, options)
         if hdr_options is None:
-            notes.append(f"HDR10 mastering data cannot be written by {codec}; libx265 and libsvtav1 can")
+            losses.append(f"HDR10 mastering data cannot be written by {codec}; libx265 and libsvtav1 can")
         options |= hdr_options or {}
     if codec == "libx265":
         options["x265-params"] = ":".join(filter(None, ("log-level=none", options.get("x265-params"))))
@@ -93,7 +101,8 @@ def plan_encoder(info: VideoInfo, width: int, height: int, encoding: Encoding, s
         rate=info.frame_rate,
         time_base=info.time_base,
         sample_aspect_ratio=display_aspect(info, height, width),
-        notes=tuple(notes),
+        notes=(*notes, *losses),
+        losses=tuple(losses),
     )
 
 
@@ -116,28 +125,6 @@ def check_codec(codec: str) -> None:
             f"{codec}: no video encoder of this name here; x264, x265, av1, vp9, prores and ffv1 are (osediff-video "
             "doctor lists all)"
         )
-
-
-def choose_pix_fmt(info: VideoInfo, codec: str, alpha: bool, width: int, height: int, notes: list[str]) -> str:
-    """Return a pixel format as deep as the source, as far as the encoder goes."""
-    deep = info.bit_depth > 8
-    if codec == "prores_ks":
-        return "yuva444p10le" if alpha else "yuv422p10le"
-    if codec in ("qtrle", "png"):
-        return {"qtrle": ("rgb24", "argb"), "png": ("rgb24", "rgba")}[codec][alpha]
-    if codec == "ffv1":
-        if info.color.matrix == RGB:
-            return ("gbrap16le" if alpha else "gbrp16le") if deep else ("bgra" if alpha else "bgr0")
-        return f"yuv{'a' * alpha}444p{'' if not deep else '10le' if info.bit_depth <= 10 else '16le'}"
-    if info.bit_depth > 10:
-        notes.append(f"{info.bit_depth} bits a sample are stored as 10; --codec ffv1 keeps them")
-    chroma = "420"
-    if codec in NEEDS_EVEN_SIZES and (width % 2 or height % 2):
-        chroma = "444"
-        notes.append(f"{width} x {height} is odd: encoded as 4:4:4, since 4:2:0 needs even sizes")
-    if alpha:
-        return f"yuva{chroma}p"
-    return f"yuv{chroma}p10le" if deep else f"yuv{chroma}p"
 
 
 def light_options(info: VideoInfo, codec: str, options: dict[str, str]) -> dict[str, str] | None:
@@ -204,14 +191,30 @@ class Encoder:
     def __init__(self, stream: VideoStream, plan: EncoderPlan) -> None:
         self.stream, self.plan = stream, plan
         self.convert = ColorConverter(plan.color)
+        self.caption_codec = caption_codec(plan.codec)
+        self.captions: dict[int, bytes] = {}  # of frames that the encoder still holds, by their times
 
     def encode(self, frame: Frame) -> list[Packet]:
         image = self.convert.from_rgb(frame.image, self.plan.pix_fmt, frame.alpha if self.plan.alpha else None)
         image.pts, image.time_base, image.duration = frame.pts, self.plan.time_base, frame.duration
-        return self.stream.encode(image)
+        # an encoder takes its tags from its settings, but for ProRes, which reads those of the frame
+        image.color_primaries, image.color_trc = self.plan.color.primaries, self.plan.color.transfer
+        if frame.captions:
+            self.captions[frame.pts] = frame.captions
+        return self.captioned(self.stream.encode(image))
 
     def flush(self) -> list[Packet]:
-        return self.stream.encode(None)
+        return self.captioned(self.stream.encode(None))
+
+    def captioned(self, packets: list[Packet]) -> list[Packet]:
+        """Return the packets with the captions of their frames."""
+        if self.caption_codec is None:
+            return packets
+        texts = [self.captions.pop(packet.pts, b"") if packet.pts is not None else b"" for packet in packets]
+        return [
+            with_captions(packet, text, self.caption_codec) if text else packet
+            for packet, text in zip(packets, texts, strict=True)
+        ]
 
 
 def try_encoder(plan: EncoderPlan, container_format: str) -> None:

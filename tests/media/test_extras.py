@@ -1,0 +1,115 @@
+"""What travels inside a video stream beside its images is carried or named before work."""
+
+from fractions import Fraction
+
+import av
+import pytest
+
+from image_core.errors import OutputError
+from osediff_video.encoding import Encoding
+from osediff_video.media.extras import CAPTIONS, DOLBY_VISION, SECOND_LAYER, captions_of, extras_in, find_extras
+from osediff_video.media.stream_plan import plan_streams
+from osediff_video.media.writing.captions import sei_unit, t35_message, with_captions
+from tests.support.media_files import copy, sample_image, write_video
+
+COUNT = 12
+
+
+def text(number):
+    """Captions of one frame; the zeros need escaping."""
+    return b"\xfc\x94" + bytes([number]) + b"\xff\x00\x00" * (number % 3) + b"\xfc\x00\x01" * 28 * (number == 5)
+
+
+def write_captioned(path, codec="libx264", kind="h264", start=0):
+    """A video whose frames from `start` on have captions of their own."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25, options={"preset": "veryfast"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        packets = []
+        for number in range(COUNT):
+            frame = av.VideoFrame.from_ndarray(sample_image(number), "rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            packets += stream.encode(frame)
+        for packet in packets + stream.encode(None):
+            number = packet.pts
+            container.mux(with_captions(packet, text(number), kind) if number >= start else packet)
+    return path
+
+
+def captions(path):
+    with av.open(str(path)) as container:
+        return [captions_of(frame) for frame in container.decode(video=0)]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec"), [(".mkv", "x264"), (".mp4", "x264"), (".ts", "x264"), (".mp4", "x265"), (".mkv", "av1")]
+)
+def test_captions_stay_with_their_frames(tmp_path, suffix, codec):
+    source = write_captioned(tmp_path / "in.ts")
+    assert captions(source) == [text(number) for number in range(COUNT)]
+    options = Encoding(codec=codec, preset="12" if codec == "av1" else "veryfast")
+    result = copy(source, tmp_path / f"out{suffix}", options, strict=True)
+    assert captions(result.target) == captions(source) and result.verification.ok
+
+
+def test_captions_move_with_a_cut(tmp_path):
+    source = write_captioned(tmp_path / "in.mkv")
+    copy(source, tmp_path / "out.mkv", start_s=Fraction(1, 5))
+    assert captions(tmp_path / "out.mkv") == [text(number) for number in range(5, COUNT)]
+
+
+@pytest.mark.parametrize("suffix", [".webm", ".mov", ".gif"])
+def test_captions_that_cannot_be_kept_are_named_and_counted(tmp_path, suffix):
+    source = write_captioned(tmp_path / "in.ts", start=COUNT - 1)
+    encoding = Encoding(codec="prores") if suffix == ".mov" else Encoding()
+    with pytest.raises(OutputError, match="captions"):
+        copy(source, tmp_path / f"out{suffix}", encoding, strict=True)
+    assert any("captions" in note for note in copy(source, tmp_path / f"out{suffix}", encoding).notes)
+
+
+def test_packets_show_what_decoders_hide():
+    units = {
+        b"\x00\x00\x01\x7c\x01" + bytes(8): {DOLBY_VISION},
+        b"\x00\x00\x01\x26\x09" + bytes([7] * 8): {SECOND_LAYER},
+        b"\x00\x00\x01\x26\x01" + bytes([7] * 8): set(),
+        sei_unit(t35_message(b"\xfc\x94\x2c"), "hevc"): {CAPTIONS},
+    }
+    for data, extras in units.items():
+        assert extras_in(av.Packet(data), "hevc", b"") == extras
+
+
+def test_stereo_is_kept_by_matroska_and_named_elsewhere(tmp_path):
+    source = tmp_path / "in.mkv"
+    with av.open(str(source), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.metadata["stereo_mode"] = "left_right"
+        for number in range(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(sample_image(number), "rgb24")))
+        container.mux(stream.encode())
+    copy(source, tmp_path / "out.mkv", strict=True)
+    assert find_extras(tmp_path / "out.mkv") == find_extras(source)
+    with pytest.raises(OutputError, match="stereo"):
+        copy(source, tmp_path / "out.mp4", strict=True)
+
+
+def test_a_phone_video_names_its_metadata_tracks_and_dynamic_hdr(shared, tmp_path):
+    source = next((shared / "cases" / "ordinary").glob("iphone_mebx*.mov"))
+    assert [plan.action for plan in plan_streams(source, "mov")] == ["upscale", "copy", "drop", "drop", "drop"]
+    assert DOLBY_VISION in find_extras(source)[0]
+    with pytest.raises(OutputError, match="Dolby Vision"):
+        copy(source, tmp_path / "out.mov", strict=True)
+
+
+def test_a_second_video_is_copied_and_it_is_said(tmp_path):
+    first, second = write_video(tmp_path / "a.mkv", [0, 512, 1024]), tmp_path / "two.mkv"
+    with av.open(str(second), "w") as output, av.open(str(first)) as one, av.open(str(first)) as two:
+        inputs = [one, two]
+        streams = [output.add_stream_from_template(item.streams.video[0], opaque=True) for item in inputs]
+        for item, stream in zip(inputs, streams, strict=True):
+            for packet in item.demux(item.streams.video[0]):
+                if packet.size:
+                    packet.stream = stream
+                    output.mux(packet)
+    plans = plan_streams(second, "matroska")
+    assert [plan.action for plan in plans] == ["upscale", "copy"] and "only one video is upscaled" in plans[1].fate
