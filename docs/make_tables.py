@@ -38,6 +38,8 @@ LOSSES = {
     "mse + vsd": "MSE + VSD",
     "mse + features + vsd": "MSE + features + VSD",
 }
+JUDGED = ("bicubic", "realesr-animevideov3", "x4plus", "OSEDiff (published)", "lite")
+DETAILS = (("vgg", 3), ("psnr_y", 2), ("gradient", 3), ("width", 2), ("jitter", 2), ("hatch", 2), ("flicker", 2))
 Row = dict[str, Any]
 
 
@@ -119,6 +121,38 @@ def strength() -> str:
     return table(["degradation", "bicubic", *shares, "`--adaptive`"], body)
 
 
+def distances() -> str:
+    """Learned distance by set and method; lower is better."""
+    result: dict[str, dict[str, Row]] = {}
+    for row in rows("bars"):
+        result.setdefault(row["set"], {})[row["method"]] = row
+    body = [
+        [name, str(found["lite"]["samples"]), *(f"{found[one]['vgg']:.3f}" if one in found else "" for one in JUDGED)]
+        for name, found in result.items()
+        if "lite" in found
+    ]
+    return table(["images, x4", "samples", *(name if name != "lite" else "`lite`" for name in JUDGED)], body)
+
+
+def stages() -> str:
+    """All measures of the stages of the embedded model, on the sets where all of them were scored."""
+    methods = dict.fromkeys(row["method"] for row in rows("bars") if row["method"].startswith("lite"))
+    result: dict[str, dict[str, Row]] = {}
+    for row in rows("bars"):
+        result.setdefault(row["set"], {})[row["method"]] = row
+    body = [
+        [
+            name if method == "lite" else "",
+            f"`{method}`",
+            *(f"{found[method][key]:.{digits}f}" if key in found[method] else "" for key, digits in DETAILS),
+        ]
+        for name, found in result.items()
+        if all(method in found for method in methods)
+        for method in methods
+    ]
+    return table(["images, x4", "model", *(key.removesuffix("_y") for key, _ in DETAILS)], body, 2)
+
+
 COLUMNS = (("psnr_y", 2), ("ssim_y", 3), ("gradient", 3), ("grid", 3))
 TABLES = {
     "stills": stills,
@@ -126,6 +160,8 @@ TABLES = {
     "steadiness_vivid": lambda: steadiness("lite-vivid"),
     "losses": losses,
     "strength": strength,
+    "distances": distances,
+    "stages": stages,
 }
 
 

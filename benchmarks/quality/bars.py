@@ -10,8 +10,8 @@ vgg: distance of the shift-tolerant LPIPS on VGG16 (pip install 'osediff-video[t
 psnr_y: a floor, no aim. gradient: sharpness relative to the truth. rims: share of pixels with a colour that bicubic has
 nowhere near. jitter: how far contours are from straight, px. width: of contours relative to the truth's. hatch, grid:
 regular patterns, levels and ratio. flicker: change of the error between neighbouring frames, levels (video only).
-seconds: wall time for 1e6 output pixels, on a machine that may have been busy. Two sets are for rims, hatch and grid
-alone: whole images of Set14, and photographs of which nobody has a good version (sheets tell the rest).
+seconds: wall time for 1e6 output pixels, with --seconds, for a machine on which nothing else runs. Two sets are for rims,
+hatch and grid alone: whole images of Set14, and photographs of which nobody has a good version (sheets tell the rest).
 """
 
 import argparse
@@ -79,9 +79,9 @@ def means(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def compare(
-    methods: Mapping[str, Method], samples: Sequence[Sample], distance: Distance, sheet: Path | None
+    methods: Mapping[str, Method], samples: Sequence[Sample], distance: Distance, sheet: Path | None, timed: bool
 ) -> dict[str, dict[str, float]]:
-    """Score every method on every sample. sheet: write the crops side by side here."""
+    """Score every method on every sample. sheet: write the crops side by side here. timed: report seconds too."""
     rows: dict[str, list[dict[str, float]]] = {}
     seconds, pixels, shown = dict.fromkeys(methods, 0.0), 0, []
     for sample in samples:
@@ -100,7 +100,7 @@ def compare(
     if sheet and shown:
         write_sheet(shown, sheet)
     found = {name: means(each) for name, each in rows.items()}
-    for name, spent in seconds.items():
+    for name, spent in seconds.items() if timed else ():
         found[name]["seconds"] = round(spent / (pixels / 1e6), 2)
     return found
 
@@ -129,12 +129,13 @@ def main() -> None:
     parser.add_argument("--each", type=int, default=6, help="samples of a set at most; 3 is the short form")
     parser.add_argument("--without", nargs="+", choices=("realesr-animevideov3", "x4plus"), default=[])
     parser.add_argument("--sheets", type=Path, help="write one JPEG for each set here")
+    parser.add_argument("--seconds", action="store_true", help="report the time of each method")
     arguments = parser.parse_args()
     methods, distance = named_methods(arguments.model, arguments.without), vgg_distance()
     for kind in arguments.sets:
         samples = list(SETS[kind](arguments.data, arguments.each))
         sheet = arguments.sheets / f"{kind.replace(' ', '_')}.jpg" if arguments.sheets else None
-        for name, found in compare(methods, samples, distance, sheet).items():
+        for name, found in compare(methods, samples, distance, sheet, arguments.seconds).items():
             print(json.dumps({"set": kind, "samples": len(samples), "method": name, **found, **machine()}), flush=True)
 
 
