@@ -10,8 +10,8 @@ vgg: distance of the shift-tolerant LPIPS on VGG16 (pip install 'osediff-video[t
 psnr_y: a floor, no aim. gradient: sharpness relative to the truth. rims: share of pixels with a colour that bicubic has
 nowhere near. jitter: how far contours are from straight, px. width: of contours relative to the truth's. hatch, grid:
 regular patterns, levels and ratio. flicker: change of the error between neighbouring frames, levels (video only).
-seconds: wall time for 1e6 output pixels, with --seconds, for a machine on which nothing else runs. Two sets are for rims,
-hatch and grid alone: whole images of Set14, and photographs of which nobody has a good version (sheets tell the rest).
+seconds: wall time for 1e6 output pixels, with --seconds, for a machine on which nothing else runs. Two sets are for
+rims, hatch and grid alone: whole images of Set14, and photographs of which nobody has a good version (see the sheets).
 """
 
 import argparse
