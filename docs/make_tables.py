@@ -153,6 +153,20 @@ def stages() -> str:
     return table(["images, x4", "model", *(key.removesuffix("_y") for key, _ in DETAILS)], body, 2)
 
 
+def guards() -> str:
+    """Coloured rims and regular patterns by method, in parts of the image; lower is better."""
+    result = {(row["set"], row["method"]): row for row in rows("bar_guards")}
+    sets = {"Set14, whole": "Set14", "without a truth": "bad photographs"}
+    body = []
+    for method in (*JUDGED[:3], "lite", "lite-vivid", "truth"):
+        found = [result.get((name, method)) for name in sets]
+        cells = [f"{100 * row['rims']:.2f}" if row else "" for row in found]
+        cells += [f"{row['hatch']:.2f}" if row else "" for row in found]
+        body.append([METHODS.get(method, "original" if method == "truth" else method), *cells])
+    heads = [f"{measure}, {title}" for measure in ("rims %", "hatch") for title in sets.values()]
+    return table(["method", *heads], body)
+
+
 COLUMNS = (("psnr_y", 2), ("ssim_y", 3), ("gradient", 3), ("grid", 3))
 TABLES = {
     "stills": stills,
@@ -161,6 +175,7 @@ TABLES = {
     "losses": losses,
     "strength": strength,
     "distances": distances,
+    "guards": guards,
     "stages": stages,
 }
 

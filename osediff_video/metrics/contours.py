@@ -25,8 +25,11 @@ LEAST_SLOPE = 12.0
 
 LEAST_COHERENCE = 0.8
 MOST_CONTOURS = 1500
-MOST_BEND_PX = 1.0
-"""Deviation of the reference's own edge from a straight line: what bends more, or ends, is left out."""
+MOST_BEND_PX = 0.15
+"""Deviation of the reference's own edge from a straight line: what bends more, or ends, is left out.
+
+With a bound of 1 px texture counts as contours, and a blur has the straightest of all.
+"""
 
 
 class Contours(NamedTuple):

@@ -49,6 +49,16 @@ def test_jitter_grows_with_the_waves_of_a_contour_and_not_with_a_shift(waves_px)
     assert contour_score(np.roll(clean, 1, 1), clean).jitter_px < 0.02
 
 
+def test_bends_and_texture_are_no_straight_contours():
+    y, x = np.mgrid[:SIDE, :SIDE] - SIDE / 2
+    disc = grey(40 + 170 / (1 + np.exp((np.hypot(x, y) - 20) / 0.8)))
+    assert contour_score(disc, disc) is None
+    noise = np.random.default_rng(0).normal(0, 60, (SIDE, SIDE))
+    texture = grey(120 + 3 * cv2.GaussianBlur(noise, (0, 0), 1.5))
+    score = contour_score(texture, texture)
+    assert score is None or score.compared < 50
+
+
 def test_no_contours_no_score():
     assert contour_score(grey(np.full((64, 64), 90.0)), grey(np.full((64, 64), 90.0))) is None
     with pytest.raises(ValueError, match="must match"):
