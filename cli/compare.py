@@ -37,7 +37,7 @@ def compare(first: Path, second: Path, output: Path | None, layout: Layout, over
     from osediff_video.target import check_image_target, check_target
 
     if images:
-        from osediff_video.image_file import ImageFile, read_image, write_image
+        from osediff_video.images.image_file import ImageFile, read_image, write_image
         from osediff_video.sources.comparison import compose
 
         for source in (first, second):

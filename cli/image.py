@@ -69,7 +69,7 @@ def image(
         if several and folder is not None:
             folder.mkdir(exist_ok=True)
 
-    from osediff_video.image_file import read_image, write_image
+    from osediff_video.images.image_file import read_image, write_image
     from osediff_video.plan import output_size
 
     upscaler = build_upscaler(options, **values)

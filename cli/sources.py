@@ -7,15 +7,15 @@ import click
 
 from cli.model_options import say
 from osediff_video.media.reading.stdin import PIPE
-from osediff_video.suffixes import CONTAINERS, is_image, is_video
+from osediff_video.suffixes import CONTAINERS, UNREADABLE_IMAGES, is_image, is_video
 from osediff_video.target import default_target, result_name
 
 
 def jobs(named: tuple[Path, ...], output: Path | None, scale: str) -> list[tuple[Path, Path]]:
     """Return (source, target) for every video below what was named. Raises UsageError.
 
-    A folder is a sequence if it holds images, otherwise a tree of videos that is mirrored under the output. scale:
-    what the names of results say of their size.
+    A folder is a sequence if it holds images, otherwise a tree of videos and sequences that is mirrored under the
+    output. scale: what the names of results say of their size.
     """
     sources = [path for name in named for path in expanded(name)]
     for path in filter(Path.is_dir, sources):
@@ -30,10 +30,10 @@ def jobs(named: tuple[Path, ...], output: Path | None, scale: str) -> list[tuple
     for source in sources:
         if source in trees:
             root = output or source.resolve().with_name(f"{source.resolve().name}_{scale}")
-            videos = list(videos_below(source, root))
-            if not videos:
-                raise click.UsageError(f"{source}: holds neither images nor videos")
-            pairs += [(video, root / video.relative_to(source).parent / result_name(video, scale)) for video in videos]
+            inner = list(sources_below(source, root))
+            if not inner:
+                raise click.UsageError(f"{source}: holds neither images nor videos{unreadable(source)}")
+            pairs += [(path, root / path.relative_to(source).parent / result_name(path, scale)) for path in inner]
         else:
             pairs.append((source, video_target(source, output, scale, several)))
     targets = [target for _, target in pairs]
@@ -53,6 +53,12 @@ def expanded(name: Path) -> Iterator[Path]:
         yield name
 
 
+def unreadable(folder: Path) -> str:
+    """Return what to do about images of a kind that is not read, where a folder holds any."""
+    kinds = {path.suffix.lower() for path in visible(folder)} & set(UNREADABLE_IMAGES)
+    return f"; {' '.join(sorted(kinds))} are not read here, convert them to 16-bit PNG first" if kinds else ""
+
+
 def holds_images(folder: Path) -> bool:
     """Return whether a folder is a sequence of frames: it holds images and no video, or nothing at all."""
     paths = visible(folder)
@@ -64,11 +70,18 @@ def visible(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if not path.name.startswith(".")]
 
 
-def videos_below(folder: Path, root: Path) -> Iterator[Path]:
+def sources_below(folder: Path, root: Path) -> Iterator[Path]:
+    """Yield every video and every folder of frames below `folder`, but for hidden ones and our own results."""
     for path in sorted(folder.rglob("*")):
         inside_result = root.resolve() in path.resolve().parents or any(p.suffix == ".osediff" for p in path.parents)
         is_hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if path.is_file() and is_video(path) and not inside_result and not is_hidden:
+        if inside_result or is_hidden or path.resolve() == root.resolve() or path.suffix == ".osediff":
+            continue
+        if path.is_dir() and not path.is_symlink():
+            is_source = holds_images(path) and any(map(is_image, visible(path)))
+        else:
+            is_source = path.is_file() and is_video(path)
+        if is_source:
             yield path
 
 

@@ -20,7 +20,7 @@ from image_core.options import Precision, UpscaleOptions
 from image_core.upscaler import Upscaler
 from osediff_video.chain import prepare, upscaled
 from osediff_video.encoding import Encoding
-from osediff_video.image_file import read_image, write_image
+from osediff_video.images.image_file import read_image, write_image
 from osediff_video.job.finished import check_target_or_finished
 from osediff_video.options import VideoOptions
 from osediff_video.plan import VideoPlan, output_size, plan_pipe

@@ -21,7 +21,7 @@ from osediff_video import (
     upscale_frames,
     upscale_image,
 )
-from osediff_video.image_file import ImageFile, read_image, write_image
+from osediff_video.images.image_file import ImageFile, read_image, write_image
 from osediff_video.plain_resize import PlainResize
 from tests.support.media_files import read_times, sample_image, write_video
 

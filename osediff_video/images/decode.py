@@ -163,3 +163,11 @@ def reduced_depth(opened: Image.Image, data: bytes) -> list[str]:
     elif opened.format == "JPEG2000" and (place := data.find(b"\xff\x4f\xff\x51")) >= 0 and len(data) > place + 42:
         bits = (struct.unpack_from(">B", data, place + 42)[0] & 127) + 1
     return [f"its {bits} bits are read as 8; convert it to a 16-bit PNG to keep them"] if bits > 8 else []
+
+
+def first_line(error: Exception) -> str:
+    """Return what an error of a decoder says, in one line."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.strerror or type(error).__name__
+    lines = str(error).strip().splitlines()
+    return lines[0][:300] if lines else f"it is malformed ({type(error).__name__})"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from image_core.errors import CheckpointError, ImageError, ModelNotFoundError
 from image_core.images import to_eight_bit
-from osediff_video.image_file import read_image
+from osediff_video.images.image_file import read_image
 from osediff_video.metrics.image import DEFINITIONS, Scorers, image_scores, mean_scores
 from osediff_video.metrics.networks import frechet_distance, lpips_distance, pyiqa_score
 from osediff_video.suffixes import is_image

@@ -18,9 +18,12 @@ from osediff_video.types import UPRIGHT, Source, VideoInfo
 def open_source(path: Path, options: VideoOptions) -> tuple[Source, list[str]]:
     """Open what the user points at; return it with what the user should know of how it is read. Raises MediaError."""
     if path.is_dir():
-        source = FolderSource(path, options.fps, options.start_s, options.end_s)
+        mixed, damaged = options.size is not None, options.allow_damaged
+        source = FolderSource(
+            path, options.fps, options.start_s, options.end_s, mixed_sizes=mixed, allow_damaged=damaged
+        )
         missing = gaps(source.paths)
-        return source, [missing] if missing else []
+        return source, [*source.notes, *([missing] if missing else [])]
     if is_animation(path):
         return AnimationSource(path, options.start_s, options.end_s), []
     info = probe(path)

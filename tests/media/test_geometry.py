@@ -9,7 +9,7 @@ from PIL import Image
 
 from image_core.errors import MediaError, OutputError
 from osediff_video.encoding import Encoding
-from osediff_video.image_file import ImageFile, write_image
+from osediff_video.images.image_file import ImageFile, write_image
 from osediff_video.media.deinterlace import look_for_fields, pulled
 from osediff_video.media.probe import orientation_of, probe
 from osediff_video.media.reading.reader import VideoSource

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from cli.main import cli
 from image_core.errors import CheckpointError, ImageError
-from osediff_video.image_file import ImageFile, write_image
+from osediff_video.images.image_file import ImageFile, write_image
 from osediff_video.metrics.networks import parameters_as_mat
 from osediff_video.metrics.table import PAPER, find_scorers, score_folders
 from tests.support.media_files import sample_image

@@ -7,7 +7,7 @@ from PIL import Image, ImageCms, ImageOps
 
 from image_core.errors import ImageError, OutputError
 from image_core.images import to_eight_bit
-from osediff_video.image_file import ImageFile, read_image, write_image
+from osediff_video.images.image_file import ImageFile, read_image, write_image
 from osediff_video.images.metadata import ORIENTATION
 from tests.support.media_files import sample_image
 

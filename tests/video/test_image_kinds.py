@@ -9,9 +9,9 @@ from PIL import Image, ImageCms, PngImagePlugin
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from image_core.errors import ImageError
-from osediff_video.image_file import ImageFile, read_image, write_image
 from osediff_video.images import png, profiles
 from osediff_video.images.edges import extend_colors
+from osediff_video.images.image_file import ImageFile, read_image, write_image
 from osediff_video.images.matrix_profile import to_srgb_by_matrix
 from osediff_video.images.tiff import encode
 from tests.support.media_files import sample_image

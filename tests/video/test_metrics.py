@@ -14,7 +14,7 @@ from torchvision.models import alexnet
 
 from cli.main import cli
 from image_core.errors import ModelNotFoundError
-from osediff_video.image_file import ImageFile, read_image, write_image
+from osediff_video.images.image_file import ImageFile, read_image, write_image
 from osediff_video.metrics.image import edges_kept, gradient_kept, image_scores, luma, mean_scores, psnr, ssim
 from osediff_video.metrics.video import VideoScores, farneback, half, warping_error
 from osediff_video.temporal.flow import dis_flow

@@ -12,7 +12,7 @@ from image_core.models.load import load_upscaler
 from image_core.options import UpscaleOptions
 from image_core.upscaler import Workload
 from osediff_video.chain import batches, prepare, upscaled
-from osediff_video.image_file import ImageFile, write_image
+from osediff_video.images.image_file import ImageFile, write_image
 from osediff_video.job.manifest import manifest_of
 from osediff_video.options import VideoOptions, parse_number, parse_time
 from osediff_video.plan import plan_video

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from cli.main import cli
 from image_core.errors import ImageError, MediaError, OutputError
 from osediff_video.encoding import Encoding
-from osediff_video.image_file import ImageFile, write_image
+from osediff_video.images.image_file import ImageFile, write_image
 from osediff_video.options import VideoOptions
 from osediff_video.plain_resize import PlainResize
 from osediff_video.run import upscale_video

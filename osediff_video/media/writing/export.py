@@ -13,7 +13,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from image_core.errors import OutputError
-from osediff_video.image_file import ImageFile, write_image
+from osediff_video.images.image_file import ImageFile, write_image
 from osediff_video.media.color import rgb_layout
 from osediff_video.media.container import ffmpeg_name, open_container, reason
 from osediff_video.media.deinterlace import pulled

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from image_core.errors import ImageError, OutputError
 from image_core.images import enlarge_plane, to_eight_bit
 from osediff_video.images import profiles
-from osediff_video.images.decode import decode
+from osediff_video.images.decode import decode, first_line
 from osediff_video.images.edges import extend_colors
 from osediff_video.images.encode import JPEG_BLOCK, SIXTEEN_BIT, encode
 from osediff_video.images.metadata import Metadata, resized_exif
@@ -128,14 +128,6 @@ def read_image(path: Path) -> ImageFile:
     alpha = None if result.alpha is None else cast(Plane, np.ascontiguousarray(result.alpha))
     notes = tuple(dict.fromkeys(result.notes))
     return ImageFile(image, alpha, result.icc, result.exif, is_grey, result.metadata, notes)
-
-
-def first_line(error: Exception) -> str:
-    """Return what an error of a decoder says, in one line."""
-    if isinstance(error, OSError) and error.errno is not None:
-        return error.strerror or type(error).__name__
-    lines = str(error).strip().splitlines()
-    return lines[0][:300] if lines else f"it is malformed ({type(error).__name__})"
 
 
 def write_image(path: Path, image: ImageFile, *, overwrite: bool = False) -> None:
