@@ -11,7 +11,8 @@ from image_core.options import MAX_SCALE, MIN_SCALE
 from osediff_video.encoding import Encoding
 from osediff_video.media.reading.stdin import PIPE
 from osediff_video.media.stream_plan import StreamPlan, plan_streams, try_streams
-from osediff_video.media.writing.encoder import EncoderPlan, plan_encoder, try_encoder
+from osediff_video.media.writing.encoder import EncoderPlan, plan_encoder
+from osediff_video.media.writing.encoder_check import try_encoder
 from osediff_video.options import VideoOptions, parse_size
 from osediff_video.sources.animation import AnimationSource
 from osediff_video.sources.open import open_source
@@ -110,7 +111,7 @@ def plan_opened(
     notes += encoder.notes
     streams: list[StreamPlan] = []
     if suffix not in ("", ".gif"):
-        try_encoder(encoder, CONTAINERS[suffix])
+        try_encoder(encoder, CONTAINERS[suffix], encoding)
         if source == PIPE:
             notes.append("of a video from a pipe only the images are kept; give the file itself to keep everything")
         elif is_video(source, opened):

@@ -1,6 +1,5 @@
 """Plan the encoder before work starts: codec, pixel format, colour tags, and what cannot be kept."""
 
-import io
 import os
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -15,7 +14,6 @@ from av.video.stream import VideoStream
 from image_core.errors import OutputError
 from osediff_video.encoding import Encoding
 from osediff_video.media.color import BT709, RGB, ColorConverter, is_rgb
-from osediff_video.media.container import reason
 from osediff_video.media.writing.captions import caption_codec, with_captions
 from osediff_video.media.writing.losses import extras_losses
 from osediff_video.media.writing.pixel_formats import choose_pix_fmt, format_losses, needs_full_chroma
@@ -215,17 +213,3 @@ class Encoder:
             with_captions(packet, text, self.caption_codec) if text else packet
             for packet, text in zip(packets, texts, strict=True)
         ]
-
-
-def try_encoder(plan: EncoderPlan, container_format: str) -> None:
-    """Open the encoder together with a header of this format in memory. Raises OutputError if the two do not fit."""
-    try:
-        with av.open(io.BytesIO(), "w", format=container_format) as container:
-            add_video(container, plan)
-            container.start_encoding()
-    except (av.FFmpegError, ValueError, OSError) as error:
-        raise OutputError(
-            f"{plan.codec} with {plan.pix_fmt} at {plan.width} x {plan.height} cannot be written to "
-            f"{container_format} ({reason(error)}); try another --codec, --pix-fmt or a "
-            ".mkv file"
-        ) from error

@@ -48,7 +48,11 @@ def formats_of(codec: str) -> list[str]:
 
 def format_losses(info: VideoInfo, codec: str, pix_fmt: str) -> list[str]:
     """Return what of the source's depth and chroma the format does not hold, each with what would."""
-    losses = []
+    losses: list[str] = []
+    try:
+        VideoFormat(pix_fmt)
+    except ValueError:  # a name nobody knows: refused when the encoder is tried
+        return losses
     depth, full, chroma = depth_of(pix_fmt), sampling_of(info.pix_fmt), sampling_of(pix_fmt)
     formats = [
         name for name in formats_of(codec) if not name.startswith("yuvj") and has_alpha(name) == has_alpha(pix_fmt)
