@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
@@ -16,6 +16,7 @@ from image_core.color import ColorStats
 from image_core.degradation import shares
 from image_core.device.memory import Planner, Size, Workload, attempt, give_back_cache
 from image_core.device.precision import check_result, with_more_precision
+from image_core.device.workers import Crew, Workers
 from image_core.errors import NotFiniteError
 from image_core.generator import Generator
 from image_core.images import (
@@ -93,7 +94,7 @@ class Upscaler:
         self.color_fix = color_fix if options.color_fix == "auto" else options.color_fix
         self.identity, self.generative, self.prompter = identity, generative, prompter
         self.prompts, self.negative = prompts, negative
-        self.planner = Planner(self.device, bytes_per_pixel)
+        self.planner, self.workers = Planner(self.device, bytes_per_pixel), Workers(self.device)
         self.progress: Callable[[float], None] = lambda _: None
 
     def steered(self, options: UpscaleOptions) -> "Upscaler":
@@ -115,10 +116,24 @@ class Upscaler:
 
     def workload_for(self, height: int, width: int) -> Workload:
         """Return how much goes through the model at once for outputs of this size; known before the first batch."""
-        return self.planner.plan((height, width), self.options, 1 if self.negative is None else 2, self.report)
+        return self.planner.plan((height, width), self.options, self.passes, self.report, self.workers.count)
+
+    @property
+    def passes(self) -> int:
+        """Return how many passes of the UNet an image takes, in one batch."""
+        return 1 if self.negative is None else 2
+
+    def crew_for(self, height: int, width: int, threads: int | None = None) -> Crew:
+        """Return how many workers make outputs of this size. threads: of each, where a job began so."""
+        return self.planner.crew((height, width), self.options, self.passes, threads)
 
     def use_workload(self, height: int, width: int, workload: Workload) -> None:
-        """Use the workload that an interrupted job began with, whatever memory is free; a shortage still lowers it."""
+        """Use the workload that an interrupted job began with, whatever memory is free; a shortage still lowers it.
+
+        How many images workers have at once changes no bit, and stays what this machine can do.
+        """
+        if self.workers.is_active:
+            workload = replace(workload, batch=self.workload_for(height, width).batch)
         self.planner.fix((height, width), workload)
 
     def __call__(self, images: Sequence[ImageArray], size: Size | None = None) -> list[ImageArray]:
@@ -149,12 +164,17 @@ class Upscaler:
         size = size or scaled_size(images[0].shape[0], images[0].shape[1], self.options.scale)
         results: list[Draft] = []
 
-        def next_batch(load: Workload) -> list[Draft]:
-            part = slice(len(results), len(results) + load.batch)
+        def batch_of(part: slice, load: Workload) -> list[Draft]:
             enlarged = [enlarge(image, *size) for image in images[part]]
             embedding = torch.cat(list(embeddings[part])) if embeddings else None
             share = self.shares_of(images[part], size)
             return self.restore(enlarged, tones[part] if tones else None, revisable, embedding, share, load)
+
+        def next_batch(load: Workload) -> list[Draft]:
+            numbers = range(len(results), min(len(images), len(results) + load.batch))
+            if self.workers.is_active:
+                return self.side_by_side(lambda number: batch_of(slice(number, number + 1), load)[0], numbers)
+            return batch_of(slice(numbers.start, numbers.stop), load)
 
         while len(results) < len(images):
             try:
@@ -162,6 +182,27 @@ class Upscaler:
             except NotFiniteError as error:
                 raise NotFiniteError(len(results) + error.index) from error
         return results
+
+    def side_by_side(self, work: Callable[[int], Draft], numbers: range) -> list[Draft]:
+        """Return the draft of each number, made by workers; one that is no number is made again by itself.
+
+        So that none depends on which others were at work. Raises NotFiniteError.
+        """
+
+        def attempted(number: int) -> Draft | None:
+            try:
+                return work(number)
+            except NotFiniteError:
+                return None
+
+        drafts = self.workers.map(attempted, numbers)
+        for place, number in enumerate(numbers):
+            if drafts[place] is None:
+                try:
+                    drafts[place] = with_more_precision(self.generator, partial(work, number), self._report_once)
+                except NotFiniteError as error:
+                    raise NotFiniteError(place) from error
+        return drafts  # type: ignore[return-value]
 
     def within_memory(self, work: Callable[[Workload], T], size: Size) -> T:
         """Do `work`, with less at once whenever memory does not suffice, in more precision where half runs over.
@@ -179,6 +220,7 @@ class Upscaler:
                 workload = self.planner.lower(size, workload)
                 self.report(f"out of memory: going on with batches of {workload.batch}, tiles {workload.tile_px} px")
 
+        self.workers.set_threads()
         with self.planner.lock:
             return with_more_precision(self.generator, work_with_less, self._report_once)
 

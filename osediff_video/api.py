@@ -202,7 +202,8 @@ def upscale_frames(
     steadiness = prepare(video, upscaler)
 
     def results() -> Iterator[ImageArray]:
-        with closing(upscaled(plan, upscaler, steadiness, None, 0)) as numbered:
+        workers = upscaler.workers.engaged(upscaler.crew_for(height, width))
+        with workers, closing(upscaled(plan, upscaler, steadiness, None, 0)) as numbered:
             for _, frame in numbered:
                 yield frame.image
 

@@ -171,6 +171,7 @@ def related_steps(
     frames: from `begin` on. Steps: from `first` on.
     """
     blend, treatments = steadiness.blend, steadiness.treatments
+    treatments.usual.upscaler.workers.set_threads()  # for RAFT
     if blend or treatments.by_number:
         frames = with_cuts(frames, plan, steadiness.cuts)
     known = itertools.islice(treatments.marked(frames, plan.info), first - begin, None)

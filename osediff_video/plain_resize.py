@@ -11,6 +11,7 @@ from torch import Tensor
 
 from image_core.color import ColorStats
 from image_core.device.memory import Workload
+from image_core.device.workers import Crew, Workers
 from image_core.images import ImageArray, scaled_size
 from image_core.options import UpscaleOptions
 from image_core.upscaler import Draft, Size, Upscaler
@@ -23,6 +24,11 @@ class PlainResize(Upscaler):
         self.options, self.identity = UpscaleOptions(scale), "plain resize"
         self.generative, self.color_fix, self.device = False, "none", torch.device("cpu")
         self.prompter, self.report = None, lambda _: None
+        self.workers = Workers(self.device)
+
+    def crew_for(self, height: int, width: int, threads: int | None = None) -> Crew:  # noqa: ARG002
+        """Return one worker, which resizes."""
+        return Crew(1, threads or 1)
 
     def use_workload(self, height: int, width: int, workload: Workload) -> None:
         """Accept any workload: frames are resized one at a time."""

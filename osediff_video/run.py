@@ -1,8 +1,8 @@
 """Run a video as a job: upscale it segment by segment, assemble, verify, and resume where it was interrupted."""
 
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -128,13 +128,21 @@ def carry_out(
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> Result:
     """Execute a plan. Raises as `upscale_video`."""
+    if plan.is_piped:
+        with upscaler.workers.engaged(upscaler.crew_for(plan.height, plan.width)):
+            return pipe_through(plan, upscaler, progress)
+    return run_job(plan, upscaler, restart, progress)
+
+
+def run_job(plan: VideoPlan, upscaler: Upscaler, restart: bool, progress: Callable[[Progress], None]) -> Result:
+    """Make the segments that are missing, and the result of them. Raises as `upscale_video`."""
     steadiness = prepare(plan.options, upscaler)
     started = time.monotonic()
-    if plan.is_piped:
-        embeddings = find_embeddings(plan, upscaler, steadiness, None)
-        return pipe_through(plan, upscaled(plan, upscaler, steadiness, embeddings, 0), progress)
     manifest = manifest_of(plan, upscaler)
-    with Job(plan.target, plan.sources, manifest, restart=restart or plan.path == PIPE) as job, job.threads():
+    with (
+        Job(plan.target, plan.sources, manifest, restart=restart or plan.path == PIPE) as job,
+        engaged(upscaler, plan, job),
+    ):
         workload = Workload(**job.manifest.computation["workload"])
         upscaler.use_workload(plan.height, plan.width, workload)  # that of the first run, whatever is free now
         resumed = count(job.segments)
@@ -159,6 +167,12 @@ def carry_out(
     notes = (*plan.notes, *(assembled.notes if assembled else ()))
     elapsed_s = time.monotonic() - started
     return Result(plan.target, count(segments), resumed, elapsed_s, notes, plan.source.faults, check)
+
+
+def engaged(upscaler: Upscaler, plan: VideoPlan, job: Job) -> AbstractContextManager[None]:
+    """Let workers compute in as many threads as the job began with, since their number decides how sums are rounded."""
+    crew = upscaler.crew_for(plan.height, plan.width, job.manifest.computation["threads"])
+    return upscaler.workers.engaged(crew)
 
 
 def make_segments(
@@ -187,11 +201,11 @@ def make_segments(
     raise OutputError(f"{job.folder}: finished segments are damaged each time they are read; check the disk")
 
 
-def pipe_through(
-    plan: VideoPlan, results: Generator[Numbered, None, None], progress: Callable[[Progress], None]
-) -> Result:
+def pipe_through(plan: VideoPlan, upscaler: Upscaler, progress: Callable[[Progress], None]) -> Result:
     """Write straight to standard output: nothing to resume, nothing to verify."""
+    steadiness = prepare(plan.options, upscaler)
     started = time.monotonic()
+    results = upscaled(plan, upscaler, steadiness, find_embeddings(plan, upscaler, steadiness, None), 0)
 
     def reported(frames: Iterable[Numbered]) -> Iterator[Frame]:
         for done, (_, frame) in enumerate(frames, 1):

@@ -9,11 +9,12 @@ import torch
 
 from image_core.autoencoder import LATENT_PX
 from image_core.device.free_memory import free_bytes
+from image_core.device.workers import THREADS, Crew, crew_for
 from image_core.errors import OutOfMemoryError
 from image_core.options import UpscaleOptions
 
 SMALLEST_TILE_PX = 256
-MAX_BATCH, MAX_BATCH_CPU = 8, 1  # on a CPU one image keeps every core busy; eight took 1.8 times as long each
+MAX_BATCH = 8  # on a CPU one image for each worker: eight in one batch took 1.8 times as long each
 SHARE_OF_FREE = 0.6
 SAYS_NO_MEMORY = ("out of memory", "can't allocate memory", "alloc_failed", "bad_alloc", "not enough memory")
 """How torch's backends say it in a plain RuntimeError: the CPU's, MPS, cuDNN and cuBLAS."""
@@ -65,9 +66,17 @@ class Planner:
         self.reported: set[object] = set()
 
     def plan(
-        self, size: Size, options: UpscaleOptions, passes: int = 1, report: Callable[[str], None] = lambda _: None
+        self,
+        size: Size,
+        options: UpscaleOptions,
+        passes: int = 1,
+        report: Callable[[str], None] = lambda _: None,
+        workers: int = 1,
     ) -> Workload:
-        """Return the workload for output images of this size. passes: of the UNet for each image, in one batch."""
+        """Return the workload for output images of this size.
+
+        passes: of the UNet for each image, in one batch. workers: how many images a CPU works on at once.
+        """
         with self.lock:
             height, width = size
             if self._room_bytes is None:
@@ -77,7 +86,7 @@ class Planner:
             if size in self._fixed:
                 workload = self._fixed[size]
             elif options.tile_px or fitting:
-                most = MAX_BATCH_CPU if self.device.type == "cpu" else MAX_BATCH
+                most = workers if self.device.type == "cpu" else MAX_BATCH
                 workload = Workload(options.batch or min(most, max(1, fitting)), options.tile_px)
             else:
                 tile_px = max(SMALLEST_TILE_PX, int(room_px**0.5) // LATENT_PX * LATENT_PX)
@@ -86,6 +95,16 @@ class Planner:
                     report(f"{width} x {height} is more than fits in memory: working in tiles of {tile_px} px")
                     self.reported.add(size)
             return self._within_most(workload, size)
+
+    def crew(self, size: Size, options: UpscaleOptions, passes: int = 1, threads: int | None = None) -> Crew:
+        """Return how many workers a CPU and its memory hold for this size. threads: of each, where a job began so."""
+        cores = THREADS.cores()
+        if self.device.type != "cpu":
+            return Crew(1, threads or cores)
+        with self.lock:
+            one = replace(self.plan(size, options, passes), batch=1)
+            assert self._room_bytes is not None
+            return crew_for(cores, self._room_bytes // (self.bytes_per_pixel * passes * one.pixels(*size)), threads)
 
     def fix(self, size: Size, workload: Workload) -> None:
         """Use this workload for images of this size, such as one that an interrupted job began with."""

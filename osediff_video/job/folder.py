@@ -3,14 +3,13 @@
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import torch
 from filelock import FileLock, Timeout
 
 from image_core.errors import MediaError, OutputError
@@ -33,7 +32,7 @@ def job_folder(target: Path) -> Path:
 class Job:
     """Hold the job's folder while it is in use, as a context. Raises OutputError when it is not available.
 
-    sources: everything the result is made from. manifest: with what; its threads are those of the first run.
+    sources: everything the result is made from. manifest: with what.
     segments: what was finished before, whole as it was written. Everything else in the folder is of an interrupted
     segment and is made again. Without a manifest nothing counts as finished.
     """
@@ -106,16 +105,6 @@ class Job:
             self._clear()
             self.identity = identify_beside(self.sources)
         self._remove_segments_from(len(self.segments))
-
-    @contextmanager
-    def threads(self) -> Iterator[None]:
-        """Compute with as many threads as the job began with, since their number decides how sums are rounded."""
-        before = torch.get_num_threads()
-        torch.set_num_threads(self.manifest.computation.get("threads", before))
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
 
     def begin(self) -> None:
         """Record what the job is of before its first finished segment. Raises OutputError or MediaError."""

@@ -15,7 +15,7 @@ from image_core.upscaler import Upscaler
 from osediff_video.job.identity import Identity
 from osediff_video.plan import VideoPlan
 
-JOB_FORMAT = 2
+JOB_FORMAT = 3
 UNDECISIVE = {"batch", "strict", "allow_damaged", "notes", "losses"}
 """Settings that say what is reported, or are recorded as `computation`."""
 
@@ -29,7 +29,8 @@ class Manifest:
     """Hold what decides the result, in JSON's types.
 
     settings: what the user asked for, the model and the encoder. computation: what computes it, since the same sums in
-    another order round otherwise: kind of device, version of torch, instructions of the processor, threads, workload.
+    another order round otherwise: kind of device, version of torch, instructions of the processor, threads of
+    each worker, workload; on a CPU only tiles count of it.
     """
 
     settings: dict[str, Any]
@@ -67,7 +68,7 @@ def manifest_of(plan: VideoPlan, upscaler: Upscaler) -> Manifest:
         "device": upscaler.device.type,
         "torch": torch.__version__,
         "processor": torch.backends.cpu.get_cpu_capability(),
-        "threads": torch.get_num_threads(),
+        "threads": upscaler.crew_for(plan.height, plan.width).threads,
         "workload": asdict(upscaler.workload_for(plan.height, plan.width)),
     }
     return Manifest(json.loads(json.dumps(decisive, default=str)), computation)

@@ -1,0 +1,138 @@
+"""One worker a core on a CPU: a video's bits depend neither on their number, nor on torch's threads or the batch."""
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from image_core.device.workers import Crew, Workers, crew_for
+from image_core.errors import NotFiniteError
+from image_core.images import enlarge
+from osediff_video import VideoOptions, load_upscaler, upscale_frames
+from osediff_video.job.folder import job_folder
+from osediff_video.run import upscale_video
+from tests.image_core.test_upscale import Greedy
+from tests.support.media_files import read, write_video
+from tests.support.tiny_lite import random_generator, sample_images, upscaler
+from tests.video.test_job_folder import LONG, LOSSLESS
+
+
+@pytest.fixture
+def threads():
+    """Sets torch's threads, which are one in every other test."""
+    yield torch.set_num_threads
+    torch.set_num_threads(1)
+
+
+def test_a_video_has_the_same_bits_for_any_number_of_workers(threads):
+    lite = load_upscaler("lite", device="cpu")
+    frames = sample_images(7, 40, 56)
+    results = []
+    for count in (1, 2, 3):
+        threads(count)
+        results.append(list(upscale_frames(frames, model=lite)))
+        assert torch.get_num_threads() == count and lite.workers.count == 1
+    for other in results[1:]:
+        assert all(np.array_equal(*pair) for pair in zip(results[0], other, strict=True))
+
+
+@pytest.mark.parametrize("temporal", ["pixel", "latent"])
+def test_a_video_has_the_same_bits_for_any_batch(threads, temporal):
+    frames, results = sample_images(6, 24, 32), []
+    for count, batch in ((1, None), (2, 3), (3, 1)):
+        threads(count)
+        model = upscaler(random_generator(), scale=2, color_fix="adain", batch=batch)
+        results.append(list(upscale_frames(frames, model=model, video=VideoOptions(temporal=temporal))))
+    for other in results[1:]:
+        assert all(np.array_equal(*pair) for pair in zip(results[0], other, strict=True))
+
+
+def test_workers_run_at_once_in_one_thread_each(threads):
+    threads(3)
+    workers, together = Workers(torch.device("cpu")), threading.Barrier(3, timeout=30)
+
+    def work(number):
+        together.wait()  # passes only when three are here
+        return number, torch.get_num_threads()
+
+    with workers.engaged(Crew(3, 1)), workers.engaged(Crew(1, 2)):
+        assert workers.map(work, range(3)) == [(0, 1), (1, 1), (2, 1)]
+    assert not workers.is_active and torch.get_num_threads() == 3
+    other = Workers(torch.device("meta"))
+    with other.engaged(Crew(1, 3)):
+        assert not other.is_active and torch.get_num_threads() == 3
+
+
+def test_workers_share_cores_that_memory_would_leave_idle():
+    assert crew_for(8, 100) == crew_for(8, 8) == Crew(8, 1) and crew_for(8, 5) == Crew(5, 1)
+    assert crew_for(8, 4) == Crew(4, 2) and crew_for(8, 1) == crew_for(8, 0) == Crew(1, 8)
+    assert crew_for(8, 100, threads=2) == Crew(4, 2) and crew_for(2, 100, threads=8) == Crew(1, 8)
+
+
+def test_memory_bounds_how_many_work_at_once(threads, monkeypatch):
+    monkeypatch.setattr("image_core.device.memory.free_bytes", lambda _: 600 * 2.5 * 48 * 64 / 0.6)
+    threads(4)
+    model = upscaler(random_generator(), scale=2)
+    with model.workers.engaged(Crew(4, 1)):
+        assert model.workload_for(48, 64).batch == 2 and model.workload_for(24, 32).batch == 4
+        assert model.workload_for(96, 128).batch == 1 and model.workload_for(96, 128).tile_px
+    assert model.workload_for(48, 64).batch == 1
+    assert model.crew_for(24, 32) == Crew(4, 1) and model.crew_for(48, 64) == Crew(2, 2)
+
+
+def test_a_shortage_among_workers_steps_down(threads):
+    frames, output, results = sample_images(3, 96, 128), [], []
+    for count in (1, 2):
+        threads(count)
+        model = upscaler(random_generator(), scale=4)
+        model.generator, model.report = Greedy(model.generator, 300 * 300, MemoryError("no memory")), output.append
+        results.append(list(upscale_frames(frames, model=model, video=VideoOptions(temporal="off"))))
+    assert all(np.array_equal(*pair) for pair in zip(*results, strict=True))
+    assert any("out of memory" in sentence for sentence in output)
+
+
+def test_one_image_that_is_no_number_changes_no_other(threads):
+    threads(2)
+    model = upscaler(random_generator(), scale=2)
+    images = sample_images(4, 16, 24)
+    with model.workers.engaged(Crew(2, 1)):
+        expected = model(images)
+    plain, tries = model.restore, []
+
+    def restore(enlarged, *rest):
+        if np.array_equal(enlarged[0][0, 0], expected_corner):
+            tries.append(1)
+            raise NotFiniteError(0)
+        return plain(enlarged, *rest)
+
+    expected_corner = enlarge(images[3], 32, 48)[0, 0]
+    model.restore = restore
+    with model.workers.engaged(Crew(2, 1)), pytest.raises(NotFiniteError) as caught:
+        model(images)
+    assert caught.value.index == 3 and tries
+    model.restore = plain
+    with model.workers.engaged(Crew(2, 1)):
+        assert all(np.array_equal(*pair) for pair in zip(expected, model(images), strict=True))
+
+
+def test_a_job_goes_on_with_other_threads_to_the_same_bits(threads, tmp_path):
+    source = write_video(tmp_path / "in.mkv", LONG[:150], codec="ffv1", pix_fmt="bgr0", tags=None, size=(24, 32))
+
+    class StoppedError(Exception):
+        pass
+
+    def stop(progress):
+        if progress.frames >= 130:
+            raise StoppedError
+
+    threads(1)
+    upscale_video(source, tmp_path / "whole.mkv", upscaler(random_generator(), scale=2), LOSSLESS)
+    with pytest.raises(StoppedError):
+        upscale_video(source, tmp_path / "out.mkv", upscaler(random_generator(), scale=2), LOSSLESS, progress=stop)
+    assert job_folder(tmp_path / "out.mkv").is_dir()
+    threads(3)
+    result = upscale_video(source, tmp_path / "out.mkv", upscaler(random_generator(), scale=2), LOSSLESS)
+    assert result.resumed
+    for one, other in zip(read(tmp_path / "out.mkv"), read(tmp_path / "whole.mkv"), strict=True):
+        assert np.array_equal(one.image, other.image)
