@@ -19,6 +19,11 @@ from osediff_video.suffixes import CONTAINERS, WRITABLE_IMAGES
 OUR_FRAME = re.compile(r"frame_\d{8}\.png")
 """Names of the files in a folder of frames that this program wrote."""
 
+LONGEST_NAME_BYTES = 255
+"""What nearly every file system takes."""
+JOB_NAME_BYTES = 24
+"""Room for what is added to the name of a video while it is made."""
+
 
 def check_target(sources: Path | Sequence[Path], target: Path, overwrite: bool) -> None:
     """Refuse a target of a video that cannot or must not be written.
@@ -27,6 +32,7 @@ def check_target(sources: Path | Sequence[Path], target: Path, overwrite: bool) 
     """
     if target == PIPE:
         return
+    check_name(target, LONGEST_NAME_BYTES - JOB_NAME_BYTES)
     sources = [sources] if isinstance(sources, Path) else list(sources)
     for source in sources:
         if source != PIPE and not source.exists():
@@ -42,6 +48,12 @@ def check_target(sources: Path | Sequence[Path], target: Path, overwrite: bool) 
     check_parent(target)
 
 
+def check_name(target: Path, longest: int = LONGEST_NAME_BYTES) -> None:
+    """Refuse a name that the file system does not take. Raises OutputError."""
+    if (size := len(os.fsencode(target.name))) > longest:
+        raise OutputError(f"{target.name[:40]}...: the name has {size} bytes; expected at most {longest}; use --output")
+
+
 def check_image_target(source: Path, target: Path, overwrite: bool) -> None:
     """Refuse a target of one image that cannot or must not be written.
 
@@ -54,6 +66,7 @@ def check_image_target(source: Path, target: Path, overwrite: bool) -> None:
     if target.suffix.lower() not in WRITABLE_IMAGES:
         what = f"cannot write {target.suffix}" if target.suffix else "has no file extension"
         raise OutputError(f"{target}: {what}; expected one of {' '.join(WRITABLE_IMAGES)}")
+    check_name(target)
     keep_sources([source], target)
     check_replaceable(target, overwrite)
 

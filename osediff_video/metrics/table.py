@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,6 +20,9 @@ PAPER = ("psnr_y", "ssim_y", "lpips", "dists", "fid", "niqe", "musiq", "maniqa-p
 
 PYIQA = PAPER[3:]
 
+
+SIZE_LABEL = re.compile(r"_(x\d+(\.\d+)?|\d+p|[48]k|\d+x\d+)$", re.IGNORECASE)
+"""What `osediff image` adds to the names of its results."""
 
 FID_DEFINITION = "fid of pyiqa: all images of one folder against all of the other, resized as in clean-fid"
 
@@ -94,9 +98,31 @@ def score_pair(result: Path, reference: Path, scorers: Scorers) -> dict[str, flo
     return image_scores(to_eight_bit(a), to_eight_bit(b), scorers)
 
 
+def by_name(folder: Path, paths: Sequence[Path], stems: set[str]) -> dict[str, Path]:
+    """Return files by the name they are paired by: the stem, less the size at its end unless `stems` has it whole.
+
+    Raises ImageError for two of one name.
+    """
+    named: dict[str, Path] = {}
+    for path in paths:
+        name = path.stem if path.stem in stems else SIZE_LABEL.sub("", path.stem)
+        if name in named:
+            raise ImageError(
+                f"{folder}: {named[name].name} and {path.name} would both be paired with {name!r}; keep one of them"
+            )
+        named[name] = path
+    return named
+
+
 def score_folders(result: Path, reference: Path, scorers: Scorers) -> Table:
-    """Score every image that has a partner of its name, whatever the suffix. Raises ImageError when none has."""
-    ours, theirs = ({p.stem: p for p in sorted(f.iterdir()) if is_image(p)} for f in (result, reference))
+    """Score every image that has a partner of its name, whatever the suffix, and but for `_x4` or `_1080p` at its end.
+
+    Raises ImageError when none has, or when several of one folder have the same.
+    """
+    references = [p for p in sorted(reference.iterdir()) if is_image(p)]
+    stems = {path.stem for path in references}
+    ours = by_name(result, [p for p in sorted(result.iterdir()) if is_image(p)], stems)
+    theirs = by_name(reference, references, stems)
     paired = [name for name in ours if name in theirs]
     if not paired:
         raise ImageError(f"{result}: has no file name in common with {reference}")

@@ -64,6 +64,7 @@ class AnimationSource:
 
     @staticmethod
     def duration(frame: Image.Image) -> int:
+        frame.load()  # a WebP says how long a frame is shown only then
         shown = int(frame.info.get("duration", SHORTEST_MS))
         return shown if shown > 10 else SHORTEST_MS
 

@@ -2,18 +2,22 @@
 
 import io
 import struct
+from fractions import Fraction
 
 import numpy as np
 import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from image_core.errors import ImageError
+from image_core.errors import ImageError, OutputError
 from osediff_video.images import png, profiles
 from osediff_video.images.edges import extend_colors
 from osediff_video.images.image_file import ImageFile, read_image, write_image
 from osediff_video.images.matrix_profile import to_srgb_by_matrix
 from osediff_video.images.tiff import encode
+from osediff_video.metrics.table import score_folders
+from osediff_video.sources.animation import AnimationSource
+from osediff_video.target import check_image_target, check_target
 from tests.support.media_files import sample_image
 
 DEEP = np.random.default_rng(0).integers(0, 65536, (9, 7, 4), dtype=np.uint16)
@@ -234,3 +238,43 @@ def test_animations_and_pages_say_that_only_the_first_is_read(tmp_path):
 def test_transparency_lost_in_a_bitmap_is_said():
     _, lost = ImageFile(sample_image(0), sample_image(1)[..., 0]).fitted(".bmp")
     assert "transparency is lost" in lost[0]
+
+
+@pytest.mark.parametrize("length", [249, 255])
+def test_the_longest_names_are_written_and_longer_ones_refused(tmp_path, length):
+    source = tmp_path / "in.png"
+    source.write_bytes(texted_png())
+    target = tmp_path / f"{'n' * (length - 4)}.png"
+    check_image_target(source, target, False)
+    write_image(target, ImageFile(sample_image(0)))
+    assert read_image(target).image.shape == (48, 64, 3)
+    with pytest.raises(OutputError, match="bytes"):
+        check_image_target(source, tmp_path / f"{'n' * 253}.png", False)
+    with pytest.raises(OutputError, match="bytes"):
+        check_target(source, tmp_path / f"{'n' * 246}.mp4", False)
+
+
+def test_results_are_paired_with_references_without_the_size_in_their_names(tmp_path):
+    for name in (
+        "ours/a_x4.png",
+        "ours/b_1080p.png",
+        "ours/c_x2.png",
+        "theirs/a.png",
+        "theirs/b.tif",
+        "theirs/c_x2.png",
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(sample_image(0)).save(tmp_path / name)
+    table = score_folders(tmp_path / "ours", tmp_path / "theirs", {})
+    assert set(table.images) == {"a_x4.png", "b_1080p.png", "c_x2.png"} and not table.unpaired
+    Image.fromarray(sample_image(0)).save(tmp_path / "ours/a_x2.tif")
+    with pytest.raises(ImageError, match=r"a_x2\.tif and a_x4\.png"):
+        score_folders(tmp_path / "ours", tmp_path / "theirs", {})
+
+
+def test_an_animated_webp_has_its_own_durations(tmp_path):
+    images = [Image.fromarray(sample_image(n)) for n in range(3)]
+    images[0].save(tmp_path / "x.webp", save_all=True, append_images=images[1:], duration=[40, 80, 120])
+    source = AnimationSource(tmp_path / "x.webp")
+    assert source.info.duration_s == pytest.approx(0.24) and source.info.frame_rate == Fraction(3000, 240)
+    assert [frame.duration for frame in source.frames()] == [40, 80, 120]
