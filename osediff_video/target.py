@@ -32,7 +32,7 @@ def check_target(sources: Path | Sequence[Path], target: Path, overwrite: bool) 
     """
     if target == PIPE:
         return
-    check_name(target, LONGEST_NAME_BYTES - JOB_NAME_BYTES)
+    check_video_name(target)
     sources = [sources] if isinstance(sources, Path) else list(sources)
     for source in sources:
         if source != PIPE and not source.exists():
@@ -54,19 +54,24 @@ def check_name(target: Path, longest: int = LONGEST_NAME_BYTES) -> None:
         raise OutputError(f"{target.name[:40]}...: the name has {size} bytes; expected at most {longest}; use --output")
 
 
+def check_video_name(target: Path) -> None:
+    """Refuse a name that leaves no room for that of the unfinished work. Raises OutputError."""
+    check_name(target, LONGEST_NAME_BYTES - JOB_NAME_BYTES)
+
+
 def check_image_target(source: Path, target: Path, overwrite: bool) -> None:
     """Refuse a target of one image that cannot or must not be written.
 
     Raises ImageError for a missing source, OutputError for the target.
     """
-    if not source.exists():
+    check_name(target)
+    if len(os.fsencode(source.name)) > LONGEST_NAME_BYTES or not source.exists():
         raise ImageError(f"{source}: no such file")
     if target.is_dir():
         raise OutputError(f"{target}: is already a folder; choose another output")
     if target.suffix.lower() not in WRITABLE_IMAGES:
         what = f"cannot write {target.suffix}" if target.suffix else "has no file extension"
         raise OutputError(f"{target}: {what}; expected one of {' '.join(WRITABLE_IMAGES)}")
-    check_name(target)
     keep_sources([source], target)
     check_replaceable(target, overwrite)
 
