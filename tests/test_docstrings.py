@@ -16,8 +16,8 @@ flush fold follow generate get give group guess hash hold identify import inspec
 load look make map mark measure mix move multiply name note number open order pad paint parse pass plan predict
 prepare print probe process provide put raise rank read record refuse relate remember remove rename reorder repeat
 replace report reshape resize resolve restore return round run sample save say scale score set sharpen shift shorten
-show solve split stack start state store strip sum super-resolve switch take tell time train turn undo update upscale
-use verify walk weigh wrap write yield
+show solve split stack start state stop store strip sum super-resolve switch take tell time train turn undo update
+upscale use verify walk weigh wrap write yield
 """
 """Verbs that open a docstring, in the imperative. Add one when a sentence needs it; a noun or adjective is none."""
 
