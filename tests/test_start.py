@@ -1,0 +1,30 @@
+"""Commands and the embedded model start without what they do not use; importing it took longer than a short clip."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+UNUSED = {"diffusers", "peft", "transformers", "accelerate", "torch._dynamo", "timm", "lpips"}
+REPORT = "import json, sys; print(json.dumps(sorted(sys.modules)))"
+
+
+def modules_after(code):
+    """Names of all modules that a fresh process has imported after this code."""
+    run = subprocess.run([sys.executable, "-c", f"{code}\n{REPORT}"], capture_output=True, text=True, check=True)
+    return set(json.loads(run.stdout.splitlines()[-1]))
+
+
+def test_the_embedded_model_runs_without_the_libraries_of_large_ones():
+    modules = modules_after(
+        "import numpy\nfrom osediff_video import upscale_image\n"
+        "assert upscale_image(numpy.zeros((24, 32, 3), numpy.uint8), model='lite').shape == (96, 128, 3)"
+    )
+    assert "torch" in modules and not modules & UNUSED
+
+
+@pytest.mark.parametrize("words", [["--help"], ["upscale", "--help"], ["models", "--help"]])
+def test_help_is_shown_without_torch(words):
+    modules = modules_after(f"from cli.main import cli\ncli({words!r}, standalone_mode=False)")
+    assert not modules & (UNUSED | {"torch", "av", "cv2"})
