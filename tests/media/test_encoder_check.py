@@ -1,5 +1,6 @@
 """Options and sizes that an encoder does not know are refused before work, in one line."""
 
+import av.logging
 import pytest
 
 from image_core.errors import OutputError
@@ -57,3 +58,18 @@ def test_nothing_is_begun(tmp_path):
     with pytest.raises(OutputError, match="tunee"):
         copy(source, tmp_path / "out.mp4", Encoding(options={"tunee": "grain"}))
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
+
+
+@pytest.mark.parametrize("codec", ["x264", "x265", "svtav1"])
+def test_a_misspelled_setting_among_an_encoders_own_is_refused(codec):
+    for _ in range(2):  # FFmpeg does not repeat its messages
+        with pytest.raises(OutputError, match=r"passes over the setting foo.*leave it out"):
+            check(".mkv", Encoding(codec=codec, options={f"{codec}-params": "aq-mode=1:foo=1"}))
+    assert av.logging.get_level() is None
+
+
+def test_a_failure_is_told_in_the_encoders_own_words():
+    with pytest.raises(OutputError, match="Error setting preset/tune bogus"):
+        check(".mp4", Encoding(preset="bogus"))
+    with pytest.raises(OutputError, match="option b to value many"):
+        check(".mp4", Encoding(options={"b": "many"}))

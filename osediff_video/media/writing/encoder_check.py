@@ -6,8 +6,8 @@ import av
 
 from image_core.errors import OutputError
 from osediff_video.encoding import Encoding
-from osediff_video.media.container import reason
 from osediff_video.media.writing.encoder import EncoderPlan, add_video
+from osediff_video.media.writing.encoder_log import refusing_ignored, words_of
 
 LARGEST_SIDE = {"libx264": 16384, "libsvtav1": 16384, "libvpx-vp9": 65535, "prores_ks": 65535, "prores": 65535}
 """In pixels."""
@@ -44,18 +44,19 @@ def try_encoder(plan: EncoderPlan, container_format: str, encoding: Encoding | N
     if encoding is not None:
         check_quality(encoding, plan)
     try:
-        with av.open(io.BytesIO(), "w", format=container_format) as container:
+        with refusing_ignored(plan.codec), av.open(io.BytesIO(), "w", format=container_format) as container:
             stream = add_video(container, plan)
             container.start_encoding()
             unused = dict(stream.codec_context.options)
     except OverflowError as error:
-        options = ", ".join(f"{name} {value}" for name, value in plan.options)
-        raise OutputError(f"{plan.codec}: an option is out of its range ({options}); choose another value") from error
+        raise OutputError(
+            f"{plan.codec}: an option is out of its range ({words_of(error)}); choose another value"
+        ) from error
     except (av.FFmpegError, ValueError, OSError) as error:
         options = ", ".join(f"{name} {value}" for name, value in plan.options)
         raise OutputError(
             f"{plan.codec} with {plan.pix_fmt} at {plan.width} x {plan.height} ({options or 'no options'}) cannot be "
-            f"written to {container_format} ({reason(error)}); try another --codec, --pix-fmt, --preset or a .mkv file"
+            f"written to {container_format} ({words_of(error)}); try another --codec, --pix-fmt or --preset, or .mkv"
         ) from error
     for name, value in unused.items():
         flag = {"crf": "--crf", "preset": "--preset"}.get(name) if encoding and name not in encoding.options else None
