@@ -153,7 +153,7 @@ def check_outputs(
         if path.suffix.lower() != ".png":
             raise OutputError(f"{path}: a map of uncertainty is a 16-bit PNG; name it .png, or name a folder")
 
-        from osediff_video.uncertainty_maps import overlay_path
+        from osediff_video.images.uncertainty_maps import overlay_path
 
         planned += [(source, path), (source, overlay_path(path))]
     seen: set[Path] = set()
@@ -172,7 +172,7 @@ def check_outputs(
 def tell_uncertainty(upscaler: "Upscaler", image: "ImageArray", result: "ImageArray", path: Path, draws: Draws) -> None:
     """Draw, write the map and its overlay, and say what they show. Raises OutputError or OutOfMemoryError."""
     from image_core.uncertainty import spread
-    from osediff_video.uncertainty_maps import overlay_path, write_map
+    from osediff_video.images.uncertainty_maps import overlay_path, write_map
 
     measured = spread(upscaler, image, draws)
     write_map(path, result, measured, draws, upscaler.identity)

@@ -20,6 +20,7 @@ from cli.video_options import (
     video_options,
     writing_options,
 )
+from osediff_video.suffixes import split_pattern
 
 
 @command()
@@ -53,7 +54,8 @@ def preview(
     SOURCE is a video or a folder of frames; the options are those of `upscale`.
     """
     images, how = image_options(values), encoding(values)
-    target = output or source.resolve().with_name(f"{source.resolve().stem}_preview.mp4")
+    origin = split_pattern(source)[0].resolve()
+    target = output or origin.with_name(f"{origin.stem}_preview.mp4")
     options = video_options(values)
     check_named_files(options)
 

@@ -7,7 +7,7 @@ import click
 
 from cli.model_options import say
 from osediff_video.media.reading.stdin import PIPE
-from osediff_video.suffixes import CONTAINERS, UNREADABLE_IMAGES, is_image, is_video
+from osediff_video.suffixes import CONTAINERS, UNREADABLE_IMAGES, is_image, is_pattern, is_video
 from osediff_video.target import default_target, result_name
 
 
@@ -24,6 +24,8 @@ def jobs(named: tuple[Path, ...], output: Path | None, scale: str) -> list[tuple
             say(f"note: {path}: holds videos, so its images ({images}) are left out")
     trees = [path for path in sources if path.is_dir() and not holds_images(path)]
     several = len(sources) > 1 or bool(trees)
+    if several and output is not None and is_pattern(output):
+        raise click.UsageError(f"several sources need a folder as output, got the pattern {output}")
     if several and output is not None and output.suffix.lower() in CONTAINERS and not output.is_dir():
         raise click.UsageError(f"several sources need a folder as output, got {output}")
     pairs = []
@@ -95,6 +97,6 @@ def video_target(source: Path, output: Path | None, scale: str, several: bool) -
         return default_target(source, scale)
     if output == PIPE:
         return output
-    if several or (output.is_dir() and not source.is_dir()):
+    if several or (output.is_dir() and not source.is_dir() and not is_pattern(source)):
         return output / result_name(source, scale)
     return output

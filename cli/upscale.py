@@ -54,7 +54,8 @@ def upscale(
 
     The output keeps every frame, every timestamp and every stream: in.mp4 becomes in_x4.mp4, a folder of frames a
     folder of PNG frames (or a video, if OUTPUT ends in .mp4, .mov, .mkv, .webm, .ts or .gif), and a folder of videos a
-    folder like it. Interrupted at any time, the same command resumes.
+    folder like it. Numbered frames are named as FFmpeg does: in/%06d.png, out/%06d.tif. Interrupted at any time, the
+    same command resumes.
     """
     images, options, how = image_options(values), video_options(values), encoding(values)
     pairs = jobs(sources, output, options.size or f"x{images.scale:g}")

@@ -14,6 +14,7 @@ from image_core.images import enlarge_plane
 from image_core.options import Draws
 from image_core.upscaler import Draft, Upscaler
 from osediff_video.images.edges import extend_colors
+from osediff_video.images.uncertainty_maps import with_maps
 from osediff_video.job.folder import Job
 from osediff_video.media.reading.stdin import PIPE
 from osediff_video.options import VideoOptions
@@ -37,7 +38,6 @@ from osediff_video.temporal.flow import Estimator, dis_flow
 from osediff_video.temporal.steady_colors import STATS_SPAN, steady_colors
 from osediff_video.temporal.steps import Step, steps
 from osediff_video.types import Frame, Plane
-from osediff_video.uncertainty_maps import with_maps
 
 DECODER_PATIENCE_S = 120.0
 Numbered = tuple[int, Frame]

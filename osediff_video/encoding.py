@@ -30,6 +30,7 @@ class Encoding:
     preset: encoder preset, such as "slow"; None is the encoder's own.
     pix_fmt: pixel format; None is as deep as the source.
     options: extra encoder options, by the encoder's own names.
+    frames: names of frames in a folder, such as "%06d.tif"; None is frame_%08d.png.
     """
 
     codec: str | None = None
@@ -37,6 +38,7 @@ class Encoding:
     preset: str | None = None
     pix_fmt: str | None = None
     options: Mapping[str, str] = field(default_factory=dict)
+    frames: str | None = None
 
     def codec_for(self, suffix: str, *, alpha: bool = False, hdr: bool = False, deep: bool = False) -> str:
         """Return the encoder for a file with this suffix."""

@@ -67,6 +67,6 @@ def verify_result(plan: VideoPlan, part: Path, payload: str, segments: list[Segm
 def place(plan: VideoPlan, part: Path) -> None:
     """Give the finished `part` the name of the target. Raises OutputError; the work stays."""
     try:
-        put_in_place(part, plan.target, plan.overwrite)
+        put_in_place(part, plan.target, plan.overwrite, plan.encoder.frames)
     except OutputError as error:
         raise OutputError(f"{error}; the work is kept in {part.parent}") from error

@@ -79,7 +79,7 @@ def plan_video(
     source: Path, target: Path, scale: float, encoding: Encoding, options: VideoOptions, *, overwrite: bool = False
 ) -> VideoPlan:
     """Probe, choose and try everything. Raises MediaError or OutputError for what would fail later."""
-    check_target(source, target, overwrite)
+    check_target(source, target, overwrite, encoding.frames)
     opened, notes = open_source(source, options)
     return plan_opened(opened, source, target, scale, encoding, options, notes, overwrite=overwrite)
 
@@ -101,7 +101,7 @@ def plan_opened(
     sources: everything that must not be touched, if that is not `source` alone. Raises MediaError or OutputError.
     """
     sources = tuple(sources) or (source,)
-    check_target(sources, target, overwrite)
+    check_target(sources, target, overwrite, encoding.frames)
     info, notes = opened.info, notes or []
     height, width = output_size(info.height, info.width, scale, options.size)
     suffix = target.suffix.lower()

@@ -23,6 +23,7 @@ from osediff_video.options import VideoOptions
 from osediff_video.plan import DEFAULTS, VideoPlan, plan_video
 from osediff_video.shots.prompts import ShotEmbeddings
 from osediff_video.sources.bookmarks import Bookmarks
+from osediff_video.suffixes import split_pattern
 from osediff_video.types import Faults, Frame
 
 MOST_ATTEMPTS = 3
@@ -100,11 +101,15 @@ def upscale_video(
 ) -> Result:
     """Upscale the video or folder of frames `source` and write `target`, a video or (no suffix) a folder of frames.
 
+    A target such as out/%06d.tif names the frames in the folder.
+
     The target appears whole or not at all; see `check_target` for what may be in its place. Interrupted at any moment,
     the same call goes on from the last finished segment and gives the same result; a result of the same call that is
     finished already is left as it is. planned: told what will be done
     before it is. Raises MediaError, OutputError or OutOfMemoryError.
     """
+    target, names = split_pattern(target)
+    encoding = replace(encoding, frames=names or encoding.frames)
     finished = None if overwrite or restart else find_finished(target)
     replaceable = overwrite or finished is not None
     plan = plan_video(source, target, upscaler.options.scale, encoding, options, overwrite=replaceable)

@@ -1,5 +1,9 @@
-"""Define which file suffixes are images and videos. Imports only the standard library, so that `--help` is instant."""
+"""Define what names of files say: images, videos, numbered frames. Imports only the standard library.
 
+Numbered frames are named as FFmpeg names them, such as out/%06d.png.
+"""
+
+import re
 from pathlib import Path
 
 WRITABLE_IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".avif")
@@ -22,6 +26,14 @@ VIDEOS = (
 )  # fmt: skip
 """What counts as a video when a folder is searched; FFmpeg reads more when a file is named."""
 
+FRAME_NAMES = "frame_%08d.png"
+"""Names of the frames in a folder, unless the user gives others."""
+
+FRAME_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".webp")
+"""Endings of numbered frames that can be written."""
+
+NUMBER = re.compile(r"%(?:0?(\d{1,2}))?d")
+
 
 def is_image(path: Path) -> bool:
     """Return whether the suffix of `path` is that of an image."""
@@ -31,3 +43,38 @@ def is_image(path: Path) -> bool:
 def is_video(path: Path) -> bool:
     """Return whether the suffix of `path` is that of a video."""
     return path.suffix.lower() in VIDEOS
+
+
+def is_pattern(path: Path) -> bool:
+    """Return whether a path stands for numbered frames: an image's name with one number such as %06d or %d."""
+    single = len(NUMBER.findall(path.name)) == 1
+    return single and path.suffix.lower() in IMAGES and not path.exists()
+
+
+def split_pattern(target: Path) -> tuple[Path, str | None]:
+    """Return the folder and the names of numbered frames; any other path and None."""
+    return (target.parent, target.name) if is_pattern(target) else (target, None)
+
+
+def frame_name(names: str, number: int) -> str:
+    """Return the name of a frame, as C's printf writes it: %06d is at least six digits."""
+    return NUMBER.sub(lambda match: f"{number:0{match[1] or 1}d}", names).replace("%%", "%")
+
+
+def matcher(names: str) -> re.Pattern[str]:
+    """Return what matches the names of numbered frames as a whole; its one group is the number."""
+    before, width, after = NUMBER.split(names)
+    return re.compile(rf"{literal(before)}(\d{{{int(width or 1)},}}){literal(after)}")
+
+
+def literal(part: str) -> str:
+    return re.escape(part.replace("%%", "%"))
+
+
+def numbered(pattern: Path) -> list[Path]:
+    """Return the files that `pattern` stands for, by their numbers; none where the folder is missing."""
+    match = matcher(pattern.name)
+    if not pattern.parent.is_dir():
+        return []
+    numbers = {path: int(hit[1]) for path in pattern.parent.iterdir() if (hit := match.fullmatch(path.name))}
+    return sorted((path for path in numbers if path.is_file()), key=numbers.__getitem__)

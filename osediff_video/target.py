@@ -6,7 +6,6 @@ is there already, also when it appeared while the work was done.
 """
 
 import os
-import re
 import secrets
 from collections.abc import Sequence
 from contextlib import suppress
@@ -14,10 +13,7 @@ from pathlib import Path
 
 from image_core.errors import ImageError, MediaError, OutputError
 from osediff_video.media.reading.stdin import PIPE
-from osediff_video.suffixes import CONTAINERS, WRITABLE_IMAGES
-
-OUR_FRAME = re.compile(r"frame_\d{8}\.png")
-"""Names of the files in a folder of frames that this program wrote."""
+from osediff_video.suffixes import CONTAINERS, FRAME_NAMES, WRITABLE_IMAGES, is_pattern, matcher, split_pattern
 
 LONGEST_NAME_BYTES = 255
 """What nearly every file system takes."""
@@ -25,26 +21,34 @@ JOB_NAME_BYTES = 24
 """Room for what is added to the name of a video while it is made."""
 
 
-def check_target(sources: Path | Sequence[Path], target: Path, overwrite: bool) -> None:
+def check_target(sources: Path | Sequence[Path], target: Path, overwrite: bool, names: str | None = None) -> None:
     """Refuse a target of a video that cannot or must not be written.
 
-    sources: everything the result is made from. Raises MediaError for a missing source, OutputError for the target.
+    sources: everything the result is made from.
+    target: a video, a folder, or a pattern such as out/%06d.png.
+    names: names of frames in a folder, if that is not said by `target`; None is frame_%08d.png.
+
+    Raises MediaError for a missing source, OutputError for the target.
     """
+    target, selected = split_pattern(target)
+    names = selected or names
     if target == PIPE:
         return
     check_video_name(target)
     sources = [sources] if isinstance(sources, Path) else list(sources)
     for source in sources:
-        if source != PIPE and not source.exists():
+        if source != PIPE and not (source.exists() or is_pattern(source)):
             raise MediaError(f"{source}: no such file")
     keep_sources(sources, target)
-    if not target.suffix and not any(source.is_dir() for source in sources):
+    if names is None and not target.suffix and not any(source.is_dir() or is_pattern(source) for source in sources):
         raise OutputError(f"{target}: has no file extension; expected one of {' '.join(CONTAINERS)}")
+    if names is not None and target.suffix:
+        raise OutputError(f"{target}: a folder of frames has no ending such as {target.suffix}; choose another name")
     if target.suffix and target.suffix.lower() not in CONTAINERS:
         raise OutputError(f"{target}: cannot write {target.suffix}; expected one of {' '.join(CONTAINERS)}")
     if target.is_dir() != (not target.suffix) and target.exists():
         raise OutputError(f"{target}: is already a {'folder' if target.is_dir() else 'file'}; choose another output")
-    check_replaceable(target, overwrite)
+    check_replaceable(target, overwrite, names)
     check_parent(target)
 
 
@@ -80,33 +84,36 @@ def keep_sources(sources: Sequence[Path], target: Path) -> None:
     """Refuse a target that is a source, holds one, or lies in a folder that is one. Raises OutputError."""
     place = target.resolve()
     for source in (source for source in sources if source != PIPE):
-        origin = source.resolve()
+        origin = split_pattern(source)[0].resolve()
         if place == origin or (target.exists() and source.exists() and target.samefile(source)):
             raise OutputError(f"{target}: is the source itself, which is never touched; choose another output")
         if place in origin.parents:
             raise OutputError(f"{target}: holds the source {source}, which is never touched; choose another output")
-        if source.is_dir() and origin in place.parents:
+        if origin.is_dir() and origin in place.parents:
             raise OutputError(f"{target}: lies in the source {source}, which is never touched; choose another output")
 
 
-def check_replaceable(target: Path, overwrite: bool) -> None:
-    """Refuse to replace what stands at `target` if it must not be replaced. Raises OutputError."""
+def check_replaceable(target: Path, overwrite: bool, names: str | None = None) -> None:
+    """Refuse to replace what stands at `target` if it must not be replaced. Raises OutputError.
+
+    names: those of frames in a folder; where the user gave them, the folder may be there already, if it is empty.
+    """
     if target.is_symlink():
         raise OutputError(f"{target}: is a link, which is never written through; name the file itself")
-    if not target.exists():
+    if not target.exists() or (names not in (None, FRAME_NAMES) and target.is_dir() and not any(target.iterdir())):
         return
     if not overwrite:
         raise OutputError(f"{target}: already exists; add --overwrite to replace it")
-    if target.is_dir() and (foreign := next((p for p in sorted(target.iterdir()) if not is_ours(p)), None)):
+    if target.is_dir() and (foreign := next((p for p in sorted(target.iterdir()) if not is_ours(p, names)), None)):
         raise OutputError(
             f"{target}: holds {foreign.name}, which this program did not write; --overwrite replaces only folders of "
-            "frame_NNNNNNNN.png; choose another output"
+            f"{names or 'frame_NNNNNNNN.png'}; choose another output"
         )
 
 
-def is_ours(path: Path) -> bool:
+def is_ours(path: Path, names: str | None) -> bool:
     """Return whether a file in a folder of frames has a name that this program writes, and is a plain file."""
-    return bool(OUR_FRAME.fullmatch(path.name)) and path.is_file() and not path.is_symlink()
+    return bool(matcher(names or FRAME_NAMES).fullmatch(path.name)) and path.is_file() and not path.is_symlink()
 
 
 def check_parent(target: Path) -> None:
@@ -119,15 +126,16 @@ def check_parent(target: Path) -> None:
         raise OutputError(f"{folder}: not writable; choose another output")
 
 
-def put_in_place(part: Path, target: Path, overwrite: bool) -> None:
+def put_in_place(part: Path, target: Path, overwrite: bool, names: str | None = None) -> None:
     """Rename the finished `part`, a file or a folder of frames on the same disk, to `target`, without a gap.
 
-    Without `overwrite` nothing that appeared at `target` meanwhile is replaced. Raises OutputError; `part` then stays.
+    Without `overwrite` nothing that appeared at `target` meanwhile is replaced. names: those of frames in a folder.
+    Raises OutputError; `part` then stays.
     """
-    check_replaceable(target, overwrite)
+    check_replaceable(target, overwrite, names)
     try:
         if part.is_dir():
-            _place_folder(part, target)
+            _place_folder(part, target, names)
         elif overwrite:
             part.replace(target)
         else:
@@ -153,7 +161,7 @@ def _place_new_file(part: Path, target: Path) -> None:
         part.unlink()
 
 
-def _place_folder(part: Path, target: Path) -> None:
+def _place_folder(part: Path, target: Path, names: str | None) -> None:
     """Give the folder `part` the name `target`; a folder of our frames there is moved aside first and then removed.
 
     Raises FileExistsError, OSError.
@@ -180,7 +188,7 @@ def _place_folder(part: Path, target: Path) -> None:
         raise
     if aside is not None:
         for path in aside.iterdir():
-            if is_ours(path):
+            if is_ours(path, names):
                 path.unlink()
         with suppress(OSError):  # what somebody put there meanwhile stays
             aside.rmdir()
@@ -191,14 +199,14 @@ def default_target(source: Path, scale: str) -> Path:
 
     A container that can be written is kept; any other becomes .mkv, which holds everything.
     """
-    resolved = source.resolve()
+    resolved = split_pattern(source)[0].resolve()
     return resolved.parent / result_name(source, scale)
 
 
 def result_name(source: Path, scale: str) -> str:
     """Return the file name of the result of a video or folder of frames."""
-    if source.is_dir():
-        return f"{source.resolve().name}_{scale}"
+    if source.is_dir() or is_pattern(source):
+        return f"{split_pattern(source)[0].resolve().name}_{scale}"
     suffix = source.suffix.lower() if source.suffix.lower() in CONTAINERS else ".mkv"
     return f"{source.stem}_{scale}{suffix}"
 

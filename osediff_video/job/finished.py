@@ -12,6 +12,7 @@ from image_core.storage.sealed import read_sealed, write_sealed
 from osediff_video.job.identity import Identity, is_unchanged, stamp_of
 from osediff_video.job.manifest import Manifest
 from osediff_video.plan import VideoPlan
+from osediff_video.suffixes import split_pattern
 from osediff_video.target import check_target, check_video_name
 
 MOST_RECORDS = 5000
@@ -67,5 +68,6 @@ def find_finished(target: Path) -> Finished | None:
 
 def check_target_or_finished(source: Path, target: Path, overwrite: bool) -> None:
     """Refuse a target as `check_target` does, except one that may be the finished result of the same command."""
-    check_video_name(target)
-    check_target(source, target, overwrite or find_finished(target) is not None)
+    folder, _ = split_pattern(target)
+    check_video_name(folder)
+    check_target(source, target, overwrite or find_finished(folder) is not None)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from image_core.errors import MediaError
 from osediff_video.media.reading.stdin import PIPE
-from osediff_video.sources.folder import list_frames
+from osediff_video.sources.folder import is_sequence, list_frames
 
 BLOCK_BYTES = 1 << 20
 
@@ -82,7 +82,7 @@ def files_of(sources: Sequence[Path]) -> list[Path]:
     """Return the files whose content counts, including those in folders of frames; a pipe can be read only once."""
     files: list[Path] = []
     for source in (source for source in sources if source != PIPE):
-        if source.is_dir():
+        if is_sequence(source):
             files += list_frames(source)
         elif source.is_file():
             files.append(source)

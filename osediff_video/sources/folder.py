@@ -16,7 +16,7 @@ from image_core.errors import ImageError, MediaError
 from image_core.images import enlarge, enlarge_plane, to_eight_bit
 from osediff_video.images.image_file import read_image
 from osediff_video.sources.frame_headers import FrameHeader, main_size, named, read_header
-from osediff_video.suffixes import IMAGES, UNREADABLE_IMAGES, is_image
+from osediff_video.suffixes import IMAGES, UNREADABLE_IMAGES, frame_name, is_image, is_pattern, numbered
 from osediff_video.types import Bookmark, ColorTags, Faults, Frame, ImageArray, Plane, VideoInfo
 
 SRGB = ColorTags(matrix=0, primaries=1, transfer=13, full_range=True)
@@ -32,8 +32,20 @@ def is_visible_image(path: Path) -> bool:
     return is_image(path) and not path.name.startswith(".")
 
 
+def is_sequence(path: Path) -> bool:
+    """Return whether a path stands for a sequence of frames: a folder, or a pattern such as in/%06d.png."""
+    return path.is_dir() or is_pattern(path)
+
+
 def list_frames(folder: Path) -> list[Path]:
-    """Return the image files of a folder in natural order. Raises MediaError when there are none."""
+    """Return the image files of a folder in natural order, or those of a pattern such as in/%06d.png by their numbers.
+
+    Raises MediaError when there are none.
+    """
+    if is_pattern(folder):
+        if paths := numbered(folder):
+            return paths
+        raise MediaError(f"{folder}: no frames of this pattern; expected names such as {frame_name(folder.name, 1)}")
     paths = sorted((p for p in folder.iterdir() if is_visible_image(p) and p.is_file()), key=natural_order)
     if not paths:
         raise MediaError(f"{folder}: holds no frames; expected images ({' '.join(IMAGES)}){unreadable(folder)}")

@@ -11,13 +11,13 @@ from osediff_video.media.reading.reader import VideoSource
 from osediff_video.media.reading.stdin import PIPE
 from osediff_video.options import VideoOptions
 from osediff_video.sources.animation import AnimationSource, is_animation
-from osediff_video.sources.folder import FolderSource, gaps
+from osediff_video.sources.folder import FolderSource, gaps, is_sequence
 from osediff_video.types import UPRIGHT, Source, VideoInfo
 
 
 def open_source(path: Path, options: VideoOptions) -> tuple[Source, list[str]]:
     """Open what the user points at; return it with what the user should know of how it is read. Raises MediaError."""
-    if path.is_dir():
+    if is_sequence(path):
         mixed, damaged = options.size is not None, options.allow_damaged
         source = FolderSource(
             path, options.fps, options.start_s, options.end_s, mixed_sizes=mixed, allow_damaged=damaged

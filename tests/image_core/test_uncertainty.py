@@ -17,9 +17,9 @@ from image_core.models.load import load_upscaler
 from image_core.options import Draws, UpscaleOptions
 from image_core.uncertainty import noise_level, spread
 from image_core.upscaler import Upscaler
+from osediff_video.images.uncertainty_maps import UNITS_PER_LEVEL, overlay, overlay_path, top_level
 from osediff_video.options import VideoOptions
 from osediff_video.run import upscale_video
-from osediff_video.uncertainty_maps import UNITS_PER_LEVEL, overlay, overlay_path, top_level
 from tests.support.media_files import FAST, sample_image, write_video
 
 STD, GAIN = 0.05, 0.3

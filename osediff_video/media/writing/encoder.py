@@ -15,8 +15,9 @@ from image_core.errors import OutputError
 from osediff_video.encoding import Encoding
 from osediff_video.media.color import BT709, RGB, ColorConverter, is_rgb
 from osediff_video.media.writing.captions import caption_codec, with_captions
-from osediff_video.media.writing.losses import extras_losses
+from osediff_video.media.writing.losses import extras_losses, frames_losses
 from osediff_video.media.writing.pixel_formats import choose_pix_fmt, format_losses, needs_full_chroma
+from osediff_video.suffixes import FRAME_NAMES
 from osediff_video.types import ColorTags, Frame, VideoInfo
 
 PQ, HLG = 16, 18
@@ -36,6 +37,7 @@ class EncoderPlan:
     alpha: transparency is encoded too.
     notes: what the user should know.
     losses: those of them that say what is lost.
+    frames: names of the frames where the result is a folder.
     """
 
     codec: str
@@ -50,6 +52,7 @@ class EncoderPlan:
     sample_aspect_ratio: Fraction
     notes: tuple[str, ...] = ()
     losses: tuple[str, ...] = ()
+    frames: str = FRAME_NAMES
 
 
 def plan_encoder(info: VideoInfo, width: int, height: int, encoding: Encoding, suffix: str) -> EncoderPlan:
@@ -73,6 +76,8 @@ def plan_encoder(info: VideoInfo, width: int, height: int, encoding: Encoding, s
     pix_fmt = encoding.pix_fmt or choose_pix_fmt(info, codec, alpha, width, height)
     if suffix not in ("", ".gif"):  # images are made of what is stored in RGB
         losses += format_losses(info, codec, pix_fmt)
+    if suffix == "":
+        losses += frames_losses(info, encoding.frames or FRAME_NAMES)
     losses += extras_losses(info, codec, suffix)
     if encoding.pix_fmt is None and needs_full_chroma(codec, width, height):
         notes.append(f"{width} x {height} is odd: encoded as 4:4:4, since 4:2:0 needs even sizes")
@@ -101,6 +106,7 @@ def plan_encoder(info: VideoInfo, width: int, height: int, encoding: Encoding, s
         sample_aspect_ratio=display_aspect(info, height, width),
         notes=(*notes, *losses),
         losses=tuple(losses),
+        frames=encoding.frames or FRAME_NAMES,
     )
 
 

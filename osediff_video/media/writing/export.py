@@ -20,6 +20,7 @@ from osediff_video.media.deinterlace import pulled
 from osediff_video.media.gif_tags import GifTags, write_comment
 from osediff_video.media.writing.encoder import EncoderPlan
 from osediff_video.media.writing.segment import Segment
+from osediff_video.suffixes import frame_name
 from osediff_video.types import ImageArray, Plane
 
 LONGEST_DELAY = 65535
@@ -34,7 +35,7 @@ def stored_frames(folder: Path, segments: list[Segment]) -> Iterator[tuple[Video
 
 
 def export_folder(folder: Path, segments: list[Segment], plan: EncoderPlan, target: Path) -> None:
-    """Write frame_00000001.png, ... into `target`, which must not exist. Raises OutputError."""
+    """Write the numbered frames, from 1, into `target`, which must not exist. Raises OutputError."""
     layout = rgb_layout("16" in plan.pix_fmt, plan.alpha)
     shutil.rmtree(target, ignore_errors=True)
     try:
@@ -42,7 +43,9 @@ def export_folder(folder: Path, segments: list[Segment], plan: EncoderPlan, targ
         for number, (frame, _) in enumerate(stored_frames(folder, segments), 1):
             pixels = frame.to_ndarray(format=layout)
             alpha = cast(Plane, pixels[..., 3]) if plan.alpha else None
-            write_image(target / f"frame_{number:08d}.png", ImageFile(cast(ImageArray, pixels[..., :3]), alpha))
+            path = target / frame_name(plan.frames, number)
+            image, _ = ImageFile(cast(ImageArray, pixels[..., :3]), alpha).fitted(path.suffix)  # noted in the plan
+            write_image(path, image)
     except (OSError, av.FFmpegError) as error:
         raise OutputError(
             f"{target}: writing the frames failed ({reason(error)}); run the same command again to resume"

@@ -1,7 +1,11 @@
 """Say before work what of a video stream itself the encoder cannot hold."""
 
+from pathlib import Path
+
+from image_core.errors import OutputError
 from osediff_video.media.extras import CAPTIONS, STEREO, STEREO_TAG, TIME_CODE
 from osediff_video.media.writing.captions import caption_codec
+from osediff_video.suffixes import FRAME_SUFFIXES
 from osediff_video.types import VideoInfo
 
 DYNAMIC = ("Dolby Vision", "HDR10+", "HDR Vivid")
@@ -28,3 +32,16 @@ def extras_losses(info: VideoInfo, codec: str, suffix: str) -> list[str]:
         else:
             sentences.append(f"{name} is left out: no encoder here writes it")
     return sentences
+
+
+def frames_losses(info: VideoInfo, names: str) -> list[str]:
+    """Return what frames of a folder lose in the format of their names. Raises OutputError for one never written."""
+    suffix = Path(names).suffix.lower()
+    if suffix not in FRAME_SUFFIXES:
+        raise OutputError(f"{names}: frames cannot be written as {suffix}; expected one of {' '.join(FRAME_SUFFIXES)}")
+    lost = []
+    if info.bit_depth > 8 and suffix not in (".png", ".tif", ".tiff"):
+        lost.append(f"{info.bit_depth} bits become 8, {suffix} holds no more; write .png or .tif to keep them")
+    if info.alpha and suffix in (".jpg", ".jpeg"):
+        lost.append("transparency is lost, JPEG holds none; write .png to keep it")
+    return lost
