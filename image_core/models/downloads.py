@@ -10,7 +10,7 @@ import platformdirs
 from image_core.bundle import Bundle
 from image_core.errors import ModelNotFoundError, OutputError
 from image_core.models.hub import Fetcher, Notify
-from image_core.models.official import LICENCE, Ingredients, make_bundle
+from image_core.models.licences import LICENCE
 from image_core.models.sources import SPACE, Download, amount
 
 SD21_BASE = Download(
@@ -135,6 +135,8 @@ def pull(
         raise ModelNotFoundError(f"no model {name!r} can be pulled: expected one of {', '.join(KNOWN)}")
     if out.exists():
         raise OutputError(f"{out}: exists already; remove it, or choose another --out")
+    from image_core.models.official import Ingredients, make_bundle  # with diffusers, for which a list must not wait
+
     known, fetcher = KNOWN[name], Fetcher(downloads_folder(), offline, endpoint, report)
     check_room(known, tagger, fetcher.root, out)
     weights = fetcher.fetch(OSEDIFF[known.weights]) / known.weights

@@ -21,6 +21,7 @@ from image_core.bundle import (
 from image_core.errors import CheckpointError, OutputError
 from image_core.lora import LoraWeights, check_weights, merge_lora, merged, unet_targets, vae_targets
 from image_core.models.base import BaseFacts, check_base, load_vae, open_unet
+from image_core.models.licences import BASE_LICENCES, TAGGER_LICENCE
 from image_core.models.single_file import read_vae, unfold_single_file
 from image_core.options import UpscaleOptions
 from image_core.prompts.ram import read_ram
@@ -33,14 +34,6 @@ TOP_KEYS = {
     "rank_unet", "rank_vae", "unet_lora_encoder_modules", "unet_lora_decoder_modules", "unet_lora_others_modules",
     "vae_lora_encoder_modules", "state_dict_unet", "state_dict_vae",
 }  # fmt: skip
-BASE_LICENCES = {
-    768: "Stable Diffusion 1.x: CreativeML Open RAIL-M",
-    1024: "Stable Diffusion 2.1-base: CreativeML Open RAIL++-M",
-}
-"""By the width of the text that the base reads."""
-
-LICENCE = f"OSEDiff weights: Apache-2.0; {BASE_LICENCES[1024]}"
-TAGGER_LICENCE = "; RAM and DAPE: Apache-2.0"
 SUMMARY = "The published OSEDiff: invents plausible detail; wants a GPU."
 FACE_SUMMARY = "The published OSEDiff for faces, trained on portraits: invents plausible detail; wants a GPU."
 
