@@ -48,7 +48,8 @@ class VideoOptions:
     fps: frame rate of a folder of frames.
     pipe_format: format of standard output: "matroska", "nut" or "y4m".
     strict: fail up front if anything would be lost.
-    allow_damaged: accept a video that ends early (read by the commands, for their exit code).
+    allow_damaged: accept a video that ends early (read by the commands, for their exit code), and a folder
+        with frames that cannot be read.
     """
 
     size: str | None = None
