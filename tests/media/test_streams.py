@@ -115,8 +115,8 @@ def test_a_cut_takes_sound_subtitles_and_chapters_along(rich, tmp_path):
 
 def test_a_cut_at_the_end_alone_moves_nothing(tmp_path):
     source = write_video(tmp_path / "in.mp4", [5120 + 512 * n for n in range(30)], sound_from=Fraction(1, 2))
-    copy(source, tmp_path / "out.mp4", end_s=Fraction(1))
-    assert read_times(tmp_path / "out.mp4") == [Fraction(2, 5) + Fraction(n, 25) for n in range(15)]
+    copy(source, tmp_path / "out.mp4", end_s=Fraction(1))  # counted from the first frame
+    assert read_times(tmp_path / "out.mp4") == [Fraction(2, 5) + Fraction(n, 25) for n in range(25)]
 
 
 def test_sound_that_a_container_refuses_is_converted_and_stays_in_sync(tmp_path):
