@@ -13,6 +13,7 @@ from osediff_video.media.reading.stdin import PIPE
 from osediff_video.media.stream_plan import StreamPlan, plan_streams, try_streams
 from osediff_video.media.writing.encoder import EncoderPlan, plan_encoder
 from osediff_video.media.writing.encoder_check import try_encoder
+from osediff_video.media.writing.stdout import MUXER
 from osediff_video.options import VideoOptions, parse_size
 from osediff_video.sources.animation import AnimationSource
 from osediff_video.sources.open import open_source
@@ -149,6 +150,7 @@ def plan_pipe(
         encoder = replace(encoder, time_base=1 / encoder.rate)
         notes.append("y4m knows a frame rate but no times: a video of varying rate plays at its average")
     notes += encoder.notes
+    try_encoder(encoder, MUXER[options.pipe_format], encoding)
     if options.strict and encoder.losses:
         raise OutputError(f"standard output: with --strict nothing may be lost, but {'; '.join(encoder.losses)}")
     return VideoPlan(

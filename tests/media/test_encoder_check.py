@@ -73,3 +73,10 @@ def test_a_failure_is_told_in_the_encoders_own_words():
         check(".mp4", Encoding(preset="bogus"))
     with pytest.raises(OutputError, match="option b to value many"):
         check(".mp4", Encoding(options={"b": "many"}))
+
+
+@pytest.mark.parametrize("suffix", ["", ".gif"])
+def test_settings_without_effect_on_images_are_said(suffix):
+    plan = plan_encoder(info(), 64, 48, Encoding(crf=10, preset="slow"), suffix)
+    assert any("--crf, --preset: without effect" in note for note in plan.notes)
+    assert not any("without effect" in note for note in plan_encoder(info(), 64, 48, Encoding(), suffix).notes)

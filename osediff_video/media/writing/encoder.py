@@ -15,7 +15,7 @@ from image_core.errors import OutputError
 from osediff_video.encoding import Encoding
 from osediff_video.media.color import BT709, RGB, ColorConverter, is_rgb
 from osediff_video.media.writing.captions import caption_codec, with_captions
-from osediff_video.media.writing.losses import extras_losses, frames_losses
+from osediff_video.media.writing.losses import extras_losses, frames_losses, unused_settings
 from osediff_video.media.writing.pixel_formats import choose_pix_fmt, format_losses, needs_full_chroma
 from osediff_video.suffixes import FRAME_NAMES
 from osediff_video.types import ColorTags, Frame, VideoInfo
@@ -66,7 +66,7 @@ def plan_encoder(info: VideoInfo, width: int, height: int, encoding: Encoding, s
     else:
         check_codec(codec)
         options = encoding.options_for(codec)
-    notes: list[str] = []
+    notes = unused_settings(encoding, suffix)
     losses: list[str] = []
     alpha = info.alpha and codec in HOLDS_ALPHA and (encoding.pix_fmt is None or "a" in encoding.pix_fmt)
     if info.alpha and not alpha:

@@ -3,12 +3,22 @@
 from pathlib import Path
 
 from image_core.errors import OutputError
+from osediff_video.encoding import Encoding
 from osediff_video.media.extras import CAPTIONS, STEREO, STEREO_TAG, TIME_CODE
 from osediff_video.media.writing.captions import caption_codec
 from osediff_video.suffixes import FRAME_SUFFIXES
 from osediff_video.types import VideoInfo
 
 DYNAMIC = ("Dolby Vision", "HDR10+", "HDR Vivid")
+
+
+def unused_settings(encoding: Encoding, suffix: str) -> list[str]:
+    """Return a sentence if settings of a video encoder are given for images, which are written without one."""
+    given = [f"--{name}" for name in ("codec", "crf", "preset") if getattr(encoding, name) is not None]
+    given += ["--encoder-option"] if encoding.options else []
+    if suffix not in ("", ".gif") or not given:
+        return []
+    return [f"{', '.join(given)}: without effect on {'a GIF' if suffix else 'a folder of images'}"]
 
 
 def extras_losses(info: VideoInfo, codec: str, suffix: str) -> list[str]:
