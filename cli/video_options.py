@@ -64,7 +64,10 @@ reading_options = together([
         READING, "--keep-rotation/--no-keep-rotation",
         help="Keep images as coded and the rotation tag, instead of turning.",
     ),
-    option(READING, "--allow-damaged", is_flag=True, help="Exit with 0 even if the input is truncated; repeat frames over unreadable ones."),
+    option(
+        READING, "--allow-damaged", is_flag=True,
+        help="Exit with 0 even if the input is truncated; repeat frames over unreadable ones.",
+    ),
     option(
         STEADINESS, "--temporal", type=click.Choice(TEMPORALS), default=VideoOptions.temporal, show_default=True,
         help="Way to remove flicker: pixel blends frames along the motion, latent does so inside the model (slower), "
