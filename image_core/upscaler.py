@@ -171,7 +171,9 @@ class Upscaler:
             return self.restore(enlarged, tones[part] if tones else None, revisable, embedding, share, load)
 
         def next_batch(load: Workload) -> list[Draft]:
-            numbers = range(len(results), min(len(images), len(results) + load.batch))
+            # workers take the next image when they are done with one, unless memory holds fewer than there are
+            at_once = len(images) if 1 < self.workers.count <= load.batch else load.batch
+            numbers = range(len(results), min(len(images), len(results) + at_once))
             if self.workers.is_active:
                 return self.side_by_side(lambda number: batch_of(slice(number, number + 1), load)[0], numbers)
             return batch_of(slice(numbers.start, numbers.stop), load)

@@ -20,7 +20,7 @@ from osediff_video.media.reading.stdin import PIPE
 from osediff_video.options import VideoOptions
 from osediff_video.plan import VideoPlan
 from osediff_video.prefetch import StageHangsError, ahead
-from osediff_video.queues import depth, overlapped, step_bytes
+from osediff_video.queues import QUEUE_BYTES, depth, overlapped, step_bytes
 from osediff_video.shots.cuts import SETTLED, mark_cuts, mark_listed_cuts, read_cut_list
 from osediff_video.shots.prompts import (
     ShotEmbeddings,
@@ -40,6 +40,7 @@ from osediff_video.temporal.steps import Step, steps
 from osediff_video.types import Frame, Plane
 
 DECODER_PATIENCE_S = 120.0
+EACH = 4  # frames for each worker
 Numbered = tuple[int, Frame]
 """A frame and the number of its segment."""
 
@@ -218,7 +219,7 @@ def batches(
     held: list[Step] = []
     for step in related:
         place = step.position % segment_frames
-        most = treatments.at(step.frame).upscaler.workload_for(*size).batch
+        most = group_size(treatments.at(step.frame).upscaler, size)
         full = len(held) >= most or (held and held[0].frame.treatment != step.frame.treatment)
         if held and (full or place in (0, segment_frames - WARMUP_FRAMES)):
             yield held
@@ -226,6 +227,18 @@ def batches(
         held.append(step)
     if held:
         yield held
+
+
+def group_size(upscaler: Upscaler, size: tuple[int, int]) -> int:
+    """Return how many frames are handed to the model together.
+
+    Workers get several each, or those that are done first would wait for the last; of a large model, which takes
+    minutes for each, nobody shall wait for more than one.
+    """
+    batch = upscaler.workload_for(*size).batch
+    if upscaler.workers.count == 1 or batch == 1 or upscaler.generative:
+        return batch
+    return max(batch, min(EACH * batch, QUEUE_BYTES // (3 * size[0] * size[1])))
 
 
 def finished(step: Step, upscaler: Upscaler) -> Frame:
