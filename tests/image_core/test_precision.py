@@ -85,15 +85,14 @@ def test_a_video_names_the_frame_and_its_time(generator):
 
     broken = copy.deepcopy(generator)
 
-    def spoil(_module, _inputs, output):
-        spoil.calls += 1
-        return output * float("inf") if spoil.calls == 3 else output
+    def spoil(_module, inputs, output):  # by what the frame shows: workers take frames in any order, and try again
+        return output * float("inf") if inputs[0].mean() > 0 else output
 
-    spoil.calls = 0
-    broken.autoencoder.to_patch.register_forward_hook(spoil)
+    broken.autoencoder.projection.register_forward_hook(spoil)
     model = Upscaler(broken, torch.zeros(1, 1, 8), UpscaleOptions(), bytes_per_pixel=600)
+    black, white = np.zeros((16, 16, 3), np.uint8), np.full((16, 16, 3), 255, np.uint8)
     with pytest.raises(NotFiniteError, match=r"frame 3, at 0\.080 s: the model's result"):
-        list(upscale_frames(sample_images(5, 16, 16), model=model, fps=Fraction(25)))
+        list(upscale_frames([black, black, white, black, black], model=model, fps=Fraction(25)))
 
 
 def test_infinity_is_no_white():
