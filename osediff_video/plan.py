@@ -17,7 +17,7 @@ from osediff_video.media.writing.stdout import MUXER
 from osediff_video.options import VideoOptions, parse_size
 from osediff_video.sources.animation import AnimationSource
 from osediff_video.sources.open import open_source
-from osediff_video.suffixes import CONTAINERS
+from osediff_video.suffixes import CONTAINERS, ending
 from osediff_video.target import check_target
 from osediff_video.types import Source, VideoInfo
 
@@ -59,7 +59,7 @@ class VideoPlan:
 
     @property
     def suffix(self) -> str:
-        return self.target.suffix.lower()
+        return ending(self.target)
 
     @property
     def is_piped(self) -> bool:
@@ -105,7 +105,7 @@ def plan_opened(
     check_target(sources, target, overwrite, encoding.frames)
     info, notes = opened.info, notes or []
     height, width = output_size(info.height, info.width, scale, options.size)
-    suffix = target.suffix.lower()
+    suffix = ending(target)
     if target == PIPE:
         return plan_pipe(opened, height, width, encoding, options, notes)
     encoder = plan_encoder(info, width, height, encoding, suffix)

@@ -35,6 +35,11 @@ FRAME_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".webp")
 NUMBER = re.compile(r"%(?:0?(\d{1,2}))?d")
 
 
+def ending(path: Path) -> str:
+    """Return the suffix in lower case, or "" where it is a number: the folder clip_x1.5 has no ending."""
+    return "" if path.suffix[1:].isdigit() else path.suffix.lower()
+
+
 def is_image(path: Path) -> bool:
     """Return whether the suffix of `path` is that of an image."""
     return path.suffix.lower() in IMAGES

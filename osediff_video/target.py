@@ -13,7 +13,7 @@ from pathlib import Path
 
 from image_core.errors import ImageError, MediaError, OutputError
 from osediff_video.media.reading.stdin import PIPE
-from osediff_video.suffixes import CONTAINERS, FRAME_NAMES, WRITABLE_IMAGES, is_pattern, matcher, split_pattern
+from osediff_video.suffixes import CONTAINERS, FRAME_NAMES, WRITABLE_IMAGES, ending, is_pattern, matcher, split_pattern
 
 LONGEST_NAME_BYTES = 255
 """What nearly every file system takes."""
@@ -40,13 +40,13 @@ def check_target(sources: Path | Sequence[Path], target: Path, overwrite: bool, 
         if source != PIPE and not (source.exists() or is_pattern(source)):
             raise MediaError(f"{source}: no such file")
     keep_sources(sources, target)
-    if names is None and not target.suffix and not any(source.is_dir() or is_pattern(source) for source in sources):
+    if names is None and not ending(target) and not any(source.is_dir() or is_pattern(source) for source in sources):
         raise OutputError(f"{target}: has no file extension; expected one of {' '.join(CONTAINERS)}")
-    if names is not None and target.suffix:
+    if names is not None and ending(target):
         raise OutputError(f"{target}: a folder of frames has no ending such as {target.suffix}; choose another name")
-    if target.suffix and target.suffix.lower() not in CONTAINERS:
+    if ending(target) and ending(target) not in CONTAINERS:
         raise OutputError(f"{target}: cannot write {target.suffix}; expected one of {' '.join(CONTAINERS)}")
-    if target.is_dir() != (not target.suffix) and target.exists():
+    if target.is_dir() != (not ending(target)) and target.exists():
         raise OutputError(f"{target}: is already a {'folder' if target.is_dir() else 'file'}; choose another output")
     check_replaceable(target, overwrite, names)
     check_parent(target)

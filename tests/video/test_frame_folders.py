@@ -8,8 +8,13 @@ from PIL import Image
 
 from cli.sources import jobs
 from image_core.errors import MediaError
+from osediff_video.encoding import Encoding
 from osediff_video.images.image_file import ImageFile, write_image
+from osediff_video.options import VideoOptions
+from osediff_video.plain_resize import PlainResize
+from osediff_video.run import upscale_video
 from osediff_video.sources.folder import FolderSource
+from osediff_video.suffixes import ending
 from tests.support.media_files import sample_image
 from tests.video.test_image_kinds import ADOBE, simple_profile
 
@@ -102,3 +107,13 @@ def test_folders_of_frames_inside_a_folder_are_mirrored(tmp_path):
         ("show/deep/two", "out/deep/two_x4"),
         ("show/one", "out/one_x4"),
     ]
+
+
+def test_a_folder_named_by_a_scale_with_a_fraction_is_a_folder(tmp_path):
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for number in range(3):
+        Image.fromarray(sample_image(number, 16, 24)).save(folder / f"{number}.png")
+    assert ending(tmp_path / "frames_x1.5") == "" and ending(tmp_path / "a.MP4") == ".mp4"
+    upscale_video(folder, tmp_path / "frames_x1.5", PlainResize(1.5), Encoding(), VideoOptions())
+    assert [path.suffix for path in (tmp_path / "frames_x1.5").iterdir()] == [".png"] * 3
