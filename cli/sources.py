@@ -7,7 +7,7 @@ import click
 
 from cli.model_options import say
 from osediff_video.media.reading.stdin import PIPE
-from osediff_video.suffixes import CONTAINERS, UNREADABLE_IMAGES, is_image, is_pattern, is_video
+from osediff_video.suffixes import CONTAINERS, is_image, is_pattern, is_video, unreadable
 from osediff_video.target import default_target, result_name
 
 
@@ -34,7 +34,7 @@ def jobs(named: tuple[Path, ...], output: Path | None, scale: str) -> list[tuple
             root = output or source.resolve().with_name(f"{source.resolve().name}_{scale}")
             inner = list(sources_below(source, root))
             if not inner:
-                raise click.UsageError(f"{source}: holds neither images nor videos{unreadable(source)}")
+                raise click.UsageError(f"{source}: holds neither images nor videos{unreadable(visible(source))}")
             pairs += [(path, root / path.relative_to(source).parent / result_name(path, scale)) for path in inner]
         else:
             pairs.append((source, video_target(source, output, scale, several)))
@@ -53,12 +53,6 @@ def expanded(name: Path) -> Iterator[Path]:
         yield from matches
     else:
         yield name
-
-
-def unreadable(folder: Path) -> str:
-    """Return what to do about images of a kind that is not read, where a folder holds any."""
-    kinds = {path.suffix.lower() for path in visible(folder)} & set(UNREADABLE_IMAGES)
-    return f"; {' '.join(sorted(kinds))} are not read here, convert them to 16-bit PNG first" if kinds else ""
 
 
 def holds_images(folder: Path) -> bool:

@@ -4,6 +4,7 @@ Numbered frames are named as FFmpeg names them, such as out/%06d.png.
 """
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 WRITABLE_IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".avif")
@@ -43,6 +44,12 @@ def ending(path: Path) -> str:
 def is_image(path: Path) -> bool:
     """Return whether the suffix of `path` is that of an image."""
     return path.suffix.lower() in IMAGES
+
+
+def unreadable(paths: Iterable[Path]) -> str:
+    """Return what to do about images of a kind that is not read here, where there are any."""
+    kinds = {path.suffix.lower() for path in paths} & set(UNREADABLE_IMAGES)
+    return f"; {' '.join(sorted(kinds))} are not read here, convert them to 16-bit PNG first" if kinds else ""
 
 
 def is_video(path: Path) -> bool:

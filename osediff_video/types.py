@@ -110,6 +110,11 @@ class VideoInfo:
     light: Light = Light()
     interlaced: bool = False
     begins_s: Fraction = Fraction(0)
+
+    def since_start(self, pts: int) -> Fraction:
+        """Return the seconds from the first frame to `pts`, as users count them."""
+        return pts * self.time_base - self.begins_s
+
     extras: tuple[str, ...] = ()
     timecode: str | None = None
 

@@ -3,10 +3,14 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-UNUSED = {"diffusers", "peft", "transformers", "accelerate", "torch._dynamo", "timm", "lpips"}
+ROOT = Path(__file__).parent.parent
+
+LIBRARIES = {"diffusers", "peft", "transformers", "accelerate", "torch._dynamo"}
+UNUSED = LIBRARIES | {"timm", "lpips"}
 REPORT = "import json, sys; print(json.dumps(sorted(sys.modules)))"
 
 
@@ -28,3 +32,9 @@ def test_the_embedded_model_runs_without_the_libraries_of_large_ones():
 def test_help_is_shown_without_torch(words):
     modules = modules_after(f"from cli.main import cli\ncli({words!r}, standalone_mode=False)")
     assert not modules & (UNUSED | {"torch", "av", "cv2"})
+
+
+@pytest.mark.parametrize("words", [["models", "list"], ["doctor"], ["probe", str(ROOT / "samples/clip.mp4")]])
+def test_a_command_that_runs_no_model_imports_no_library_of_models(words):
+    run = f"from cli.main import cli\ntry:\n    cli({words!r}, standalone_mode=False)\nexcept SystemExit:\n    pass"
+    assert not modules_after(run) & LIBRARIES

@@ -58,7 +58,7 @@ def mark_listed_cuts(frames: Iterable[Frame], times: list[Fraction], info: Video
     """Yield the frames, `cut` set on the first at or after each of `times`: sorted, seconds from the first frame."""
     last: Fraction | None = None
     for frame in frames:
-        now = frame.pts * info.time_base - info.begins_s
+        now = info.since_start(frame.pts)
         yield replace(frame, cut=last is None or any(last < time <= now for time in times))
         last = now
 

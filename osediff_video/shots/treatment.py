@@ -58,7 +58,7 @@ class Treatments:
             return
         number, last, time_s = 0, None, None
         for frame in frames:
-            number, time_s = number + frame.cut, frame.pts * info.time_base - info.begins_s
+            number, time_s = number + frame.cut, info.since_start(frame.pts)
             table = self.table(number, time_s)
             yield replace(frame, treatment=table, cut=frame.cut or table != last)
             last = table

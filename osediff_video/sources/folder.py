@@ -16,7 +16,7 @@ from image_core.errors import ImageError, MediaError
 from image_core.images import enlarge, enlarge_plane, to_eight_bit
 from osediff_video.images.image_file import read_image
 from osediff_video.sources.frame_headers import FrameHeader, main_size, named, read_header
-from osediff_video.suffixes import IMAGES, UNREADABLE_IMAGES, frame_name, is_image, is_pattern, numbered
+from osediff_video.suffixes import IMAGES, frame_name, is_image, is_pattern, numbered, unreadable
 from osediff_video.types import Bookmark, ColorTags, Faults, Frame, ImageArray, Plane, VideoInfo
 
 SRGB = ColorTags(matrix=0, primaries=1, transfer=13, full_range=True)
@@ -48,14 +48,10 @@ def list_frames(folder: Path) -> list[Path]:
         raise MediaError(f"{folder}: no frames of this pattern; expected names such as {frame_name(folder.name, 1)}")
     paths = sorted((p for p in folder.iterdir() if is_visible_image(p) and p.is_file()), key=natural_order)
     if not paths:
-        raise MediaError(f"{folder}: holds no frames; expected images ({' '.join(IMAGES)}){unreadable(folder)}")
+        raise MediaError(
+            f"{folder}: holds no frames; expected images ({' '.join(IMAGES)}){unreadable(folder.iterdir())}"
+        )
     return paths
-
-
-def unreadable(folder: Path) -> str:
-    """Return what to do about images of a kind that is not read here, where a folder holds any."""
-    kinds = {path.suffix.lower() for path in folder.iterdir()} & set(UNREADABLE_IMAGES)
-    return f"; {' '.join(sorted(kinds))} are not read here, convert them to 16-bit PNG first" if kinds else ""
 
 
 class FolderSource:
