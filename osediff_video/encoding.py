@@ -9,6 +9,9 @@ DEFAULT_CRF = {"libx264": 16, "libx265": 18, "libsvtav1": 20, "libvpx-vp9": 20}
 OTHER_QUALITY = {"b", "qp", "cq", "crf"}
 """Encoder options that set the quality themselves: with one of them there is no default CRF."""
 
+SAME_ON_ANY_MACHINE = {"libx264": {"threads": "8"}}
+"""Encoder options, by codec, that would otherwise follow the number of cores and decide bits with it."""
+
 SHORT_NAMES = {
     "x264": "libx264", "h264": "libx264", "avc": "libx264", "x265": "libx265", "h265": "libx265", "hevc": "libx265",
     "av1": "libsvtav1", "svtav1": "libsvtav1", "vp9": "libvpx-vp9", "prores": "prores_ks",
@@ -59,4 +62,5 @@ class Encoding:
         if crf is None and not self.options.keys() & OTHER_QUALITY:
             crf = DEFAULT_CRF.get(codec)
         chosen = {"crf": None if crf is None else f"{crf:g}", "preset": self.preset}
-        return {**{key: value for key, value in chosen.items() if value is not None}, **self.options}
+        given = {key: value for key, value in chosen.items() if value is not None}
+        return {**SAME_ON_ANY_MACHINE.get(codec, {}), **given, **self.options}

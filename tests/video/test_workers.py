@@ -1,5 +1,6 @@
 """One worker a core on a CPU: a video's bits depend neither on their number, nor on torch's threads or the batch."""
 
+import os
 import threading
 
 import numpy as np
@@ -10,10 +11,11 @@ from image_core.device.workers import Crew, Workers, crew_for
 from image_core.errors import NotFiniteError
 from image_core.images import enlarge
 from osediff_video import VideoOptions, load_upscaler, upscale_frames
+from osediff_video.encoding import Encoding
 from osediff_video.job.folder import job_folder
 from osediff_video.run import upscale_video
 from tests.image_core.test_upscale import Greedy
-from tests.support.media_files import read, write_video
+from tests.support.media_files import copy, packets, read, write_video
 from tests.support.tiny_lite import random_generator, sample_images, upscaler
 from tests.video.test_job_folder import LONG, LOSSLESS
 
@@ -136,3 +138,20 @@ def test_a_job_goes_on_with_other_threads_to_the_same_bits(threads, tmp_path):
     assert result.resumed
     for one, other in zip(read(tmp_path / "out.mkv"), read(tmp_path / "whole.mkv"), strict=True):
         assert np.array_equal(one.image, other.image)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="a process cannot be kept to some cores here")
+@pytest.mark.parametrize("codec", ["x264", "x265"])
+def test_an_encoder_writes_the_same_bits_on_any_number_of_cores(tmp_path, codec):
+    cores, files = os.sched_getaffinity(0), []
+    if len(cores) < 2:
+        pytest.skip("one core")
+    source = write_video(tmp_path / "in.mkv", [512 * number for number in range(10)], size=(240, 320))
+    try:
+        for count in (1, len(cores)):
+            os.sched_setaffinity(0, sorted(cores)[:count])
+            copy(source, tmp_path / f"{count}.mkv", Encoding(codec, preset="superfast"), size="640x480")
+            files.append(packets(tmp_path / f"{count}.mkv", "video"))
+    finally:
+        os.sched_setaffinity(0, cores)
+    assert files[0] == files[1]

@@ -92,7 +92,9 @@ def plan_encoder(info: VideoInfo, width: int, height: int, encoding: Encoding, s
             losses.append(f"HDR10 mastering data cannot be written by {codec}; libx265 and libsvtav1 can")
         options |= hdr_options or {}
     if codec == "libx265":
-        options["x265-params"] = ":".join(filter(None, ("log-level=none", options.get("x265-params"))))
+        # frames at once decide bits, and would follow the number of cores; what the user says comes last and holds
+        ours = "log-level=none:frame-threads=3"
+        options["x265-params"] = ":".join(filter(None, (ours, options.get("x265-params"))))
     return EncoderPlan(
         codec=codec,
         pix_fmt=pix_fmt,
