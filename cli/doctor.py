@@ -10,19 +10,20 @@ from cli.printing import say, write
 def doctor() -> None:
     """Check this installation and machine: libraries, devices, encoders, models."""
     import importlib.metadata as metadata
+    import os
     import platform
     import shutil
     import sys
 
     import av
     import psutil
-    import torch
 
     from image_core.bundle import read_bundle, verify_bundle
+    from image_core.device.choice import may_have_gpu, processor_features
     from image_core.device.free_memory import free_ram
     from image_core.errors import OseDiffError
-    from image_core.models.catalogue import find_model, installed
-    from image_core.models.load import choose_device, choose_dtype
+    from image_core.models.catalogue import installed
+    from image_core.models.choice import choose_model
 
     problems = []
     for name in ("osediff-video", "torch", "torchvision", "diffusers", "av", "opencv-python-headless"):
@@ -34,16 +35,13 @@ def doctor() -> None:
     memory = psutil.virtual_memory()
     write(f"{'memory':24} {free_ram() / 1e9:.1f} of {memory.total / 1e9:.1f} GB free")
     write(f"{'disk here':24} {shutil.disk_usage('.').free / 1e9:.1f} GB free")
-    features = [name for name in ("avx2", "avx512_f", "avx512_bf16") if torch.cpu.get_capabilities().get(name)]
-    write(f"{'cpu':24} {torch.get_num_threads()} threads, {' '.join(features) or platform.machine()}")
-    if torch.cuda.is_available():
-        for number in range(torch.cuda.device_count()):
-            facts = torch.cuda.get_device_properties(number)
-            write(f"{f'cuda:{number}':24} {facts.name}, {facts.total_memory / 1e9:.0f} GB")
-    if torch.backends.mps.is_available():
-        write(f"{'mps':24} {torch.mps.recommended_max_memory() / 1e9:.0f} GB of it for the GPU")
-    if not torch.cuda.is_available() and not torch.backends.mps.is_available():
-        write(f"{'gpu':24} none that torch can use")
+    present = processor_features()
+    features = " ".join(name for name in FEATURES if name in present)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    write(f"{'cpu':24} {cores} cores, {features or platform.machine()}")
+    found = gpus() if may_have_gpu() else {}
+    for name, facts in (found or {"gpu": "none that torch can use"}).items():
+        write(f"{name:24} {facts}")
     encoders = [name for name in ENCODERS if is_encoder(name)]
     write(f"{'encoders':24} {' '.join(encoders)}")
     if "libx264" not in encoders:
@@ -54,9 +52,7 @@ def doctor() -> None:
             write(f"{'model ' + name:24} whole, {folder}")
         except OseDiffError as error:
             problems.append(str(error))
-    bundle, device = find_model("auto"), choose_device("auto")
-    dtype = str(choose_dtype("auto", device, bundle.config.alpha_bar)).removeprefix("torch.")
-    write(f"{'--model auto':24} {bundle.config.name} on {device} in {dtype}")
+    write(f"{'--model auto':24} {choose_model('auto')}")
     for problem in problems:
         say(f"PROBLEM: {problem}")
     sys.exit(1 if problems else 0)
@@ -66,7 +62,23 @@ ENCODERS = (
     "libx264", "libx265", "libsvtav1", "libvpx-vp9", "prores_ks", "ffv1", "qtrle", "png", "h264_nvenc", "hevc_nvenc",
     "av1_nvenc", "h264_qsv", "hevc_qsv", "av1_qsv", "h264_videotoolbox", "hevc_videotoolbox", "h264_vaapi",
 )  # fmt: skip
+FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
+"""Of a processor: what the speed of a model hangs on."""
+
 HARDWARE = ("nvenc", "qsv", "videotoolbox", "vaapi")
+
+
+def gpus() -> dict[str, str]:
+    """Return name -> facts of every GPU that torch can use."""
+    import torch
+
+    facts = {}
+    for number in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+        card = torch.cuda.get_device_properties(number)
+        facts[f"cuda:{number}"] = f"{card.name}, {card.total_memory / 1e9:.0f} GB"
+    if torch.backends.mps.is_available():
+        facts["mps"] = f"{torch.mps.recommended_max_memory() / 1e9:.0f} GB of it for the GPU"
+    return facts
 
 
 def is_encoder(name: str) -> bool:

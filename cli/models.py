@@ -27,7 +27,6 @@ def list_models() -> None:
     from image_core.errors import CheckpointError
     from image_core.models.catalogue import installed, models_folder
     from image_core.models.downloads import KNOWN
-    from image_core.prompts.prompter import has_tagger
 
     here = installed()
     for name, folder in here.items():
@@ -37,7 +36,7 @@ def list_models() -> None:
         except CheckpointError as error:
             write(f"{name}: damaged. {error}")
             continue
-        config, tags = bundle.config, " Names tags." if has_tagger(bundle) else ""
+        config, tags = bundle.config, " Names tags." if bundle.has_tagger else ""
         write(f"{name}: {size:.1f} MB, {config.licence}. {config.card.get('summary', '')}{tags}".rstrip())
     for name, known in KNOWN.items():
         if name not in here:

@@ -45,13 +45,13 @@ def probe(
     check_named_files(options)
 
     from cli.progress import plan_facts
-    from osediff_video.api import choose_model, describe_model
+    from image_core.models.choice import choose_model
     from osediff_video.plan import plan_video
 
-    chosen = describe_model(*choose_model(model, device, precision))
+    chosen = str(choose_model(model, device, precision))
     plan = plan_video(source, target, images.scale, how, options)
     if as_json:
-        click.echo(json.dumps(plan_facts(plan) | {"model": chosen.removeprefix("model: ")}, indent=1))
+        click.echo(json.dumps(plan_facts(plan) | {"model": chosen}, indent=1))
     else:
         for name, value in rows(plan).items():
             write(f"{name:10} {value}")

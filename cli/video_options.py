@@ -147,15 +147,17 @@ def encoding(values: dict[str, Any]) -> Encoding:
 
 def check_named_files(options: VideoOptions) -> None:
     """Read the small files that options name, before a model is loaded. Raises OseDiffError."""
-    from image_core.errors import CheckpointError
-    from osediff_video.shots.cuts import read_cut_list
-    from osediff_video.shots.shot_list import read_shot_list
-
     if options.flow != "dis" and not Path(options.flow).is_file():
+        from image_core.errors import CheckpointError
+
         raise CheckpointError(
             f"{options.flow}: no such file; expected weights of RAFT, or --flow dis, which needs none"
         )
     if options.cuts not in ("auto", "off"):
+        from osediff_video.shots.cuts import read_cut_list
+
         read_cut_list(Path(options.cuts))
     if options.shots:
+        from osediff_video.shots.shot_list import read_shot_list
+
         read_shot_list(Path(options.shots))

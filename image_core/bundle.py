@@ -15,28 +15,24 @@ import json
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import save_file
-from torch import Tensor, nn
 
-from image_core.autoencoder import LiteAutoencoder
 from image_core.errors import CheckpointError, OutputError
-from image_core.generator import KLAutoencoder
-from image_core.lora import LoraWeights, to_tensors
 from image_core.options import MAX_SCALE, MIN_SCALE, UpscaleOptions
-from image_core.small_unet import SmallUNet
 from image_core.storage.files import sha256
 from image_core.storage.json_file import read_object
 from image_core.storage.json_rules import ANY_OBJECT, Rule, check, list_of, number, one_of, shown, table_of, text, whole
 
 FORMAT_VERSION = 1
+TAGGER_FILES = ("config.json", "model.safetensors", "ram_tag_list.txt", "ram_tag_list_threshold.txt")
+"""What the folder of a tagger holds: settings, weights, and one line for each output of its head."""
+
 NEEDED = ("unet.json", "unet.safetensors", "autoencoder.json", "autoencoder.safetensors", "prompts.safetensors")
 RULES: Mapping[str, Rule] = {
     "format_version": one_of(FORMAT_VERSION),
@@ -92,42 +88,16 @@ class Bundle:
         """Tell whether the model has this file: what `bundle.json` does not list is not part of it."""
         return name in self.config.files
 
+    @property
+    def has_tagger(self) -> bool:
+        """Return whether every file of a tagger is listed."""
+        return all(self.holds(f"tagger/{name}") for name in TAGGER_FILES)
+
     def file(self, name: str) -> Path:
         """Return the path of a file that is listed. Raises CheckpointError for any other."""
         if not self.holds(name):
             raise CheckpointError(f"{self.path / 'bundle.json'}: does not list {name}; only files with a hash are used")
         return self.path / name
-
-
-def write_bundle(
-    path: Path,
-    config: BundleConfig,
-    *,
-    autoencoder: nn.Module,
-    unet: nn.Module,
-    prompts: Sequence[Tensor],
-    lora: Mapping[str, LoraWeights] | None = None,
-    parts: Sequence[Callable[[Path, torch.dtype], None]] = (),
-    dtype: torch.dtype = torch.float32,
-) -> Bundle:
-    """Write the folder `path`, whole or not at all. Tensors keep their dtype.
-
-    lora: adapters by "unet" and "vae". parts: each writes more of the model, such as a text encoder, into the folder,
-    in `dtype`.
-    Raises OutputError if `path` exists, ValueError if texts and embeddings differ in number.
-    """
-    if len(prompts) != len(config.prompts):
-        raise ValueError(f"{len(config.prompts)} prompts but {len(prompts)} embeddings")
-    with new_bundle(path) as part:
-        write_network(part, "unet", unet)
-        write_network(part, "autoencoder", autoencoder.vae if isinstance(autoencoder, KLAutoencoder) else autoencoder)
-        write_prompts(part, prompts)
-        for name, weights in (lora or {}).items():
-            write_lora(part, name, weights)
-        for write in parts:
-            write(part, dtype)
-        config = write_config(part, config)
-    return Bundle(path, config)
 
 
 @contextmanager
@@ -172,27 +142,6 @@ def save_config(folder: Path, config: BundleConfig) -> None:
 def read_card(path: Path) -> dict[str, Any]:
     """Read what a JSON file adds to the card of a model. Raises CheckpointError for anything but an object."""
     return read_object(path, "a JSON object")
-
-
-def write_network(folder: Path, name: str, module: nn.Module) -> None:
-    """Write settings and weights of the UNet, the VAE or the embedded autoencoder under `name`."""
-    if isinstance(module, LiteAutoencoder | SmallUNet):
-        settings = dataclasses.asdict(module.config)
-    else:
-        settings = {k: v for k, v in module.config.items() if not k.startswith("_")}  # type: ignore[union-attr, operator]
-    (folder / f"{name}.json").write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
-    # contiguous: channels-last memory is a matter of the machine, not of the file
-    save_file({key: value.contiguous() for key, value in module.state_dict().items()}, folder / f"{name}.safetensors")
-
-
-def write_prompts(folder: Path, embeddings: Sequence[Tensor]) -> None:
-    """Write the embeddings of the stored prompts, each (1, L, D), in their order."""
-    save_file({str(i): p.contiguous() for i, p in enumerate(embeddings)}, folder / "prompts.safetensors")
-
-
-def write_lora(folder: Path, name: str, weights: LoraWeights) -> None:
-    """Write adapters that are not merged; name: "unet" or "vae"."""
-    save_file(to_tensors(weights), folder / f"lora.{name}.safetensors", {"scale": repr(weights.scale)})
 
 
 def read_bundle(path: Path) -> Bundle:

@@ -1,17 +1,18 @@
 """Convert between images and tensors, enlarge, pad and crop back.
 
 An image is (H, W, 3) RGB, uint8 or uint16. A tensor is float, (B, 3, H, W), in [-1, 1].
+torch is imported where a tensor is made: commands that only read images and sizes start without it.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
-from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ImageArray = NDArray[np.uint8] | NDArray[np.uint16]
 Values = NDArray[np.float32]
@@ -65,36 +66,42 @@ def enlarge_values(values: Values, height: int, width: int) -> Values:
     return np.stack([np.asarray(channel) for channel in channels], axis=-1)
 
 
-def to_tensor(images: Sequence[ImageArray]) -> Tensor:
+def to_tensor(images: Sequence[ImageArray]) -> "Tensor":
     """Stack images of one size and dtype into a float32 tensor (B, 3, H, W) in [-1, 1], channels last in memory."""
+    import torch
+
     white = peak(images[0])
     values = torch.from_numpy(np.stack(images).astype(np.float32))
     return (values * (2 / white) - 1).permute(0, 3, 1, 2)
 
 
-def to_images(tensor: Tensor, dtype: np.dtype | type) -> list[ImageArray]:
+def to_images(tensor: "Tensor", dtype: np.dtype | type) -> list[ImageArray]:
     """Undo `to_tensor`: clamped and rounded to nearest, never truncated."""
     white = int(np.iinfo(dtype).max)
     values = ((tensor.detach().float().clamp(-1, 1) + 1) * (white / 2)).round()
     return list(values.permute(0, 2, 3, 1).contiguous().cpu().numpy().astype(dtype))
 
 
-def values_to_tensor(values: Values, white: int) -> Tensor:
+def values_to_tensor(values: Values, white: int) -> "Tensor":
     """Convert one image of float levels as `to_tensor` does: (1, 3, H, W)."""
+    import torch
+
     return (torch.from_numpy(values)[None] * (2 / white) - 1).permute(0, 3, 1, 2)
 
 
-def tensor_to_values(tensor: Tensor, white: int) -> Values:
+def tensor_to_values(tensor: "Tensor", white: int) -> Values:
     """Undo `values_to_tensor`, clamped: (1, 3, H, W) to (H, W, 3)."""
     values = (tensor[0].detach().float().clamp(-1, 1) + 1) * (white / 2)
     return values.permute(1, 2, 0).contiguous().cpu().numpy()
 
 
-def pad_to_multiple(tensor: Tensor, multiple: int, least: int = 0) -> Tensor:
+def pad_to_multiple(tensor: "Tensor", multiple: int, least: int = 0) -> "Tensor":
     """Repeat the bottom row and the right column until both sides divide by `multiple` and are at least `least`.
 
     least: itself a multiple. Undone by `crop`.
     """
+    from torch.nn import functional as F
+
     height, width = tensor.shape[-2:]
     bottom, right = (max(-side % multiple, least - side) for side in (height, width))
     if not bottom and not right:
@@ -102,6 +109,6 @@ def pad_to_multiple(tensor: Tensor, multiple: int, least: int = 0) -> Tensor:
     return F.pad(tensor, (0, right, 0, bottom), mode="replicate")
 
 
-def crop(tensor: Tensor, height: int, width: int) -> Tensor:
+def crop(tensor: "Tensor", height: int, width: int) -> "Tensor":
     """Return the top left `height` x `width` of (B, C, H, W)."""
     return tensor[..., :height, :width]

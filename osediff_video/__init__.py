@@ -6,7 +6,7 @@
 The names below are the public API. They are imported when they are first used: importing the package loads no torch.
 """
 
-from importlib import import_module, metadata
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -75,6 +75,8 @@ _ROOMS = {
 def __getattr__(name: str) -> Any:
     """Import a public name from the module that defines it. Raises AttributeError."""
     if name == "__version__":
+        from importlib import metadata
+
         return metadata.version("osediff-video")
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -15,7 +15,8 @@ from image_core.device.estimate import seconds_per_megapixel
 from image_core.errors import NotFiniteError
 from image_core.images import ImageArray
 from image_core.models import load
-from image_core.models.catalogue import advised_scale, find_model
+from image_core.models.catalogue import advised_scale
+from image_core.models.choice import choose_model
 from image_core.options import Precision, UpscaleOptions
 from image_core.upscaler import Upscaler
 from osediff_video.chain import prepare, upscaled
@@ -232,32 +233,15 @@ def load_upscaler(
     """
     given = _instance(options, UpscaleOptions, "options")
     report = report or (lambda _: None)
-    bundle, place, dtype = choose_model(model, device, precision, report)
+    choice = choose_model(model, device, precision, report)
+    bundle, place, dtype = choice.bundle, torch.device(choice.device), load.DTYPES[choice.precision]
     if options is None:
         given = replace(given, scale=bundle.config.scale)
     if note := duration_note(bundle, place, dtype):
         report(note)
     upscaler = load.load_upscaler(bundle, given, device=place, dtype=dtype, report=report)
-    report(describe_model(bundle, place, dtype))
+    report(f"model: {choice}")
     return upscaler
-
-
-def choose_model(
-    model: str, device: str, precision: Precision, report: Callable[[str], None] = lambda _: None
-) -> tuple[Bundle, torch.device, torch.dtype]:
-    """Return the bundle, device and type of numbers that these names stand for; nothing is loaded.
-
-    report: called with a sentence for each better model that "auto" passes over because it is damaged.
-    Raises ModelNotFoundError or CheckpointError.
-    """
-    bundle, place = find_model(str(model), report), load.choose_device(device)
-    return bundle, place, load.choose_dtype(precision, place, bundle.config.alpha_bar)
-
-
-def describe_model(bundle: Bundle, device: torch.device, dtype: torch.dtype) -> str:
-    """Return a sentence on which model runs, and where."""
-    summary = bundle.config.card.get("summary", "")
-    return f"model: {bundle.config.name} on {device} in {str(dtype).removeprefix('torch.')}. {summary}".strip()
 
 
 def duration_note(bundle: Bundle, device: torch.device, dtype: torch.dtype) -> str | None:

@@ -9,8 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 
-LIBRARIES = {"diffusers", "peft", "transformers", "accelerate", "torch._dynamo"}
-UNUSED = LIBRARIES | {"timm", "lpips"}
+UNUSED = {"diffusers", "peft", "transformers", "accelerate", "torch._dynamo", "timm", "lpips"}
 REPORT = "import json, sys; print(json.dumps(sorted(sys.modules)))"
 
 
@@ -34,7 +33,18 @@ def test_help_is_shown_without_torch(words):
     assert not modules & (UNUSED | {"torch", "av", "cv2"})
 
 
-@pytest.mark.parametrize("words", [["models", "list"], ["doctor"], ["probe", str(ROOT / "samples/clip.mp4")]])
-def test_a_command_that_runs_no_model_imports_no_library_of_models(words):
+CLIP = str(ROOT / "samples/clip.mp4")
+NO_GPU = "import image_core.device.choice as choice\nchoice.may_have_gpu = lambda: False"
+
+
+@pytest.mark.parametrize(
+    "words", [["models", "list"], ["models", "verify", "lite"], ["doctor"], ["probe", CLIP], ["presets", "list"]]
+)
+def test_a_command_that_runs_no_model_starts_without_torch(words):
     run = f"from cli.main import cli\ntry:\n    cli({words!r}, standalone_mode=False)\nexcept SystemExit:\n    pass"
-    assert not modules_after(run) & LIBRARIES
+    assert not modules_after(f"{NO_GPU}\n{run}") & (UNUSED | {"torch"})
+
+
+def test_a_gpu_is_still_asked_for_where_there_may_be_one():
+    code = "import image_core.device.choice as choice\nchoice.may_have_gpu = lambda: True\n"
+    assert "torch" in modules_after(f"{code}choice.choose_device_name('auto')")

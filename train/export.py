@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from image_core.autoencoder import LiteAutoencoder
-from image_core.bundle import Bundle, BundleConfig, save_config, write_bundle
+from image_core.bundle import Bundle, BundleConfig, save_config
 from image_core.errors import OutputError
 from image_core.models.official import import_official
 from image_core.models.official_layout import OfficialWeights, write_official
+from image_core.models.write_bundle import write_bundle
 from train.config import Recipe, RecipeError
 from train.networks.adapters import adapters_below
 from train.networks.lite import build_generator

@@ -16,9 +16,10 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch.nn import functional as F
 
-from image_core.bundle import BundleConfig, write_bundle
+from image_core.bundle import BundleConfig
 from image_core.generator import KLAutoencoder
 from image_core.images import to_tensor
+from image_core.models.write_bundle import write_bundle
 from train.data.files import list_images, read_training_image
 
 BATCH, CROP_PX, KL_WEIGHT = 8, 128, 1e-6

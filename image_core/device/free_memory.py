@@ -1,16 +1,21 @@
 """Measure the memory that may still be taken: of a GPU, of the machine, and of what a container or the shell allows."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 UNLIMITED = 1 << 60
 """Control groups write absurd numbers where nothing is limited."""
 
 
-def free_bytes(device: torch.device) -> int:
+def free_bytes(device: "torch.device") -> int:
     """Return how many bytes new tensors on `device` may take."""
+    import torch
+
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         # what torch keeps for later counts as taken there, but it is ours to use

@@ -1,7 +1,7 @@
 """List the models that can be downloaded, from where, and under which licence."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,7 +9,6 @@ import platformdirs
 
 from image_core.bundle import Bundle
 from image_core.errors import ModelNotFoundError, OutputError
-from image_core.models.hub import Fetcher, Notify
 from image_core.models.licences import LICENCE
 from image_core.models.sources import SPACE, Download, amount
 
@@ -124,7 +123,7 @@ def pull(
     prompts: Sequence[str] = (),
     offline: bool = False,
     endpoint: str | None = None,
-    report: Notify = lambda _: None,
+    report: Callable[[str], None] = lambda _: None,
 ) -> Bundle:
     """Load what the model `name` is made of and write the bundle `out`, in half precision like its sources.
 
@@ -135,7 +134,9 @@ def pull(
         raise ModelNotFoundError(f"no model {name!r} can be pulled: expected one of {', '.join(KNOWN)}")
     if out.exists():
         raise OutputError(f"{out}: exists already; remove it, or choose another --out")
-    from image_core.models.official import Ingredients, make_bundle  # with diffusers, for which a list must not wait
+    # with torch and diffusers, for which a list must not wait
+    from image_core.models.hub import Fetcher
+    from image_core.models.official import Ingredients, make_bundle
 
     known, fetcher = KNOWN[name], Fetcher(downloads_folder(), offline, endpoint, report)
     check_room(known, tagger, fetcher.root, out)

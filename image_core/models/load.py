@@ -11,9 +11,10 @@ from torch import nn
 from image_core.architecture import build_lite, build_small_unet, build_unet, build_vae, first_line
 from image_core.autoencoder import LiteAutoencoder
 from image_core.bundle import Bundle, verify_bundle
+from image_core.device.choice import DTYPE_NAMES, choose_device_name, choose_precision
 from image_core.device.free_memory import free_bytes
 from image_core.device.memory import attempt, give_back_cache
-from image_core.errors import CheckpointError, ModelNotFoundError, OutOfMemoryError
+from image_core.errors import CheckpointError, OutOfMemoryError
 from image_core.generator import Generator, KLAutoencoder, set_precision
 from image_core.lora import LoraWeights, check_weights, from_tensors, merged
 from image_core.options import Precision, UpscaleOptions
@@ -136,36 +137,17 @@ def read_lora(path: Path) -> LoraWeights:
 BYTES_PER_PIXEL = {"lite": 600, "kl": 7000}
 
 
-DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+DTYPES = {name: getattr(torch, dtype) for name, dtype in DTYPE_NAMES.items()}
 
 
 def choose_device(name: str) -> torch.device:
-    """Choose a device by name; "auto" is the first GPU, else the CPU.
-
-    Raises ModelNotFoundError for a device that is not here.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        raise ModelNotFoundError(f"device {name!r} cannot be used here: {str(error).splitlines()[0]}") from error
+    """Choose a device as `choose_device_name` does."""
+    return torch.device(choose_device_name(name))
 
 
 def choose_dtype(precision: Precision, device: torch.device, alpha_bar: float) -> torch.dtype:
-    """Choose the type of numbers; "auto" is fp16 on a GPU, and on a CPU fp32 or, where good enough, bf16.
-
-    The one step divides rounding errors by sqrt(alpha_bar): 14.65 times at t = 999, where bf16 shows. At 1.27 times the
-    embedded model's images differ from fp32 by one level of 255 at most and take half the time.
-    """
-    if precision not in ("auto", *DTYPES):
-        raise ValueError(f"precision must be one of auto, {', '.join(DTYPES)}, got {precision!r}")
-    if precision != "auto":
-        return DTYPES[precision]
-    if device.type == "cuda":
-        return torch.float16
-    forgiving = device.type == "cpu" and alpha_bar > 0.25
-    return torch.bfloat16 if forgiving and torch.cpu.get_capabilities().get("avx512_bf16") else torch.float32
+    """Choose the type of numbers as `choose_precision` does."""
+    return DTYPES[choose_precision(precision, device.type, alpha_bar)]
 
 
 def load_upscaler(

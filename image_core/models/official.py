@@ -9,20 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from image_core.bundle import (
-    Bundle,
-    BundleConfig,
-    new_bundle,
-    write_config,
-    write_lora,
-    write_network,
-    write_prompts,
-)
+from image_core.bundle import Bundle, BundleConfig, new_bundle, write_config
 from image_core.errors import CheckpointError, OutputError
 from image_core.lora import LoraWeights, check_weights, merge_lora, merged, unet_targets, vae_targets
 from image_core.models.base import BaseFacts, check_base, load_vae, open_unet
 from image_core.models.licences import BASE_LICENCES, TAGGER_LICENCE
 from image_core.models.single_file import read_vae, unfold_single_file
+from image_core.models.write_bundle import write_lora, write_network, write_prompts
 from image_core.options import UpscaleOptions
 from image_core.prompts.ram import read_ram
 from image_core.prompts.text_encoder import TextEncoder

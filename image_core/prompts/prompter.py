@@ -10,7 +10,7 @@ from image_core.device.memory import attempt, give_back_cache
 from image_core.errors import CheckpointError, OutOfMemoryError
 from image_core.options import UpscaleOptions
 from image_core.prompts.embedding import Prompts
-from image_core.prompts.tagger import FILES, Tagger, load_tagger
+from image_core.prompts.tagger import Tagger, load_tagger
 
 
 def published_prompt(tags: Sequence[str], prompt: str) -> str:
@@ -62,11 +62,6 @@ class Prompter:
         return torch.cat([self.prompts(prompt) for prompt in self.describe(image)])
 
 
-def has_tagger(bundle: Bundle) -> bool:
-    """Tell whether the bundle lists every file of a tagger."""
-    return all(bundle.holds(f"tagger/{name}") for name in FILES)
-
-
 def load_prompter(
     bundle: Bundle,
     options: UpscaleOptions,
@@ -83,12 +78,12 @@ def load_prompter(
     """
     prompts, mode = Prompts(bundle, device, dtype, report), options.prompt_mode
     if mode == "auto":
-        mode = "tags" if has_tagger(bundle) else "fixed"
+        mode = "tags" if bundle.has_tagger else "fixed"
     if mode == "none":
         return Prompter(prompts, None, "", "")
     if mode == "fixed":
         return Prompter(prompts, None, "", options.prompt)
-    if not has_tagger(bundle):
+    if not bundle.has_tagger:
         raise CheckpointError(
             f"the model {bundle.config.name} has no tagger, so it cannot tell what an image shows; use --prompt-mode "
             "fixed, or make a model that has one: osediff models pull sd21 --tagger, or import with --tagger"

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from image_core.architecture import MAX_WIDTH, first_line
+from image_core.bundle import TAGGER_FILES
 from image_core.errors import CheckpointError
 from image_core.storage.json_file import read_object
 from image_core.storage.json_rules import Rule, check, list_of, shown, whole
@@ -23,11 +24,7 @@ from image_core.storage.tensors import TensorFile, fill
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet, as the Swin was trained."""
 
-TAG_LIST, THRESHOLDS = "ram_tag_list.txt", "ram_tag_list_threshold.txt"
-"""Beside the weights, one line for each output of the head."""
-
-FILES = ("config.json", "model.safetensors", TAG_LIST, THRESHOLDS)
-"""What `Tagger.save` writes."""
+TAG_LIST, THRESHOLDS = TAGGER_FILES[2:]
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from scenedetect import FrameTimecode
-from scenedetect.detectors import AdaptiveDetector
 
 from image_core.errors import MediaError
 from image_core.images import to_eight_bit
@@ -32,6 +30,9 @@ def mark_cuts(frames: Iterable[Frame]) -> Iterator[Frame]:
     motion nor a flash of one frame is a cut. A frame's judgement depends on its neighbours alone, so reading may begin
     anywhere.
     """
+    from scenedetect import FrameTimecode
+    from scenedetect.detectors import AdaptiveDetector
+
     detector = AdaptiveDetector(min_scene_len=0, window_width=LOOKAHEAD)
     held: deque[tuple[int, Frame]] = deque()
     for number, frame in enumerate(frames):

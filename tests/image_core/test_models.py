@@ -246,7 +246,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tiny_base, tiny_weights, tmp
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("image_core.bundle.save_file", full)
+    monkeypatch.setattr("image_core.models.write_bundle.save_file", full)
     with pytest.raises(OutputError, match=r"new: the model cannot be written: no disk space is left$"):
         make_bundle(Ingredients(tiny_base, tiny_weights), tmp_path / "new", merge=True)
     assert list(tmp_path.iterdir()) == []

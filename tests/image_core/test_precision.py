@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from image_core.autoencoder import clamped
+from image_core.device.choice import choose_precision, processor_features
 from image_core.device.precision import in_float32
 from image_core.errors import NotFiniteError
 from image_core.generator import set_precision
@@ -122,3 +123,13 @@ def test_an_image_file_is_named(generator, tmp_path):
     with pytest.raises(NotFiniteError, match=r"a\.png: the model's result"):
         upscale_image(tmp_path / "a.png", tmp_path / "b.png", model=model)
     assert not (tmp_path / "b.png").exists()
+
+
+def test_the_choice_of_a_precision_agrees_with_torch():
+    features = {name for name, has in torch.cpu.get_capabilities().items() if has is True}
+    for ours, torchs in (("avx2", "avx2"), ("avx512f", "avx512_f"), ("avx512_bf16", "avx512_bf16")):
+        assert (ours in processor_features()) == (torchs in features)
+    expected = "bf16" if "avx512_bf16" in features else "fp32"
+    assert choose_precision("auto", "cpu", 0.6) == expected
+    assert choose_precision("auto", "cpu", 0.01) == choose_precision("auto", "mps", 0.6) == "fp32"
+    assert choose_precision("auto", "cuda:0", 0.01) == "fp16" and choose_precision("bf16", "cuda:0", 0.01) == "bf16"

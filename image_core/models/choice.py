@@ -1,0 +1,36 @@
+"""Choose what runs: the model, the device and the precision that names stand for. Nothing is loaded."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from image_core.bundle import Bundle
+from image_core.device.choice import DTYPE_NAMES, choose_device_name, choose_precision
+from image_core.models.catalogue import find_model
+from image_core.options import Precision
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Hold what runs. device: torch's name of it, such as cpu or cuda:0. precision: fp32, fp16 or bf16."""
+
+    bundle: Bundle
+    device: str
+    precision: Precision
+
+    def __str__(self) -> str:
+        """Say which model runs, and where, in a sentence."""
+        config = self.bundle.config
+        summary = config.card.get("summary", "")
+        return f"{config.name} on {self.device} in {DTYPE_NAMES[self.precision]}. {summary}".strip()
+
+
+def choose_model(
+    model: str, device: str = "auto", precision: Precision = "auto", report: Callable[[str], None] = lambda _: None
+) -> Choice:
+    """Return what these names stand for; nothing is loaded.
+
+    report: called with a sentence for each better model that "auto" passes over because it is damaged.
+    Raises ModelNotFoundError or CheckpointError.
+    """
+    bundle, place = find_model(str(model), report), choose_device_name(device)
+    return Choice(bundle, place, choose_precision(precision, place, bundle.config.alpha_bar))
