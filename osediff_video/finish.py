@@ -6,6 +6,7 @@ from pathlib import Path
 from image_core.errors import OutputError
 from osediff_video.media.cut import Cut
 from osediff_video.media.gif_tags import gif_tags
+from osediff_video.media.payload import Payloads
 from osediff_video.media.verify import Verification, verify
 from osediff_video.media.writing.assemble import Assembled, Assembly, assemble
 from osediff_video.media.writing.export import export_folder, export_gif
@@ -51,11 +52,11 @@ def assemble_result(plan: VideoPlan, folder: Path, segments: list[Segment], cut:
     return part, assemble(assembly, part, plan.suffix)
 
 
-def verify_result(plan: VideoPlan, part: Path, payload: str, segments: list[Segment], cut: Cut) -> Verification:
+def verify_result(plan: VideoPlan, part: Path, payloads: Payloads, segments: list[Segment], cut: Cut) -> Verification:
     """Compare the video `part` with what was encoded. Raises OutputError where its images differ."""
     shift = cut.shift(plan.info.time_base)
     times = sorted(pts - shift for segment in segments for pts in segment.order)
-    check = verify(plan.path, plan.info.time_base, part, times, plan.streams, cut, payload)
+    check = verify(plan.path, plan.info.time_base, part, times, plan.streams, cut, payloads)
     if not check.same_images:
         raise OutputError(
             f"{part}: holds other images than were encoded; the disk or the memory of this machine may be faulty. All "

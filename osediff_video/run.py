@@ -162,7 +162,7 @@ def run_job(plan: VideoPlan, upscaler: Upscaler, restart: bool, progress: Callab
         segments = job.segments
         cut = cut_of(plan, segments)
         part, assembled = assemble_result(plan, job.folder, segments, cut)
-        check = verify_result(plan, part, assembled.payload, segments, cut) if assembled else None
+        check = verify_result(plan, part, assembled.payloads, segments, cut) if assembled else None
         job.check_sources()
         place(plan, part)
         if plan.source.faults.is_complete and (check is None or check.ok):

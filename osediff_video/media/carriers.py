@@ -28,12 +28,20 @@ class Copied:
 
     def __init__(self, stream: Stream, output: OutputContainer, cut: Cut) -> None:
         self.stream, self.cut = add_copy(output, stream), cut
+        self.last_dts: int | None = None
 
     def convert(self, packet: Packet) -> list[Packet]:
+        self.give_duration(packet)
         if self.cut and not self.move(packet):
             return []
         packet.stream = self.stream
         return [packet]
+
+    def give_duration(self, packet: Packet) -> None:
+        """Let sound or an image of unknown duration last as long as the one before: MP4 would end before the last."""
+        if packet.stream.type in ("audio", "video") and not packet.duration and packet.dts is not None:
+            packet.duration = max(0, packet.dts - self.last_dts) if self.last_dts is not None else 0
+        self.last_dts = packet.dts
 
     def move(self, packet: Packet) -> bool:
         """Shift a packet to the clock of the cut; return False if it lies outside."""

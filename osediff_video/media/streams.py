@@ -17,6 +17,7 @@ from osediff_video.media.chapters import carried_chapters
 from osediff_video.media.container import UnreadableError, open_container, readable_packets, video_stream
 from osediff_video.media.cut import Cut
 from osediff_video.media.file_tags import carried_tags
+from osediff_video.media.payload import PayloadDigest, Payloads, numbered
 from osediff_video.media.reading.timeline import Timeline
 from osediff_video.media.stream_plan import StreamPlan, add_copy
 from osediff_video.types import Jump
@@ -37,6 +38,7 @@ class OtherStreams:
         self.output, self.cut, self.files = output, cut, ExitStack()
         self.carriers: dict[int, Copied] = {}
         self.last_dts: dict[int, int] = {}
+        self.digests: dict[int, PayloadDigest] = {}
         self.moved = self.lost = 0
         self.waiting: Packet | None = None
         self.container = self.files.enter_context(open_container(source))
@@ -55,6 +57,7 @@ class OtherStreams:
         elif plan.action == "copy":
             self.carriers[plan.index] = Copied(stream, self.output, self.cut)
             added = self.carriers[plan.index].stream
+            self.digests[added.index] = PayloadDigest(stream)
         elif plan.action == "convert":
             if isinstance(stream, SubtitleStream):
                 kind = JoinedText if plan.to in ONE_AT_A_TIME else ConvertedText
@@ -116,6 +119,9 @@ class OtherStreams:
                 self.output.mux_one(packet)
             except (av.ArgumentError, av.InvalidDataError):
                 self.lost += 1
+            else:
+                if digest := self.digests.get(packet.stream.index):
+                    digest.update(packet)
 
     def put_in_order(self, packet: Packet) -> None:
         """Move a packet forward where a damaged source goes back in time: decoding times of a stream must grow."""
@@ -127,6 +133,14 @@ class OtherStreams:
             packet.pts = None if packet.pts is None else max(packet.pts, last)
             self.moved += 1
         self.last_dts[index] = packet.dts
+
+    @property
+    def payloads(self) -> Payloads:
+        """Return the digest of each copied stream; of none where packets failed, as the muxer may mean earlier ones."""
+        if self.lost:
+            return {}
+        names = numbered(self.output.streams)
+        return {names[index]: digest.hexdigest() for index, digest in self.digests.items() if index in names}
 
     @property
     def notes(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""Check a finished video: all frames present, each at its time, and sound where it was."""
+"""Check a finished video: all frames present, each at its time, sound where it was, and copies as they were."""
 
 import itertools
 from collections.abc import Sequence
@@ -13,13 +13,15 @@ from av.container import InputContainer
 
 from osediff_video.media.container import open_container, readable_packets, ticks, video_stream
 from osediff_video.media.cut import WHOLE, Cut
-from osediff_video.media.payload import PayloadDigest
+from osediff_video.media.payload import PayloadDigest, Payloads, numbered
 from osediff_video.media.stream_plan import StreamPlan
 
 MATROSKA_TICK_S = Fraction(1, 1000)
 TRANSPORT_TICK_S = Fraction(1, 90000)
 SOUND_TOLERANCE_S = Fraction(1, 1000)
 MOST_PACKETS_TO_SOUND = 200
+IMAGES = ("video", 0)
+"""The upscaled video is the first that is written."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Verification:
     shift_s: by which the container moved all streams alike (Matroska when sound starts before zero, MPEG-TS always).
     sound_error_s: change of the time of the same sound against the first frame; None without comparable sound.
     same_images: the encoded images are those that were written.
+    changed: copied streams that hold other packets than the source.
     """
 
     frames_expected: int
@@ -41,22 +44,24 @@ class Verification:
     shift_s: Fraction
     sound_error_s: Fraction | None = None
     same_images: bool = True
+    changed: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
         times = self.frames_expected == self.frames_found and self.largest_error_s <= self.tolerance_s
-        return (
-            times and self.same_images and (self.sound_error_s is None or abs(self.sound_error_s) <= SOUND_TOLERANCE_S)
-        )
+        sound = self.sound_error_s is None or abs(self.sound_error_s) <= SOUND_TOLERANCE_S
+        return times and sound and self.same_images and not self.changed
 
     def __str__(self) -> str:
         shift = f", everything starts {float(self.shift_s) * 1000:.0f} ms later" if self.shift_s else ""
         sound = "" if self.sound_error_s is None else f", sound off by {float(self.sound_error_s) * 1000:.3f} ms"
+        changed = f", {' and '.join(self.changed)} not as in the source" if self.changed else ""
         verdict = "verified" if self.ok else "verification FAILED"
         return (
             f"{verdict}: {self.frames_found} of {self.frames_expected} frames, "
             f"largest timestamp error {float(self.largest_error_s) * 1000:.3f} ms{sound}{shift}"
             f"{'' if self.same_images else ', the encoded images are not those of the finished segments'}"
+            f"{changed}"
         )
 
 
@@ -67,23 +72,26 @@ def verify(
     expected_pts: Sequence[int],
     streams: Sequence[StreamPlan] = (),
     cut: Cut = WHOLE,
-    payload: str | None = None,
+    payloads: Payloads | None = None,
 ) -> Verification:
     """Compare the presentation times in `target` with `expected_pts`, of the frames written, in `time_base`.
 
-    streams: what became of those of `source`. payload: digest of the encoded images that must be there, see
-    `PayloadDigest`. Reads packets, decodes little. Raises MediaError when a file does not
-    open.
+    streams: what became of those of `source`. payloads: digests of the encoded images and of the copied streams that
+    must be there, see `PayloadDigest`. Reads packets, decodes little. Raises MediaError when a file does not open.
     """
     with open_container(target) as container:
         stream = video_stream(container, target)
         base = ticks(stream)
-        digest, found = PayloadDigest(stream), []
-        for packet in container.demux(stream):
-            if packet.size and packet.pts is not None:
+        names = {index: name for index, name in numbered(container.streams).items() if name in (payloads or {})}
+        digests = {index: PayloadDigest(container.streams[index]) for index in names}
+        found = []
+        for packet in container.demux([s for s in container.streams if s is stream or s.index in digests]):
+            if packet.size and packet.stream is stream and packet.pts is not None:
                 found.append(packet.pts * base)
-                digest.update(packet)
+            if packet.size and packet.stream.index in digests:
+                digests[packet.stream.index].update(packet)
         found.sort()
+        held = {names[index]: digest.hexdigest() for index, digest in digests.items()}
         kind = container.format.name
     moves = "matroska" in kind or "mpegts" in kind
     tolerance = MATROSKA_TICK_S if "matroska" in kind else TRANSPORT_TICK_S if "mpegts" in kind else Fraction(0)
@@ -101,8 +109,9 @@ def verify(
             sound_error = (after - found[0]) - (before - expected[0])
             if abs(sound_error) <= tolerance:
                 sound_error = Fraction(0)  # both times are rounded by the container
-    same_images = payload is None or digest.hexdigest() == payload
-    return Verification(len(expected), len(found), error, tolerance, shift, sound_error, same_images)
+    wrong = [name for name, payload in (payloads or {}).items() if held.get(name) != payload]
+    changed = tuple(f"{kind} {number + 1}" for kind, number in wrong if (kind, number) != IMAGES)
+    return Verification(len(expected), len(found), error, tolerance, shift, sound_error, IMAGES not in wrong, changed)
 
 
 def sound_stream(container: InputContainer, index: int | None) -> AudioStream | None:

@@ -37,11 +37,14 @@ def as_they_are(number, packet):  # noqa: ARG001 - one of many
     return [packet.pts]
 
 
-def remuxed(source, target, video=as_they_are, sound_shift=0):
-    """Copy a file with other times: `video` gives those of each packet, none to drop it."""
+def remuxed(source, target, video=as_they_are, sound_shift=0, altered=None):
+    """Copy a file with other times: `video` gives those of each packet, none to drop it.
+
+    altered: kind of stream of which one bit of the tenth packet changes.
+    """
     with av.open(str(source)) as before, av.open(str(target), "w") as after:
         streams = {s.index: after.add_stream_from_template(s) for s in before.streams}
-        numbers = itertools.count()
+        numbers, of_kind = itertools.count(), itertools.count()
         for packet in before.demux():
             if not packet.size:
                 continue
@@ -50,7 +53,10 @@ def remuxed(source, target, video=as_they_are, sound_shift=0):
                 times = video(next(numbers), packet)
             delay = 0 if packet.dts is None else packet.pts - packet.dts
             for pts in times:
-                copied = av.Packet(bytes(packet))
+                data = bytearray(packet)
+                if kind == altered and next(of_kind) == 9:
+                    data[-1] ^= 1
+                copied = av.Packet(bytes(data))
                 copied.time_base, copied.duration, copied.is_keyframe = (
                     packet.time_base,
                     packet.duration,
@@ -113,6 +119,21 @@ def test_verification_fails_for_what_is_wrong(suffix, whole, tmp_path):
     assert not check(moved).ok and check(moved).largest_error_s >= Fraction(15, 10000)
     late = remuxed(good, tmp_path / f"late{suffix}", sound_shift=Fraction(5, 1000))
     assert not check(late).ok and abs(check(late).sound_error_s) > Fraction(4, 1000)
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".mov", ".ts"])
+@pytest.mark.parametrize("altered", [None, "audio"])
+def test_verification_fails_for_an_altered_copied_packet(suffix, altered, whole, tmp_path, monkeypatch):
+    def assemble(assembly, part, suffix):
+        result = finish_assemble(assembly, part, suffix)
+        remuxed(part, part.with_name(f"altered{suffix}"), altered=altered).replace(part)
+        return result
+
+    finish_assemble = finish.assemble
+    monkeypatch.setattr(finish, "assemble", assemble)
+    output = run("upscale", whole, "-o", tmp_path / f"out{suffix}", "--scale", 1, "--preset", "ultrafast",
+                 "--temporal", "off", code=1 if altered else 0)  # fmt: skip
+    assert ("audio 1 not as in the source" in output) == bool(altered)
 
 
 def test_a_wrong_command_is_2(whole):

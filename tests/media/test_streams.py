@@ -148,3 +148,21 @@ def test_hevc_is_named_as_apple_s_players_know_it(tmp_path, suffix):
     data = (tmp_path / f"out{suffix}").read_bytes()
     assert b"hvc1" in data and b"hev1" not in data
     assert len(read(tmp_path / f"out{suffix}")) == 5
+
+
+@pytest.mark.parametrize(("source", "suffix"), [("flac", ".mp4"), ("libopus", ".mp4"), ("flac", ".mkv")])
+def test_the_last_sound_is_kept_where_the_source_gives_no_durations(source, suffix, tmp_path):
+    path, target = tmp_path / "in.nut", tmp_path / f"out{suffix}"
+    with av.open(str(path), "w") as container:
+        video, sound = container.add_stream("ffv1", rate=25), container.add_stream(source, rate=48000, layout="stereo")
+        video.width, video.height, video.pix_fmt = 16, 16, "yuv420p"
+        for number in range(25):
+            container.mux(video.encode(av.VideoFrame(16, 16, "yuv420p")))
+            frame = av.AudioFrame("s16", "stereo", 1920)
+            for plane in frame.planes:
+                plane.update(bytes(plane.buffer_size))
+            frame.rate, frame.pts = 48000, 1920 * number
+            container.mux(sound.encode(frame))
+        container.mux(sound.encode(None))
+    assert copy(path, target).verification.ok
+    assert [data for _, data in packets(path, "audio")] == [data for _, data in packets(target, "audio")]

@@ -17,7 +17,7 @@ from image_core.errors import MediaError, OutputError
 from osediff_video.media.container import ffmpeg_name, open_container, reason
 from osediff_video.media.cut import WHOLE, Cut
 from osediff_video.media.file_tags import FREE_KEYS, needs_free_keys
-from osediff_video.media.payload import PayloadDigest
+from osediff_video.media.payload import PayloadDigest, Payloads, numbered
 from osediff_video.media.stream_plan import StreamPlan, name_for_apple
 from osediff_video.media.streams import OtherStreams
 from osediff_video.media.writing.segment import Segment
@@ -54,11 +54,11 @@ class Assembled:
     """Report what was put together.
 
     notes: what the user should know.
-    payload: digest of the encoded images.
+    payloads: digests of the encoded images and of the copied streams.
     """
 
     notes: list[str]
-    payload: str
+    payloads: Payloads
 
 
 def assemble(assembly: Assembly, part: Path, suffix: str) -> Assembled:
@@ -87,7 +87,10 @@ def assemble(assembly: Assembly, part: Path, suffix: str) -> Assembled:
                 output.mux_one(packet)
             if others is not None:
                 others.mux_until(None)
-        return Assembled(others.notes if others is not None else [], payload.hexdigest())
+            payloads = {numbered(output.streams)[video.index]: payload.hexdigest()}
+            if others is None:
+                return Assembled([], payloads)
+            return Assembled(others.notes, payloads | others.payloads)
     except (av.FFmpegError, ValueError, OSError) as error:
         raise OutputError(
             f"{part}: joining the segments failed ({reason(error)}); all finished frames are kept: make room or "
