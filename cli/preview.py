@@ -1,7 +1,6 @@
 """Define the command `osediff-video preview`."""
 
 import tempfile
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -62,24 +61,21 @@ def preview(
     from cli.progress import Teller, clock
     from osediff_video.plain_resize import PlainResize
     from osediff_video.plan import plan_opened
-    from osediff_video.run import carry_out, upscale_video
+    from osediff_video.run import carry_out
     from osediff_video.sources.comparison import open_comparison
-    from osediff_video.sources.open import open_source
     from osediff_video.target import check_target
+    from osediff_video.workflow.preview import make_sample
 
     check_target(source, target, overwrite)
-    info = open_source(source, options)[0].info
-    start = at_s if at_s is not None else Fraction(info.duration_s or 0) / 3
-    part = replace(options, start_s=start, end_s=start + Fraction(seconds))
     upscaler = build_upscaler(images, **values)
     teller = Teller(source)
     with tempfile.TemporaryDirectory(dir=target.absolute().parent, prefix=".preview.") as folder:
-        sample = Path(folder) / "sample.mkv"
-        result = upscale_video(source, sample, upscaler, how, part, progress=teller.progress)
+        file = Path(folder) / "sample.mkv"
+        sample = make_sample(source, file, upscaler, how, options, at_s, Fraction(seconds), teller.progress)
         teller.end()
         plan = plan_opened(
-            open_comparison(source, sample, "side", part),
-            sample,
+            open_comparison(source, file, "side", sample.part),
+            file,
             target,
             1.0,
             how,
@@ -87,12 +83,12 @@ def preview(
             overwrite=overwrite,
         )
         carry_out(plan, PlainResize(), restart=True)
-    say(f"{target}: {result.frames} frames from {clock(float(start))}, the input on the left")
-    each_s = result.elapsed_s / result.frames
-    if info.frame_count_estimate:
+    begins_s = float(sample.part.start_s or 0)
+    say(f"{target}: {sample.result.frames} frames from {clock(begins_s)}, the input on the left")
+    if sample.whole_s is not None:
         say(
-            f"measured: {1 / each_s:.2f} fps; the whole video of about {info.frame_count_estimate} frames would take "
-            f"{clock(each_s * info.frame_count_estimate)} (h:mm:ss or m:ss) here"
+            f"measured: {1 / sample.frame_s:.2f} fps; the whole video of about {sample.whole_frames} frames would take "
+            f"{clock(sample.whole_s)} (h:mm:ss or m:ss) here"
         )
     else:
-        say(f"measured: {1 / each_s:.2f} fps; the video does not say how many frames it has")
+        say(f"measured: {1 / sample.frame_s:.2f} fps; the video does not say how many frames it has")

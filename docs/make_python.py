@@ -12,9 +12,12 @@ import osediff_video
 PAGE = Path(__file__).with_name("python.md")
 MARK = "<!-- From here on this page is made by `python docs/make_python.py`. -->\n"
 GROUPS = {
-    "Functions": ("upscale", "upscale_image", "upscale_frames", "load_upscaler", "read_preset"),
+    "Functions": (
+        "upscale", "upscale_image", "upscale_frames", "load_upscaler", "probe", "preview", "read_frame", "read_preset",
+        "preset_names", "model_names", "unfinished_frames", "discard_unfinished",
+    ),
     "Models and settings": ("Upscaler", "UpscaleOptions", "VideoOptions", "Encoding", "Preset"),
-    "Results": ("Result", "Progress"),
+    "Results": ("Result", "Progress", "VideoPlan", "ImagePlan", "Preview"),
     "Errors": (
         "OseDiffError", "CheckpointError", "DownloadError", "ImageError", "MediaError", "ModelNotFoundError",
         "OutOfMemoryError", "OutputError", "PresetError",

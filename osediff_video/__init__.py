@@ -25,9 +25,13 @@ if TYPE_CHECKING:
     from image_core.upscaler import Upscaler
     from osediff_video.api import load_upscaler, upscale, upscale_frames, upscale_image
     from osediff_video.encoding import Encoding
+    from osediff_video.job.folder import discard_unfinished, unfinished_frames
     from osediff_video.options import VideoOptions
+    from osediff_video.plan import VideoPlan
     from osediff_video.run import Progress, Result
-    from osediff_video.workflow.presets import Preset, read_preset
+    from osediff_video.workflow.presets import Preset, preset_names, read_preset
+    from osediff_video.workflow.preview import Preview, preview
+    from osediff_video.workflow.probe import ImagePlan, model_names, probe, read_frame
 
     __version__: str
 
@@ -36,6 +40,7 @@ __all__ = [
     "DownloadError",
     "Encoding",
     "ImageError",
+    "ImagePlan",
     "MediaError",
     "ModelNotFoundError",
     "OseDiffError",
@@ -43,14 +48,23 @@ __all__ = [
     "OutputError",
     "Preset",
     "PresetError",
+    "Preview",
     "Progress",
     "Result",
     "UpscaleOptions",
     "Upscaler",
     "VideoOptions",
+    "VideoPlan",
     "__version__",
+    "discard_unfinished",
     "load_upscaler",
+    "model_names",
+    "preset_names",
+    "preview",
+    "probe",
+    "read_frame",
     "read_preset",
+    "unfinished_frames",
     "upscale",
     "upscale_frames",
     "upscale_image",
@@ -58,14 +72,24 @@ __all__ = [
 
 _ROOMS = {
     "Encoding": "osediff_video.encoding",
+    "ImagePlan": "osediff_video.workflow.probe",
     "Preset": "osediff_video.workflow.presets",
+    "Preview": "osediff_video.workflow.preview",
     "Progress": "osediff_video.run",
     "Result": "osediff_video.run",
     "UpscaleOptions": "image_core.options",
     "Upscaler": "image_core.upscaler",
     "VideoOptions": "osediff_video.options",
+    "VideoPlan": "osediff_video.plan",
+    "discard_unfinished": "osediff_video.job.folder",
     "load_upscaler": "osediff_video.api",
+    "model_names": "osediff_video.workflow.probe",
+    "preset_names": "osediff_video.workflow.presets",
+    "preview": "osediff_video.workflow.preview",
+    "probe": "osediff_video.workflow.probe",
+    "read_frame": "osediff_video.workflow.probe",
     "read_preset": "osediff_video.workflow.presets",
+    "unfinished_frames": "osediff_video.job.folder",
     "upscale": "osediff_video.api",
     "upscale_frames": "osediff_video.api",
     "upscale_image": "osediff_video.api",

@@ -29,6 +29,30 @@ def job_folder(target: Path) -> Path:
     return target.with_name(target.name + ".osediff")
 
 
+def unfinished_frames(target: Path) -> int | None:
+    """Return how many frames of an unfinished result are safely on the disk; None where no work is kept.
+
+    target: path of the result, a video or a folder.
+    """
+    folder = job_folder(target)
+    if not (folder / MANIFEST).is_file():
+        return None
+    return sum(len(segment.order) for segment in load_segments(folder))
+
+
+def discard_unfinished(target: Path) -> None:
+    """Remove the unfinished work of a result, if there is any.
+
+    target: path of the result, which is not touched itself. Raises OutputError while another run works on it, and for
+    a folder that holds other files.
+    """
+    folder = job_folder(target)
+    if not folder.is_dir():
+        return
+    with Job(target, (), Manifest({}, {}), restart=True) as job:
+        job.remove()
+
+
 class Job:
     """Hold the job's folder while it is in use, as a context. Raises OutputError when it is not available.
 
