@@ -113,3 +113,30 @@ def test_a_second_video_is_copied_and_it_is_said(tmp_path):
                     output.mux(packet)
     plans = plan_streams(second, "matroska")
     assert [plan.action for plan in plans] == ["upscale", "copy"] and "only one video is upscaled" in plans[1].fate
+
+
+@pytest.mark.parametrize(("codec", "kept"), [("timed_id3", True), ("klv", True), ("scte_35", False)])
+def test_data_of_a_transport_stream_is_copied_where_it_stays_readable_and_named_where_not(tmp_path, codec, kept):
+    """FFmpeg's muxer writes messages of SCTE-35 in a form that nobody reads."""
+    source, target = tmp_path / "in.ts", tmp_path / "out.ts"
+    with av.open(str(source), "w") as container:
+        video, data = container.add_stream("mpeg2video", rate=25), container.add_data_stream(codec)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        data.time_base = Fraction(1, 90000)
+        for number in range(25):
+            container.mux(video.encode(av.VideoFrame.from_ndarray(sample_image(number), "rgb24").reformat(64, 48)))
+            message = av.Packet(f"message {number}".encode())
+            message.stream, message.time_base, message.pts, message.dts = data, data.time_base, *[3600 * number] * 2
+            container.mux(message)
+        container.mux(video.encode(None))
+    plan = plan_streams(source, "mpegts")[1]
+    assert plan.action == ("copy" if kept else "drop") and plan.kind == "data"
+    if not kept:
+        with pytest.raises(OutputError, match="may be lost"):
+            copy(source, target, strict=True)
+        return
+    assert copy(source, target, strict=True).verification.ok
+    with av.open(str(target)) as container:
+        data = container.streams.data[0]
+        assert [bytes(p).decode() for p in container.demux(data) if p.size] == [f"message {n}" for n in range(25)]
+        assert data.name == codec
