@@ -35,7 +35,7 @@ OPTIONS = {
 }
 
 
-class Recorded(Exception):
+class WorkBeginsError(Exception):
     """Ends a command where its work would begin."""
 
 
@@ -59,7 +59,7 @@ def recorder(calls, label, names, ends=False, result=None):
             if not callable(value):
                 calls.update(flat(value, f"{label}.{key}"))
         if ends:
-            raise Recorded
+            raise WorkBeginsError
         return result
 
     return function
@@ -157,7 +157,7 @@ def invoke(*words, code=None):
     outcome = CliRunner().invoke(cli, [str(word) for word in words])
     if code is not None:
         assert outcome.exit_code == code, outcome.output
-    elif not isinstance(outcome.exception, Recorded):
+    elif not isinstance(outcome.exception, WorkBeginsError):
         raise AssertionError(outcome.output) from outcome.exception
     return outcome.output
 
@@ -187,7 +187,8 @@ def difference(before, after):
 
 
 @pytest.mark.parametrize("command", ["upscale", "preview", "probe"])
-def test_every_shared_option_reaches_the_library(command, here, monkeypatch):
+@pytest.mark.usefixtures("here")
+def test_every_shared_option_reaches_the_library(command, monkeypatch):
     before = record(monkeypatch, command, "in.mkv", "--scale", "2")
     missing = OPTIONS[command] - set(SHARED) - PRINTED - OF_FILES
     assert not missing, f"{command}: no row for {missing}"
@@ -220,14 +221,15 @@ def test_preview_writes_where_it_is_told(here, monkeypatch):
 
 
 # ---- image: what differs from a video
-def test_every_option_of_image_reaches_the_library(here, monkeypatch):
+@pytest.mark.usefixtures("here")
+def test_every_option_of_image_reaches_the_library(monkeypatch):
     def call(*words):
         calls = {}
 
         class Upscaler:
             identity, progress = "of a test", None
 
-            def __call__(self, images, shape):
+            def __call__(self, _, shape):
                 calls["size"] = shape
                 return [np.zeros((*shape, 3), np.uint8)]
 
@@ -261,7 +263,8 @@ def test_every_option_of_image_reaches_the_library(here, monkeypatch):
 
 
 # ---- compare
-def test_every_option_of_compare_reaches_the_library(here, monkeypatch):
+@pytest.mark.usefixtures("here")
+def test_every_option_of_compare_reaches_the_library(monkeypatch):
     def call(*words):
         calls = {}
         monkeypatch.setattr("osediff_video.sources.comparison.open_comparison",
@@ -285,7 +288,7 @@ def test_every_option_of_eval_reaches_the_library(here, monkeypatch):
         calls = {}
         find = ("names", "lpips", "niqe")
         monkeypatch.setattr("osediff_video.metrics.table.find_scorers",
-                            recorder(calls, "find", find, result=({"psnr": lambda a, b: 1.0}, {})))  # fmt: skip
+                            recorder(calls, "find", find, result=({"psnr": None}, {})))  # fmt: skip
         monkeypatch.setattr("osediff_video.metrics.table.score_pair", lambda *_: {"psnr": 1.0, "odd score": 2.0})
         monkeypatch.setattr("osediff_video.temporal.raft.load_raft", recorder(calls, "raft", ("path",), ends=True))
         words = ["eval", first, "two.png" if first == "in.png" else first, *words]
@@ -349,7 +352,8 @@ CALLED = {
 
 
 @pytest.mark.parametrize("command", MODELS)
-def test_every_option_of_models_reaches_the_library(command, here, monkeypatch):
+@pytest.mark.usefixtures("here")
+def test_every_option_of_models_reaches_the_library(command, monkeypatch):
     words, rows = MODELS[command]
     assert OPTIONS[command] == set(rows)
 
@@ -365,7 +369,8 @@ def test_every_option_of_models_reaches_the_library(command, here, monkeypatch):
         assert difference(before, call(*row.words)) == row.changes, option
 
 
-def test_remove_asks_unless_told(here, monkeypatch):
+@pytest.mark.usefixtures("here")
+def test_remove_asks_unless_told(monkeypatch):
     assert OPTIONS["models remove"] == {"--yes"}
     calls = {}
     remove = recorder(calls, "call", ("name",), result="gone")
