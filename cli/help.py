@@ -17,6 +17,7 @@ READING = "Reading"
 ENCODING = "Encoding"
 UNCERTAINTY = "Uncertainty"
 LOADING = "Speed and memory"
+FARM = "Several machines"
 OTHER = "Other"
 
 NAMES_WIDTH = 30

@@ -15,6 +15,8 @@ from image_core.errors import OseDiffError
 
 COMMANDS = {
     "upscale": "Make videos or folders of frames sharper and larger.",
+    "plan": "Read a video once so that several processes or machines can make its segments.",
+    "assemble": "Put segments that several processes made together.",
     "image": "Make images sharper and larger.",
     "preview": "Upscale a short sample, show it beside the input, and estimate the time for all.",
     "compare": "Show two videos or images in one.",

@@ -11,6 +11,8 @@ import click
 from cli.printing import printable, say
 
 if TYPE_CHECKING:
+    from osediff_video.farm.planning import Planned
+    from osediff_video.farm.stretch import Stretch
     from osediff_video.plan import VideoPlan
     from osediff_video.run import Progress, Result
 
@@ -95,6 +97,18 @@ class Teller:
         if result.verification:
             self.line(str(result.verification))
 
+    def surveyed(self, job: "Planned") -> None:
+        finished = f", {job.finished} of them finished" if job.finished else ""
+        self.line(f"{job.target}: {job.frames} frames in {job.segments} segments, 0-{job.segments - 1}{finished}")
+
+    def stretched(self, stretch: "Stretch") -> None:
+        self.end()
+        first, last = stretch.segments[0], stretch.segments[-1]
+        before = f" ({stretch.resumed} from an earlier run)" if stretch.resumed else ""
+        self.line(
+            f"{stretch.folder}: segments {first}-{last}, {stretch.frames} frames{before} in {stretch.elapsed_s:.1f} s"
+        )
+
     def failed(self, message: str) -> None:
         self.end()
         self.line(f"{self.source}: {message}" if str(self.source) not in message else message)
@@ -159,6 +173,14 @@ class JsonTeller(Teller):
             if check is None or check.sound_error_s is None
             else round(float(check.sound_error_s) * 1000, 6),
         )
+
+    def surveyed(self, job: "Planned") -> None:
+        self.event("planned", **asdict(job))
+
+    def stretched(self, stretch: "Stretch") -> None:
+        facts = asdict(stretch)
+        numbers = facts.pop("segments")
+        self.event("segments", first=numbers[0], last=numbers[-1], **facts)
 
     def failed(self, message: str) -> None:
         self.event("error", message=message)

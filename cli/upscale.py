@@ -12,6 +12,7 @@ from cli.sources import jobs
 from cli.video_options import (
     check_named_files,
     encoding,
+    farm_options,
     map_options,
     overwrite_option,
     pipe_option,
@@ -47,8 +48,16 @@ from osediff_video.options import VideoOptions
 @writing_options
 @pipe_option
 @map_options
+@farm_options
 def upscale(
-    sources: tuple[Path, ...], output: Path | None, overwrite: bool, restart: bool, as_json: bool, **values: Any
+    sources: tuple[Path, ...],
+    output: Path | None,
+    overwrite: bool,
+    restart: bool,
+    as_json: bool,
+    segments: range | None,
+    allow_mixed: bool,
+    **values: Any,
 ) -> None:
     """Make every SOURCE, a video or a folder of frames, sharper and larger.
 
@@ -61,7 +70,13 @@ def upscale(
     pairs = jobs(sources, output, options.size or f"x{images.scale:g}")
     if as_json and any(target == PIPE for _, target in pairs):
         raise click.UsageError("--json and --output - would both write to standard output; leave one of them out")
-    check_extras(options, pairs, overwrite or restart)
+    if segments is not None and len(pairs) > 1:
+        raise click.UsageError("--segments takes one SOURCE: each has segments of its own")
+    if segments is not None and restart:
+        raise click.UsageError("--segments cannot start over, since others may be at work; use plan --restart")
+    if allow_mixed and segments is None:
+        raise click.UsageError("--allow-mixed concerns jobs that several processes work on; add --segments")
+    check_extras(options, pairs, overwrite or restart or segments is not None)
 
     from cli.progress import JsonTeller, Teller
     from image_core.errors import OseDiffError
@@ -88,6 +103,23 @@ def upscale(
         teller = (JsonTeller if as_json else Teller)(source)
         try:
             progress, planned = teller.progress, teller.planned
+            if segments is not None:
+                from osediff_video.farm.stretch import make_stretch
+
+                stretch = make_stretch(
+                    source,
+                    target,
+                    upscaler,
+                    how,
+                    options,
+                    segments=segments,
+                    mixed=allow_mixed,
+                    overwrite=overwrite,
+                    progress=progress,
+                    planned=planned,
+                )
+                teller.stretched(stretch)
+                continue
             result = upscale_video(
                 source,
                 target,

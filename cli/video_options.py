@@ -7,10 +7,18 @@ from typing import Any
 
 import click
 
-from cli.help import ENCODING, OUTPUT, READING, SIZE, STEADINESS, UNCERTAINTY, option, together
+from cli.help import ENCODING, FARM, OUTPUT, READING, SIZE, STEADINESS, UNCERTAINTY, option, together
 from cli.model_options import drawing_options
 from osediff_video.encoding import Encoding
-from osediff_video.options import DEINTERLACE, PIPE_FORMATS, TEMPORALS, VideoOptions, parse_number, parse_time
+from osediff_video.options import (
+    DEINTERLACE,
+    PIPE_FORMATS,
+    TEMPORALS,
+    VideoOptions,
+    parse_number,
+    parse_segments,
+    parse_time,
+)
 
 
 class FrameRate(click.ParamType):
@@ -32,6 +40,16 @@ class Time(click.ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Fraction:
         try:
             return value if isinstance(value, Fraction) else parse_time(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Segments(click.ParamType):
+    name = "segments"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> range:
+        try:
+            return value if isinstance(value, range) else parse_segments(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
 
@@ -119,6 +137,17 @@ pipe_option = option(
 )  # fmt: skip
 
 strict_option = option(OUTPUT, "--strict/--no-strict", help="Fail up front if anything would be lost.")
+farm_options = together([
+    option(
+        FARM, "--segments", type=Segments(), metavar="A-B",
+        help="Make only these segments of one SOURCE, counted from 0, of a job that `plan` has planned.",
+    ),
+    option(
+        FARM, "--allow-mixed", is_flag=True,
+        help="Accept another kind of device, processor or torch than planned the job; bits may differ.",
+    ),
+])  # fmt: skip
+
 overwrite_option = option(OUTPUT, "--overwrite", is_flag=True, help="Replace an existing output.")
 
 

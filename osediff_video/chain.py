@@ -16,12 +16,13 @@ from image_core.upscaler import Draft, Upscaler
 from osediff_video.images.edges import extend_colors
 from osediff_video.images.uncertainty_maps import with_maps
 from osediff_video.job.folder import Job
+from osediff_video.job.survey import Survey
 from osediff_video.media.reading.stdin import PIPE
 from osediff_video.options import VideoOptions
 from osediff_video.plan import VideoPlan
 from osediff_video.prefetch import StageHangsError, ahead
 from osediff_video.queues import QUEUE_BYTES, depth, overlapped, step_bytes
-from osediff_video.shots.cuts import SETTLED, mark_cuts, mark_listed_cuts, read_cut_list
+from osediff_video.shots.cuts import SETTLED, mark_cuts, mark_known_cuts, mark_listed_cuts, read_cut_list
 from osediff_video.shots.prompts import (
     ShotEmbeddings,
     read_shots,
@@ -53,20 +54,29 @@ class Steadiness:
     cuts: their times; None detects them.
     estimate: estimator of the motion.
     treatments: which model, with which settings, makes which frame.
+    survey: what was found by reading the video once; None finds it while frames go by.
     """
 
     blend: Blend | None
     estimate: Estimator
     cuts: list[Fraction] | None
     treatments: Treatments
+    survey: Survey | None = None
 
     @property
     def lead_frames(self) -> int:
         """Return how many frames must be read before the first result, so that it comes out as if all had been read."""
-        return WARMUP_FRAMES + STATS_SPAN + SETTLED if self.blend else 0
+        if self.blend is None:
+            return 0
+        return WARMUP_FRAMES if self.survey else WARMUP_FRAMES + STATS_SPAN + SETTLED
+
+    @property
+    def from_the_start(self) -> bool:
+        """Return whether the video must be read from its beginning, to know how many shots there are before a frame."""
+        return self.treatments.by_number and self.survey is None
 
 
-def prepare(options: VideoOptions, upscaler: Upscaler) -> Steadiness:
+def prepare(options: VideoOptions, upscaler: Upscaler, survey: Survey | None = None) -> Steadiness:
     """Read the files that the options name. Raises MediaError for cuts or shots, CheckpointError for weights."""
     cuts: list[Fraction] | None = None
     if options.cuts != "auto":
@@ -77,10 +87,11 @@ def prepare(options: VideoOptions, upscaler: Upscaler) -> Steadiness:
     if blend and shots:
         blend = BlendByShot(treatments)
     if options.flow == "dis" or blend is None:
-        return Steadiness(blend, dis_flow, cuts, treatments)
+        return Steadiness(blend, dis_flow, cuts, treatments, survey)
     from osediff_video.temporal.raft import load_raft
 
-    return Steadiness(blend, load_raft(Path(options.flow), upscaler.device, upscaler.report), cuts, treatments)
+    estimate = load_raft(Path(options.flow), upscaler.device, upscaler.report)
+    return Steadiness(blend, estimate, cuts, treatments, survey)
 
 
 def find_embeddings(
@@ -98,7 +109,7 @@ def find_embeddings(
     if shots is None:
         upscaler.report("reading the video once to find the sharpest frame of each shot, which its prompt is made from")
         frames = ahead(plan.source.frames(), max(1, depth(step_bytes(plan, False).frame)), lambda: watch(plan))
-        shots = say_shots(with_cuts(frames, plan, steadiness.cuts), prompter, plan.height, plan.width)
+        shots = say_shots(with_cuts(frames, plan, steadiness, 0), prompter, plan.height, plan.width)
         upscaler.report(f"shots: {len(shots)}; the first shows {shots[0].prompt}")
         if job:
             job.begin()
@@ -120,10 +131,12 @@ def upscaled(
     embeddings: ShotEmbeddings | None,
     skip: int,
     bookmarks: Bookmarks | None = None,
+    end: int | None = None,
 ) -> Generator[Numbered, None, None]:
     """Yield frames after the first `skip`, upscaled and steadied, with the number of the segment each belongs to.
 
-    bookmarks: where reading begins for `skip`; filled with those of the segments that follow.
+    bookmarks: where reading begins for `skip`; filled with those of the segments that follow. end: position of the
+    first frame that is not made, the end of a segment; None is the end of the video.
     """
     blend, length = steadiness.blend, plan.segment_frames
     lead = min(skip, steadiness.lead_frames)
@@ -133,12 +146,12 @@ def upscaled(
 
     treatments = steadiness.treatments
     bookmarks = bookmarks or Bookmarks(length, steadiness.lead_frames)
-    bookmark = None if treatments.by_number else bookmarks.at(skip)
-    begin = 0 if treatments.by_number else bookmark.position if bookmark else skip - lead
+    bookmark = None if steadiness.from_the_start else bookmarks.at(skip)
+    begin = 0 if steadiness.from_the_start else bookmark.position if bookmark else skip - lead
     sizes = step_bytes(plan, blend is not None)
     placed = bookmarks.placed(plan.source, begin, bookmark)
     decoded = ahead(with_extended_colors(placed), max(1, depth(sizes.frame)), watched)
-    related = related_steps(decoded, plan, steadiness, begin, skip - lead)
+    related = related_steps(decoded, plan, steadiness, begin, skip - lead, end)
     if embeddings is not None:
         related = with_embeddings(related, embeddings)
     elif upscaler.prompter is not None:
@@ -165,23 +178,35 @@ def with_extended_colors(frames: Generator[Frame, None, None]) -> Iterator[Frame
 
 
 def related_steps(
-    frames: Iterable[Frame], plan: VideoPlan, steadiness: Steadiness, begin: int, first: int
+    frames: Iterable[Frame], plan: VideoPlan, steadiness: Steadiness, begin: int, first: int, end: int | None = None
 ) -> Iterator[Step]:
     """Determine everything known of a frame before the model sees it: shots, treatment, motion, tones.
 
-    frames: from `begin` on. Steps: from `first` on.
+    frames: from `begin` on. Steps: from `first` on, before `end`.
     """
-    blend, treatments = steadiness.blend, steadiness.treatments
+    blend, treatments, survey = steadiness.blend, steadiness.treatments, steadiness.survey
     treatments.usual.upscaler.workers.set_threads()  # for RAFT
     if blend or treatments.by_number:
-        frames = with_cuts(frames, plan, steadiness.cuts)
-    known = itertools.islice(treatments.marked(frames, plan.info), first - begin, None)
+        frames = with_cuts(frames, plan, steadiness, begin)
+    marked = treatments.marked(frames, plan.info, survey.cuts_before(begin) if survey else 0)
+    known = itertools.islice(marked, first - begin, None if end is None else end - begin)
     related = steps(known, first, steadiness.estimate if blend else None)
-    return steady_colors(related) if blend and treatments.fix_by_statistics else related
+    if not (blend and treatments.fix_by_statistics):
+        return related
+    return steady_colors(related) if survey is None else with_tones(related, survey)
 
 
-def with_cuts(frames: Iterable[Frame], plan: VideoPlan, cuts: list[Fraction] | None) -> Iterator[Frame]:
-    """Yield the frames with those marked that begin a shot. cuts: their times; None detects them."""
+def with_tones(related: Iterable[Step], survey: Survey) -> Iterator[Step]:
+    """Yield the steps with the tones that were found before."""
+    for step in related:
+        yield replace(step, tone=survey.tone(step.position))
+
+
+def with_cuts(frames: Iterable[Frame], plan: VideoPlan, steadiness: Steadiness, begin: int) -> Iterator[Frame]:
+    """Yield the frames, from number `begin` on, with those marked that begin a shot: as found, listed, or seen now."""
+    if steadiness.survey is not None:
+        return mark_known_cuts(frames, begin, steadiness.survey.cuts)
+    cuts = steadiness.cuts
     return mark_cuts(frames) if cuts is None else mark_listed_cuts(frames, cuts, plan.info)
 
 

@@ -4,6 +4,8 @@ from fractions import Fraction
 from pathlib import Path
 
 from image_core.errors import OutputError
+from osediff_video.job.finished import Finished, record_finished
+from osediff_video.job.folder import Job
 from osediff_video.media.cut import Cut
 from osediff_video.media.gif_tags import gif_tags
 from osediff_video.media.payload import Payloads
@@ -13,6 +15,33 @@ from osediff_video.media.writing.export import export_folder, export_gif
 from osediff_video.media.writing.segment import Segment
 from osediff_video.plan import VideoPlan
 from osediff_video.target import put_in_place
+from osediff_video.types import Faults, Jump
+
+
+def count(segments: list[Segment]) -> int:
+    """Return the number of frames in segments."""
+    return sum(len(segment.order) for segment in segments)
+
+
+def finish_job(plan: VideoPlan, job: Job) -> tuple[Verification | None, list[str], Faults]:
+    """Make the result of all segments of a job, which is removed; return how it compares, notes, and the faults.
+
+    Raises OutputError or MediaError; the work stays.
+    """
+    faults, jumps = plan.source.faults, tuple(plan.source.jumps)
+    if job.survey is not None:  # others may have read the source
+        faults, jumps = job.survey.faults, job.survey.jumps
+    job.check_sources()  # before its other streams are read, and once more when they are
+    segments = job.segments
+    cut = cut_of(plan, segments)
+    part, assembled = assemble_result(plan, job.folder, segments, cut, jumps)
+    check = verify_result(plan, part, assembled.payloads, segments, cut) if assembled else None
+    job.check_sources()
+    place(plan, part)
+    if faults.is_complete and (check is None or check.ok):
+        record_finished(plan.target, Finished(count(segments), job.identity.result(), job.manifest.fingerprint))
+    job.remove()
+    return check, assembled.notes if assembled else [], faults
 
 
 def cut_of(plan: VideoPlan, segments: list[Segment]) -> Cut:
@@ -24,7 +53,9 @@ def cut_of(plan: VideoPlan, segments: list[Segment]) -> Cut:
     return Cut(min(segments[0].order) * Fraction(info.time_base), end_s)
 
 
-def assemble_result(plan: VideoPlan, folder: Path, segments: list[Segment], cut: Cut) -> tuple[Path, Assembled | None]:
+def assemble_result(
+    plan: VideoPlan, folder: Path, segments: list[Segment], cut: Cut, jumps: tuple[Jump, ...]
+) -> tuple[Path, Assembled | None]:
     """Put the segments in `folder` together there; return None for a folder of frames or a GIF, which are decoded.
 
     Raises OutputError or MediaError; the segments stay.
@@ -46,7 +77,7 @@ def assemble_result(plan: VideoPlan, folder: Path, segments: list[Segment], cut:
         alpha=plan.encoder.alpha,
         cut=cut,
         display_matrix=plan.info.display_matrix if plan.options.keep_rotation else None,
-        jumps=tuple(plan.source.jumps),
+        jumps=jumps,
         timecode=plan.info.timecode,
     )
     return part, assemble(assembly, part, plan.suffix)

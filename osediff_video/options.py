@@ -114,6 +114,14 @@ def parse_time(words: str) -> Fraction:
     return sum((number * 60**power for power, number in enumerate(reversed(numbers))), Fraction(0))
 
 
+def parse_segments(words: str) -> range:
+    """Return the numbers that "12-17" or "12" names, both ends included. Raises ValueError."""
+    match = re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", words.strip(), re.ASCII)
+    if match is None or int(match[2] or match[1]) < int(match[1]):
+        raise ValueError(f"expected segments such as 0-14 or 7, got {words[:40]!r}")
+    return range(int(match[1]), int(match[2] or match[1]) + 1)
+
+
 def parse_number(words: str) -> Fraction:
     """Return the exact value of "24", "23.976" or "30000/1001": at most 9 digits on each side. Raises ValueError.
 

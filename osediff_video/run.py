@@ -11,13 +11,13 @@ from image_core.errors import OutputError
 from image_core.upscaler import Upscaler
 from osediff_video.chain import Numbered, Steadiness, find_embeddings, prepare, upscaled
 from osediff_video.encoding import Encoding
-from osediff_video.finish import assemble_result, cut_of, place, verify_result
-from osediff_video.job.finished import Finished, find_finished, record_finished
+from osediff_video.finish import count, finish_job
+from osediff_video.job.finished import find_finished
 from osediff_video.job.folder import Job
 from osediff_video.job.manifest import manifest_of
 from osediff_video.media.reading.stdin import PIPE
 from osediff_video.media.verify import Verification
-from osediff_video.media.writing.segment import Segment, SegmentWriter
+from osediff_video.media.writing.segment import SegmentWriter
 from osediff_video.media.writing.stdout import write_pipe
 from osediff_video.options import VideoOptions
 from osediff_video.plan import DEFAULTS, VideoPlan, plan_video
@@ -141,7 +141,6 @@ def carry_out(
 
 def run_job(plan: VideoPlan, upscaler: Upscaler, restart: bool, progress: Callable[[Progress], None]) -> Result:
     """Make the segments that are missing, and the result of them. Raises as `upscale_video`."""
-    steadiness = prepare(plan.options, upscaler)
     started = time.monotonic()
     manifest = manifest_of(plan, upscaler)
     with (
@@ -151,27 +150,20 @@ def run_job(plan: VideoPlan, upscaler: Upscaler, restart: bool, progress: Callab
         workload = Workload(**job.manifest.computation["workload"])
         upscaler.use_workload(plan.height, plan.width, workload)  # that of the first run, whatever is free now
         resumed = count(job.segments)
+        steadiness = prepare(plan.options, upscaler, job.survey)
 
         def report(frames: int) -> None:
-            done, total = count(job.segments) + frames, plan.info.frame_count_estimate
+            done, total = (
+                count(job.segments) + frames,
+                job.survey.frames if job.survey else plan.info.frame_count_estimate,
+            )
             progress(Progress(done, total, time.monotonic() - started, resumed))
 
         embeddings = find_embeddings(plan, upscaler, steadiness, job)
         make_segments(plan, upscaler, steadiness, embeddings, job, report)
-        job.check_sources()  # before its other streams are read, and once more when they are
-        segments = job.segments
-        cut = cut_of(plan, segments)
-        part, assembled = assemble_result(plan, job.folder, segments, cut)
-        check = verify_result(plan, part, assembled.payloads, segments, cut) if assembled else None
-        job.check_sources()
-        place(plan, part)
-        if plan.source.faults.is_complete and (check is None or check.ok):
-            identity = job.identity.result()
-            record_finished(plan.target, Finished(count(segments), identity, job.manifest.fingerprint))
-        job.remove()
-    notes = (*plan.notes, *(assembled.notes if assembled else ()))
+        check, notes, faults = finish_job(plan, job)
     elapsed_s = time.monotonic() - started
-    return Result(plan.target, count(segments), resumed, elapsed_s, notes, plan.source.faults, check)
+    return Result(plan.target, count(job.segments), resumed, elapsed_s, (*plan.notes, *notes), faults, check)
 
 
 def engaged(upscaler: Upscaler, plan: VideoPlan, job: Job) -> AbstractContextManager[None]:
@@ -193,12 +185,17 @@ def make_segments(
     report: called with the number of frames encoded after those of finished segments. Raises OutputError where that
     is so time and again.
     """
+    length, survey = plan.segment_frames, job.survey
     for _ in range(MOST_ATTEMPTS):
-        done = count(job.segments)
-        bookmark = job.segments[-1].bookmark if job.segments else None
-        bookmarks = Bookmarks(plan.segment_frames, steadiness.lead_frames, bookmark)
-        with closing(upscaled(plan, upscaler, steadiness, embeddings, done, bookmarks)) as results:
-            write_segments(results, job, plan, bookmarks, report)
+        for first, after in job.gaps():
+            begin, end = first * length, None if after is None else after * length
+            if survey is None:
+                begin, bookmark = count(job.segments), job.segments[-1].bookmark if job.segments else None
+            else:
+                bookmark = survey.bookmarks[first]
+            bookmarks = Bookmarks(length, steadiness.lead_frames, bookmark)
+            with closing(upscaled(plan, upscaler, steadiness, embeddings, begin, bookmarks, end)) as results:
+                write_segments(results, job, plan, bookmarks, report)
         damaged = job.drop_damaged()
         if damaged is None:
             return
@@ -222,10 +219,6 @@ def pipe_through(plan: VideoPlan, upscaler: Upscaler, progress: Callable[[Progre
     return Result(plan.target, frames, 0, time.monotonic() - started, plan.notes, plan.source.faults, None)
 
 
-def count(segments: list[Segment]) -> int:
-    return sum(len(segment.order) for segment in segments)
-
-
 def write_segments(
     results: Iterable[Numbered], job: Job, plan: VideoPlan, bookmarks: Bookmarks, report: Callable[[int], None]
 ) -> None:
@@ -237,7 +230,7 @@ def write_segments(
 
     def finish(writer: SegmentWriter) -> None:
         job.begin()
-        job.segments.append(writer.finish(bookmarks.take((writer.index + 1) * plan.segment_frames)))
+        job.add(writer.finish(bookmarks.take((writer.index + 1) * plan.segment_frames)))
 
     try:
         for index, frame in results:

@@ -1,5 +1,6 @@
 """Keep the finished part of an unfinished result in a folder beside the target."""
 
+import itertools
 import os
 import re
 import shutil
@@ -10,16 +11,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from filelock import FileLock, Timeout
-
 from image_core.errors import MediaError, OutputError
 from osediff_video.job.identity import Identity, identify_beside, is_unchanged
+from osediff_video.job.locks import LOCK, Hold, StretchOfJob, WholeJob
 from osediff_video.job.manifest import Manifest, read_manifest, write_manifest
-from osediff_video.media.writing.segment import Segment, load_segments
+from osediff_video.job.survey import Survey, read_survey
+from osediff_video.media.writing.segment import Segment, load_segment, load_segments
 
-MANIFEST, LOCK = "manifest.json", "lock"
+MANIFEST = "manifest.json"
 OUR_NAME = re.compile(
-    r"manifest\.json|lock|prompts\.json|\d{5,}\.(json|mkv|mkv\.part)|result(\.\w+)?|\.osediff-[0-9a-f]{16}(\.\w+)?"
+    r"manifest\.json|(\d+-\d+\.)?lock|prompts\.json|survey\.json|tones\.npy|\d{5,}\.(json|mkv|mkv\.part)|result(\.\w+)?"
+    r"|\.osediff-[0-9a-f]{16}(\.\w+)?"
 )
 """Names of everything that a job writes; nothing else is ever removed."""
 
@@ -37,7 +39,11 @@ def unfinished_frames(target: Path) -> int | None:
     folder = job_folder(target)
     if not (folder / MANIFEST).is_file():
         return None
-    return sum(len(segment.order) for segment in load_segments(folder))
+    survey = read_survey(folder)
+    if survey is None:
+        return sum(len(segment.order) for segment in load_segments(folder))
+    segments = (load_segment(folder, index) for index in range(survey.count))
+    return sum(len(segment.order) for segment in segments if segment is not None)
 
 
 def discard_unfinished(target: Path) -> None:
@@ -56,25 +62,40 @@ def discard_unfinished(target: Path) -> None:
 class Job:
     """Hold the job's folder while it is in use, as a context. Raises OutputError when it is not available.
 
-    sources: everything the result is made from. manifest: with what.
-    segments: what was finished before, whole as it was written. Everything else in the folder is of an interrupted
-    segment and is made again. Without a manifest nothing counts as finished.
+    sources: everything the result is made from. manifest: with what; None takes that of the job.
+    stretch: the segments that are to be made here, of a job that was planned before; other processes may make others.
+    mixed: what computes may differ from what the job began with.
+    survey: what was found by reading the source once; None where nobody planned the job.
+    segments: what was finished before, whole as it was written; of a stretch those in it. Everything else in the folder
+    is of an interrupted segment and is made again. Without a manifest nothing counts as finished.
     """
 
-    def __init__(self, target: Path, sources: Sequence[Path], manifest: Manifest, *, restart: bool = False) -> None:
-        self.folder, self.sources, self.manifest = job_folder(target), sources, manifest
-        self.lock = FileLock(self.folder / LOCK, timeout=0)
-        self.restart = restart
+    def __init__(
+        self,
+        target: Path,
+        sources: Sequence[Path],
+        manifest: Manifest | None,
+        *,
+        restart: bool = False,
+        stretch: range | None = None,
+        mixed: bool = False,
+    ) -> None:
+        self.folder, self.sources = job_folder(target), sources
+        self.stretch, self.restart, self.mixed = stretch, restart, mixed
+        self.lock: Hold = WholeJob(self.folder) if stretch is None else StretchOfJob(self.folder, stretch)
         self.segments: list[Segment] = []
+        self.survey: Survey | None = None
         self.identity: Future[Identity]
+        self.manifest: Manifest
+        self._wanted, self._removed = manifest, False
 
     def __enter__(self) -> Self:
+        if self._is_of_others and not (self.folder / MANIFEST).is_file():
+            raise self._unplanned()
         try:
             self.folder.mkdir(mode=0o700, exist_ok=True)
             self._check_folder()
             self.lock.acquire()
-        except Timeout:
-            raise OutputError(f"{self.folder}: another run is working on this result; wait for it") from None
         except OSError as error:
             raise OutputError(f"{self.folder}: the folder for unfinished work cannot be created ({error})") from error
         try:
@@ -84,10 +105,20 @@ class Job:
             raise
         return self
 
+    def _unplanned(self) -> OutputError:
+        return OutputError(
+            f"{self.folder}: holds no plan of this result; run osediff-video plan first, with the same options"
+        )
+
+    @property
+    def _is_of_others(self) -> bool:
+        """Return whether the job must have been planned by another process."""
+        return self.stretch is not None or self._wanted is None
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is not None and self.lock.is_locked and not self.segments:
+        if kind is not None and not (self.segments or self.survey or self._is_of_others or self._removed):
             with suppress(OutputError):  # what went wrong first is what the user must read
                 self.remove()
         self.lock.release()
@@ -113,7 +144,7 @@ class Job:
             if record is None:
                 raise OutputError(f"{path}: is damaged or was written by another version; use --restart to start over")
             source, before = record
-            changes = before.changes(self.manifest)
+            changes = before.changes(self._wanted, self.mixed) if self._wanted else []
             if not is_unchanged(self.sources, source):
                 changes.insert(0, "the input file changed")
             if changes:
@@ -124,11 +155,52 @@ class Job:
             self.manifest = before
             self.identity = Future()
             self.identity.set_result(source)
-            self.segments = load_segments(self.folder)
+            self.survey = read_survey(self.folder)
+            if self.survey is None and self._is_of_others:
+                raise self._unplanned()
+            self.segments = self._load()
         else:
+            assert self._wanted is not None
             self._clear()
+            self.manifest = self._wanted
             self.identity = identify_beside(self.sources)
-        self._remove_segments_from(len(self.segments))
+        self._remove_unfinished()
+
+    def _load(self) -> list[Segment]:
+        """Return the finished segments: of a planned job any, else those from the first up to one that is missing."""
+        if self.survey is None:
+            return load_segments(self.folder)
+        segments = (load_segment(self.folder, index) for index in self._range(self.survey))
+        return [one for one in segments if one is not None and len(one.order) == self.survey.length(one.index)]
+
+    def _range(self, survey: Survey) -> range:
+        """Return the numbers of the segments that are made here. Raises OutputError for some that there are not."""
+        if self.stretch is None:
+            return range(survey.count)
+        if self.stretch[-1] >= survey.count:
+            raise OutputError(
+                f"{self.folder}: has segments 0-{survey.count - 1}, got {self.stretch[0]}-{self.stretch[-1]}"
+            )
+        return self.stretch
+
+    def gaps(self) -> list[tuple[int, int | None]]:
+        """Return the segments to make, as numbers of the first and of the one after the last.
+
+        None is the end of a video that nobody has read yet.
+        """
+        if self.survey is None:
+            return [(len(self.segments), None)]
+        here = {segment.index for segment in self.segments}
+        missing = [index for index in self._range(self.survey) if index not in here]
+        runs = itertools.groupby(enumerate(missing), lambda pair: pair[1] - pair[0])
+        stretches = [[index for _, index in run] for _, run in runs]
+        return [(run[0], run[-1] + 1) for run in stretches]
+
+    def add(self, segment: Segment) -> None:
+        """Count a segment that is safely on the disk among the finished ones. Raises OutputError or MediaError."""
+        self.begin()
+        self.segments.append(segment)
+        self.segments.sort(key=lambda one: one.index)
 
     def begin(self) -> None:
         """Record what the job is of before its first finished segment. Raises OutputError or MediaError."""
@@ -148,17 +220,21 @@ class Job:
             )
 
     def drop_damaged(self) -> int | None:
-        """Drop the finished segments from the first damaged one on; return its number, or None."""
-        sound = len(load_segments(self.folder))
-        if sound >= len(self.segments):
+        """Drop the finished segments that are damaged, or all from there on; return the first one's number, or None."""
+        sound = self._load()
+        lost = sorted({segment.index for segment in self.segments} - {segment.index for segment in sound})
+        if not lost:
             return None
-        del self.segments[sound:]
-        self._remove_segments_from(sound)
-        return sound
+        self.segments = sound
+        self._remove_unfinished()
+        return lost[0]
 
-    def _remove_segments_from(self, first: int) -> None:
+    def _remove_unfinished(self) -> None:
+        """Remove files of segments that are not finished, but for those that others may be at work on."""
+        here = {segment.index for segment in self.segments}
         for path in self.folder.iterdir():
-            if (match := re.match(r"(\d{5,})\.", path.name)) and int(match[1]) >= first:
+            index = int(match[1]) if (match := re.match(r"(\d{5,})\.", path.name)) else None
+            if index is not None and index not in here and (self.stretch is None or index in self.stretch):
                 path.unlink(missing_ok=True)
 
     def _clear(self) -> None:
@@ -174,6 +250,7 @@ class Job:
     def remove(self) -> None:
         """Remove the folder and all that the job wrote: the result is in place, or nothing was finished."""
         self._clear()
+        self._removed = True
         self.lock.release()
         (self.folder / LOCK).unlink(missing_ok=True)
         try:

@@ -36,10 +36,14 @@ class Manifest:
     settings: dict[str, Any]
     computation: dict[str, Any]
 
-    def changes(self, now: "Manifest") -> list[str]:
-        """Describe what differs in `now`, except what a resumed job takes over: threads and workload."""
+    def changes(self, now: "Manifest", mixed: bool = False) -> list[str]:
+        """Describe what differs in `now`, except what a resumed job takes over: threads and workload.
+
+        mixed: what computes may differ.
+        """
         changes: list[str] = []
-        for before, after in ((self.settings, now.settings), (self.computation, now.computation)):
+        parts = [(self.settings, now.settings), (self.computation, now.computation)]
+        for before, after in parts[: 1 if mixed else 2]:
             for name in sorted((before.keys() | after.keys()) - TAKEN_OVER):
                 old, new = before.get(name), after.get(name)
                 if old != new:

@@ -1,7 +1,7 @@
 """Detect where one shot ends and the next begins, while the frames go by."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -62,6 +62,13 @@ def mark_listed_cuts(frames: Iterable[Frame], times: list[Fraction], info: Video
         now = info.since_start(frame.pts)
         yield replace(frame, cut=last is None or any(last < time <= now for time in times))
         last = now
+
+
+def mark_known_cuts(frames: Iterable[Frame], begin: int, cuts: Sequence[int]) -> Iterator[Frame]:
+    """Yield the frames, the first of which is number `begin`, with `cut` set on those at the positions `cuts`."""
+    known = set(cuts)
+    for position, frame in enumerate(frames, begin):
+        yield replace(frame, cut=position in known)
 
 
 def read_cut_list(path: Path) -> list[Fraction]:

@@ -51,12 +51,15 @@ class Treatments:
     def at(self, frame: Frame) -> Treatment:
         return self.usual if frame.treatment is None else self.own[frame.treatment]
 
-    def marked(self, frames: Iterable[Frame], info: VideoInfo) -> Iterator[Frame]:
-        """Yield the frames, cuts marked if tables have numbers, with their treatment. A change of it is a cut."""
+    def marked(self, frames: Iterable[Frame], info: VideoInfo, shots_before: int = 0) -> Iterator[Frame]:
+        """Yield the frames, cuts marked if tables have numbers, with their treatment. A change of it is a cut.
+
+        shots_before: how many shots begin before the first of the frames.
+        """
         if not self.shots:
             yield from frames
             return
-        number, last, time_s = 0, None, None
+        number, last, time_s = shots_before, None, None
         for frame in frames:
             number, time_s = number + frame.cut, info.since_start(frame.pts)
             table = self.table(number, time_s)

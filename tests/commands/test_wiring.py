@@ -137,6 +137,9 @@ PRINTED = {"--json"}
 OF_FILES = {"--preset-file"}
 """Changes the defaults of all others; tests/commands/test_presets.py."""
 
+OF_A_FARM = {"--segments", "--allow-mixed"}
+"""Leave the way of `upscale_video`; tested below."""
+
 NOT_OF_PREVIEW = {"--output", "--overwrite"}
 
 
@@ -171,6 +174,9 @@ def record(monkeypatch, *words):
         "osediff_video.run.upscale_video",
         recorder(calls, "run", ("source", "target", "upscaler", "encoding", "options"), ends=True),
     )
+    words_of_run = ("source", "target", "upscaler", "encoding", "options")
+    for farm in ("planning.plan_job", "stretch.make_stretch"):
+        monkeypatch.setattr(f"osediff_video.farm.{farm}", recorder(calls, "run", words_of_run, ends=True))
     sample = ("source", "file", "upscaler", "encoding", "options", "at_s", "seconds", "progress")
     monkeypatch.setattr("osediff_video.workflow.preview.make_sample", recorder(calls, "run", sample, ends=True))
     monkeypatch.setattr(
@@ -186,11 +192,11 @@ def difference(before, after):
     return {key: after.get(key) for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
 
 
-@pytest.mark.parametrize("command", ["upscale", "preview", "probe"])
+@pytest.mark.parametrize("command", ["upscale", "preview", "probe", "plan"])
 @pytest.mark.usefixtures("here")
 def test_every_shared_option_reaches_the_library(command, monkeypatch):
     before = record(monkeypatch, command, "in.mkv", "--scale", "2")
-    missing = OPTIONS[command] - set(SHARED) - PRINTED - OF_FILES
+    missing = OPTIONS[command] - set(SHARED) - PRINTED - OF_FILES - OF_A_FARM
     assert not missing, f"{command}: no row for {missing}"
     for option in sorted(OPTIONS[command] & set(SHARED)):
         row = SHARED[option]
@@ -208,6 +214,31 @@ def test_every_shared_option_reaches_the_library(command, monkeypatch):
                 changed.pop(f"{MODEL_CALL}.scale", None) if name == "size" else None
                 changed.pop("run.scale", None) if name == "size" else None
         assert changed == changes, f"{command} {option}"
+
+
+@pytest.mark.usefixtures("here")
+def test_options_for_several_processes_reach_the_library(monkeypatch):
+    before = record(monkeypatch, "upscale", "in.mkv", "--scale", "2", "--segments", "0-3")
+    assert before["run.segments"] == range(4) and before["run.mixed"] is False and "run.restart" not in before
+    after = record(monkeypatch, "upscale", "in.mkv", "--scale", "2", "--segments", "7", "--allow-mixed")
+    assert difference(before, after) == {"run.segments": range(7, 8), "run.mixed": True}
+    for words in (["--allow-mixed"], ["--segments", "1", "--restart"], ["in.png", "--segments", "1"]):
+        assert "Usage:" in invoke("upscale", "in.mkv", *words, code=2)
+
+
+@pytest.mark.usefixtures("here")
+def test_every_option_of_assemble_reaches_the_library(monkeypatch):
+    def call(*words):
+        calls = {}
+        monkeypatch.setattr("osediff_video.farm.joining.assemble_job", recorder(calls, "call", ("target",), ends=True))
+        invoke("assemble", "out.mkv", *words)
+        return calls
+
+    assert OPTIONS["assemble"] == {"--source", "--overwrite", "--json"}
+    before = call()
+    assert before == {"call.target": Path("out.mkv"), "call.source": None, "call.overwrite": False}
+    assert difference(before, call("--source", "a.mkv")) == {"call.source": Path("a.mkv")}
+    assert difference(before, call("--overwrite")) == {"call.overwrite": True}
 
 
 def test_preview_writes_where_it_is_told(here, monkeypatch):
@@ -416,7 +447,19 @@ def test_every_option_of_train_reaches_the_library(here, monkeypatch):
     assert plain["export.commit"] == "" and plain["export.card"] is None
 
 
-TESTED_HERE = {"upscale", "preview", "probe", "image", "compare", "eval", "train", "models remove", *MODELS}
+TESTED_HERE = {
+    "upscale",
+    "plan",
+    "assemble",
+    "preview",
+    "probe",
+    "image",
+    "compare",
+    "eval",
+    "train",
+    "models remove",
+    *MODELS,
+}
 
 
 def test_no_command_is_left_out():

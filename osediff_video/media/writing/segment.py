@@ -57,12 +57,16 @@ class Segment:
 def load_segments(folder: Path) -> list[Segment]:
     """Return the finished segments from the first up to one that is missing or not as it was written."""
     segments: list[Segment] = []
-    while True:
-        values = read_sealed(folder / f"{len(segments):05d}.json")
-        segment = None if values is None else parse_segment(values)
-        if segment is None or segment.index != len(segments) or not segment.is_intact(folder):
-            return segments
+    while (segment := load_segment(folder, len(segments))) is not None:
         segments.append(segment)
+    return segments
+
+
+def load_segment(folder: Path, index: int) -> Segment | None:
+    """Return a finished segment; None where it is missing or not as it was written."""
+    values = read_sealed(folder / f"{index:05d}.json")
+    segment = None if values is None else parse_segment(values)
+    return segment if segment is not None and segment.index == index and segment.is_intact(folder) else None
 
 
 def parse_segment(values: dict[str, Any]) -> Segment | None:
