@@ -1,8 +1,6 @@
 """Fixtures that several files need. No network, no real weights: tiny random models in the real layouts."""
 
-import json
 import os
-import shutil
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -14,6 +12,7 @@ from image_core.models.official import Ingredients, import_official, make_bundle
 from tests.support.hub_server import serving
 from tests.support.tiny_lite import random_generator
 from tests.support.tiny_models import write_base, write_weights
+from tests.support.tiny_ram import write_ram
 
 SHARED = Path(__file__).parent.parent.parent / "shared"
 
@@ -60,15 +59,9 @@ def tiny_bundle(tiny_base, tiny_weights, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def tiny_ram(shared, tmp_path_factory):
+def tiny_ram(tmp_path_factory):
     """A folder with a tiny random ram_swin_large_14m.pth, its two lists and DAPE.pth, as a user would keep them."""
-    oracle, folder = shared / "oracle" / "tagger", tmp_path_factory.mktemp("ram")
-    facts = json.loads((oracle / "tags.json").read_text())
-    shutil.copy(oracle / "ram_tiny.pth", folder / "ram_swin_large_14m.pth")
-    shutil.copy(oracle / "dape_tiny.pth", folder / "DAPE.pth")
-    (folder / "ram_tag_list.txt").write_text("\n".join(facts["tag_list"]), encoding="utf-8")
-    (folder / "ram_tag_list_threshold.txt").write_text("\n".join(map(repr, facts["threshold"])))
-    return folder
+    return write_ram(tmp_path_factory.mktemp("ram"))
 
 
 @pytest.fixture(scope="session")

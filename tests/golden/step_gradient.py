@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tests.train.test_parity import PREFIX, forward, our_name
+from tests.oracle.test_training import PREFIX, forward, our_name
 from train.state import trainable
 
 

@@ -100,16 +100,6 @@ def test_letters_lines_and_scenes_come_out_better_than_by_a_resize(model, draw):
     assert overshoot(model(low), reference) < 2.5
 
 
-def test_a_face_comes_out_better_than_by_a_resize(model, shared):
-    reference = cv2.imread(str(shared / "data/val/kodak24/kodim15.png"), cv2.IMREAD_COLOR_RGB)[40:424, 160:544]
-    low = small(reference)
-    result, resized, truth = luma(model(low)), luma(plain(low)), luma(reference)
-    assert psnr(result, truth) > psnr(resized, truth)
-    assert ssim(result, truth) > ssim(resized, truth)
-    assert grid(result) < grid(resized)
-    assert overshoot(model(low), reference) < 1
-
-
 @pytest.mark.parametrize("draw", [dark, ramp], ids=lambda draw: draw.__name__)
 def test_the_very_dark_and_the_smooth_stay_within_half_a_level_of_a_resize(model, draw):
     reference = draw()

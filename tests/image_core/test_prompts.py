@@ -1,6 +1,5 @@
 """From images to prompts: modes, the published form, the cache of embeddings, one prompt for each shot of a video."""
 
-import json
 import shutil
 import subprocess
 import sys
@@ -56,17 +55,6 @@ def loaded(bundle, **options):
 def test_the_form_is_the_published_one():
     assert published_prompt(["cat", "blue sky"], "") == "cat, blue sky, ,"
     assert published_prompt(["cat"], "sharp") == "cat, sharp," and published_prompt([], "") == ", ,"
-
-
-def test_tags_become_the_published_prompts(tagging_bundle, shared):
-    oracle = shared / "oracle" / "tagger"
-    facts, golden = json.loads((oracle / "tags.json").read_text()), np.load(oracle / "ram_inputs.npz")
-    prompter = load_prompter(tagging_bundle, UpscaleOptions())
-    for index, expected in enumerate(facts["test_prompt"]["dape"]):
-        assert prompter.describe(to_tensor([golden[f"input_u8_{index}"]])) == [expected]
-    with_words = load_prompter(tagging_bundle, UpscaleOptions(prompt="sharp"))
-    (words,) = with_words.describe(to_tensor([golden["input_u8_1"]]))
-    assert words == f"{facts['captions']['dape'][1]}, sharp,"
 
 
 def test_each_image_of_a_batch_has_its_own_prompt(tagging_bundle):

@@ -93,14 +93,6 @@ def test_stereo_is_kept_by_matroska_and_named_elsewhere(tmp_path):
         copy(source, tmp_path / "out.mp4", strict=True)
 
 
-def test_a_phone_video_names_its_metadata_tracks_and_dynamic_hdr(shared, tmp_path):
-    source = next((shared / "cases" / "ordinary").glob("iphone_mebx*.mov"))
-    assert [plan.action for plan in plan_streams(source, "mov")] == ["upscale", "copy", "drop", "drop", "drop"]
-    assert DOLBY_VISION in find_extras(source)[0]
-    with pytest.raises(OutputError, match="Dolby Vision"):
-        copy(source, tmp_path / "out.mov", strict=True)
-
-
 def test_a_second_video_is_copied_and_it_is_said(tmp_path):
     first, second = write_video(tmp_path / "a.mkv", [0, 512, 1024]), tmp_path / "two.mkv"
     with av.open(str(second), "w") as output, av.open(str(first)) as one, av.open(str(first)) as two:

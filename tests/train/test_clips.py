@@ -94,15 +94,6 @@ def test_decord_and_pyav_give_the_same_frames(video):
         assert np.array_equal(read_frames(video, first, 4), theirs)
 
 
-@needs_decord
-def test_videos_that_decord_miscounts_are_read_with_pyav(shared):
-    path = shared / "data/video/io/androidx_iibbibb_editlist_videoonly.mp4"
-    index = index_video(path)
-    assert read_with_decord(index, 0, 3) is None
-    through = np.stack([frame.image for frame in VideoSource(probe(path)).frames()])
-    assert np.array_equal(read_frames(path, 4, 3), through[4:7])
-
-
 def test_long_videos_are_not_read_whole_for_every_sample(videos, monkeypatch):
     index = index_video(videos / "a.mp4")
     assert is_plain(index)

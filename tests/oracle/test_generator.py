@@ -19,6 +19,7 @@ from image_core.images import enlarge, to_images, to_tensor
 from image_core.lora import add_lora, unet_targets, vae_targets
 from image_core.models.load import load_generator
 from image_core.models.official import import_official
+from image_core.models.single_file import SD21_SETTINGS
 from image_core.prompts.embedding import Prompts
 from image_core.prompts.text_encoder import TextEncoder
 
@@ -125,6 +126,9 @@ def full_size(facts):
 
 def test_full_size_base(facts, full_size):
     for name, model in zip(("unet", "vae"), full_size, strict=True):
+        settings = {k: list(v) if isinstance(v, tuple) else v for k, v in SD21_SETTINGS[name].items()}
+        assert facts["configs"][name].items() <= (settings | dict(model.config)).items()
+        assert settings.items() <= {k: list(v) if isinstance(v, tuple) else v for k, v in model.config.items()}.items()
         expected = {key: tuple(shape) for key, shape in facts["base_keys_shapes"][name].items()}
         assert {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()} == expected
 
