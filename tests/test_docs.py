@@ -29,8 +29,8 @@ ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
 NAMES = ("osediff", "osediff-video")
-PACKAGES = r"(?:image_core|osediff_video|train|cli|tests|benchmarks|docs|samples|examples)"
-CODE = ("image_core", "osediff_video", "train", "cli")
+PACKAGES = r"(?:image_core|osediff_video|train|page|cli|tests|benchmarks|docs|samples|examples)"
+CODE = ("image_core", "osediff_video", "train", "page", "cli")
 FOREIGN_OPTIONS = {"--index-url", "--num_processes", "--set", "--peer", "--model"}
 """Options that pages name of other programs: pip, accelerate, benchmarks."""
 

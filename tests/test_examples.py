@@ -1,7 +1,10 @@
 """Every example runs as its first line says, in a process of its own."""
 
+import os
+import signal
 import subprocess
 import sys
+import urllib.request
 from fractions import Fraction
 from pathlib import Path
 
@@ -29,7 +32,9 @@ def video(tmp_path):
 
 
 def test_every_example_is_run_here():
-    assert {path.stem for path in (ROOT / "examples").glob("*.py")} == {"image", "video", "frames", "shots"}
+    assert {path.stem for path in (ROOT / "examples").glob("*.py")} == {
+        "image", "video", "frames", "shots", "space",
+    }  # fmt: skip
 
 
 def test_image(tmp_path):
@@ -46,3 +51,19 @@ def test_videos(name, video, tmp_path):
 
 def test_frames():
     assert run("frames").splitlines()[-1] == "4 (192, 256, 3) uint8"
+
+
+def test_space(tmp_path):
+    pytest.importorskip("gradio", reason="needs gradio: pip install '.[gui]'")
+    environment = os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "XDG_STATE_HOME": str(tmp_path),
+        "XDG_CACHE_HOME": str(tmp_path),
+    }
+    command = [sys.executable, str(ROOT / "examples" / "space.py"), "0"]
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        address = process.stdout.readline().strip()
+        with urllib.request.urlopen(address) as answer:
+            assert b"osediff-video" in answer.read() and (tmp_path / "files").is_dir()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0

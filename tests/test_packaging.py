@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("image_core", "osediff_video", "train", "cli")
+PACKAGES = ("image_core", "osediff_video", "train", "page", "cli")
 OUTSIDE = (".*", "build", "dist", "runs", "*.egg-info", "__pycache__", "tests", "benchmarks", "docs")
 
 
@@ -35,6 +35,7 @@ def sources():
     files |= {path for path in (ROOT / "image_core" / "weights").rglob("*") if path.is_file()}
     files |= set((ROOT / "train" / "recipes").glob("*.toml"))
     files |= set((ROOT / "osediff_video" / "workflow" / "preset_files").glob("*.toml"))
+    files |= {ROOT / "page" / "page.css", *(ROOT / "page" / "parts").iterdir()}
     files |= {ROOT / package / "py.typed" for package in PACKAGES}
     return {path.relative_to(ROOT).as_posix() for path in files}
 

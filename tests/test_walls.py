@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("image_core", "osediff_video", "train", "cli")
+PACKAGES = ("image_core", "osediff_video", "train", "page", "cli")
 FORBIDDEN = {
-    "image_core": {"osediff_video", "train", "cli", "av", "cv2", "click", "accelerate", "ray"},
-    "osediff_video": {"train", "cli", "click", "accelerate", "peft"},
-    "train": {"cli", "click"},
+    "image_core": {"osediff_video", "train", "page", "cli", "av", "cv2", "click", "accelerate", "ray"},
+    "osediff_video": {"train", "page", "cli", "click", "accelerate", "peft", "gradio"},
+    "train": {"page", "cli", "click"},
+    "page": {"image_core", "train", "cli", "click", "torch", "av", "cv2"},
     "cli": set(),
 }
 HEAVY = {
@@ -27,6 +28,8 @@ HEAVY = {
     "PIL",
     "rich",
     "psutil",
+    "page",
+    "gradio",
 }
 
 
@@ -58,6 +61,14 @@ def test_commands_import_heavy_libraries_inside_their_bodies():
         outside = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
         heavy = imports(ast.Module(outside, [])) & HEAVY
         assert not heavy, f"{path.name} imports {heavy} before it is run"
+
+
+def test_the_page_goes_through_the_public_door_and_only_its_command_knows_it():
+    for path in sources("page"):
+        inner = {module for module in imported_modules(path) if (module or "").startswith("osediff_video.")}
+        assert not inner, f"{path.relative_to(ROOT)} imports {inner}"
+    for path in sources("cli"):
+        assert path.name == "gui.py" or "page" not in imports(ast.parse(path.read_text())), path
 
 
 def test_train_reaches_into_video_only_for_media_flow_and_metrics():

@@ -7,6 +7,7 @@ from pathlib import Path
 from image_core.errors import MediaError
 from image_core.images import ImageArray, to_eight_bit
 from image_core.models.catalogue import advised_scale, installed
+from image_core.options import UpscaleOptions
 from osediff_video.api import AnyPath, as_path
 from osediff_video.encoding import Encoding
 from osediff_video.images.image_file import read_image
@@ -68,10 +69,11 @@ def probe(
     video: settings for reading the video.
     encoding: settings of the encoder.
 
-    Raises an `OseDiffError` for everything that upscaling would refuse before its work.
+    Raises ValueError for a wrong argument, and an `OseDiffError` for everything that upscaling would refuse before its
+    work.
     """
     origin, video = as_path(source, "source"), video or VideoOptions()
-    scale, size = scale or advised_scale(model), size or video.size
+    scale, size = UpscaleOptions(scale or advised_scale(model)).scale, size or video.size
     label = size or f"x{scale:g}"
     place = None if target is None else as_path(target, "target")
     if is_single_image(origin):

@@ -91,15 +91,15 @@ def video(tmp_path):
 
 def test_preview_takes_what_upscale_takes_and_means_it(video, tmp_path, monkeypatch):
     seen = []
-    from osediff_video import run as story
+    from osediff_video.workflow import preview as sample
 
-    upscale = story.upscale_video
+    upscale = sample.upscale_video
 
     def watched(source, target, upscaler, encoding, options, **rest):
         seen.append(options)
         return upscale(source, target, upscaler, encoding, options, **rest)
 
-    monkeypatch.setattr(story, "upscale_video", watched)
+    monkeypatch.setattr(sample, "upscale_video", watched)
     words = ["--at", "1", "--seconds", "0.2", "--temporal", "off", "--deinterlace", "off", "--cuts", "off"]
     run("preview", video, "-o", tmp_path / "a.mp4", "--scale", "2", *words)
     start, end = Fraction(1), Fraction(1) + Fraction(0.2)
