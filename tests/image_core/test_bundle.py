@@ -49,6 +49,7 @@ def test_a_missing_file_is_named(copied):
         (lambda t: t.pop("conv_in.bias"), r"missing tensor conv_in\.bias"),
         (lambda t: t.update(extra=torch.zeros(1)), "unexpected tensor extra"),
         (lambda t: t.update({"conv_in.bias": torch.zeros(3)}), r"conv_in\.bias has shape \(3,\)"),
+        (lambda t: t["conv_in.bias"].fill_(float("nan")), r"conv_in\.bias holds values that are no finite numbers"),
     ],
 )
 def test_tensors_are_checked_both_ways(copied, change, words):
@@ -69,6 +70,10 @@ def test_tensors_are_checked_both_ways(copied, change, words):
         ({"surprise": 1}, "unknown key 'surprise'"),
         ({"autoencoder": "other"}, "autoencoder is 'other', expected one of 'kl', 'lite'"),
         ({"files": {"../outside": "0" * 64}}, "outside the bundle"),
+        ({"files": {}}, r"does not list unet\.json"),
+        ({"alpha_bar": 0.0}, "alpha_bar is 0.0, expected a number from"),
+        ({"alpha_bar": 1.0}, "alpha_bar is 1.0, expected a number from"),
+        ({"timestep": 100_000}, "timestep is 100000, expected a whole number from 0 to 99999"),
     ],
 )
 def test_the_description_is_checked(copied, changes, words):

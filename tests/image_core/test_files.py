@@ -73,3 +73,15 @@ def test_the_longest_name_a_disk_takes_can_be_written(tmp_path):
 def test_a_hash_is_that_of_the_content(tmp_path):
     (tmp_path / "abc").write_bytes(b"abc")
     assert sha256(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_a_new_content_is_on_the_disk_before_it_takes_the_place(tmp_path, monkeypatch):
+    """Or a power cut could leave an empty file where a whole one stood."""
+    path, done = tmp_path / "notes.txt", []
+    real_fsync, real_replace = os.fsync, type(path).replace
+    monkeypatch.setattr(os, "fsync", lambda file: (done.append("flushed"), real_fsync(file))[1])
+    monkeypatch.setattr(
+        type(path), "replace", lambda part, target: (done.append("replaced"), real_replace(part, target))[1]
+    )
+    write_whole(path, "new")
+    assert done == ["flushed", "replaced"]

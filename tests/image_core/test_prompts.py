@@ -101,6 +101,7 @@ def test_embeddings_are_made_once_on_a_machine(tiny_bundle, tmp_path, cache, mon
     for words in ("one", "two", "three"):
         Prompts(tiny_bundle)(words)
     assert len(list(cache.iterdir())) == 2
+    assert torch.equal(Prompts(read_bundle(copy))("three"), Prompts(tiny_bundle)("three"))  # the newest are kept
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(tiny_bundle, tmp_path, monkeypatch):

@@ -55,3 +55,11 @@ def test_wrong_sizes_are_refused(image):
         run_tiled(lambda x: x, [(image, 8)], 8, 8, 5)
     with pytest.raises(ValueError, match="same cells"):
         run_tiled(torch.add, [(image, 8), (image, 1)], 8, 8, 4)
+
+
+def test_neighbouring_tiles_fade_into_each_other():
+    """Two tiles that disagree by 1 leave a slope over half of their overlap, no step."""
+    values = iter((0.0, 1.0))
+    result = run_tiled(lambda x: torch.full_like(x, next(values)), [(torch.zeros(1, 1, 64, 8 * 12), 8)], 8, 8, 4)
+    row = result[0, 0, 32]
+    assert row[0] == 0 and row[-1] == 1 and 0 < row.diff().max() < 0.1

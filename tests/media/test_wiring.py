@@ -1,0 +1,190 @@
+"""Settings arrive at the encoder, seeking is reading less, and what goes wrong between the parts is noticed."""
+
+import os
+import sys
+from fractions import Fraction
+from types import SimpleNamespace
+
+import av
+import pytest
+
+from image_core.errors import MediaError, OutputError
+from osediff_video.encoding import Encoding
+from osediff_video.media.cut import WHOLE
+from osediff_video.media.probe import probe
+from osediff_video.media.reading.reader import VideoSource
+from osediff_video.media.streams import OtherStreams
+from osediff_video.media.verify import verify
+from osediff_video.media.writing import segment as segments
+from osediff_video.media.writing.assemble import Assembly, video_packets
+from osediff_video.media.writing.encoder import plan_encoder
+from osediff_video.media.writing.segment import SegmentWriter
+from osediff_video.media.writing.stdout import write_pipe
+from osediff_video.types import ColorTags, Frame
+from tests.support.media_files import info, packets, sample_image, write_video
+
+
+def test_settings_of_the_encoder_arrive():
+    def options(suffix=".mkv", **settings):
+        return dict(plan_encoder(info(), 64, 48, Encoding(**settings), suffix).options)
+
+    assert options() == {"crf": "16", "threads": "8"}
+    assert options(crf=30, preset="slow", options={"g": "5"}) | {"threads": "8"} == {
+        "crf": "30", "preset": "slow", "g": "5", "threads": "8",
+    }  # fmt: skip
+    assert "crf" not in options(options={"qp": "0"})
+    assert [options(codec=codec)["crf"] for codec in ("x264", "x265", "av1", "vp9")] == ["16", "18", "20", "20"]
+
+
+@pytest.mark.parametrize(("transfer", "codec"), [(16, "libx265"), (18, "libx265"), (1, "libx264")])
+def test_pq_and_hlg_are_hdr(transfer, codec):
+    deep = info(bit_depth=10, pix_fmt="yuv420p10le", color=ColorTags(9, 9, transfer, False))
+    assert plan_encoder(deep, 64, 48, Encoding(), ".mkv").codec == codec
+
+
+@pytest.fixture(scope="module")
+def long(tmp_path_factory):
+    """A minute of ten frames a second, a key frame every second."""
+    path = tmp_path_factory.mktemp("long") / "in.mkv"
+    return write_video(path, [100 * n for n in range(600)], time_base=Fraction(1, 1000), size=(16, 16),
+                       options={"g": "10", "bf": "2", "preset": "ultrafast"})  # fmt: skip
+
+
+def test_seeking_is_reading_less(long, monkeypatch):
+    """From 40 s on the same frames come as of the whole, without decoding what lies long before."""
+    whole = [(f.pts, f.image.tobytes()) for f in VideoSource(probe(long)).frames()]
+    decoded, real = [], VideoSource.packets
+
+    def counted(self, *words):
+        for packet in real(self, *words):
+            decoded.append(packet.pts)
+            yield packet
+
+    monkeypatch.setattr(VideoSource, "packets", counted)
+    part = [(f.pts, f.image.tobytes()) for f in VideoSource(probe(long), start_s=Fraction(40)).frames()]
+    assert part == whole[400:] and min(time for time in decoded if time is not None) >= 30_000
+
+
+def test_an_index_that_lies_loses_no_frame(long, monkeypatch):
+    """Where seeking lands behind the place, all is read from the beginning."""
+    real, source = VideoSource.decode, VideoSource(probe(long), start_s=Fraction(40))
+
+    def late(self, container, stream, start_s=None, sought=False):
+        frames = real(self, container, stream, start_s, sought)
+        return (frame for frame in frames if frame[1] > 45_000) if sought else frames
+
+    monkeypatch.setattr(VideoSource, "decode", late)
+    assert [frame.pts for frame in source.frames()][:2] == [40_000, 40_100]
+
+
+def test_a_container_that_moves_everything_moves_nothing(tmp_path):
+    """Matroska knows no times below zero: a shift of all streams together is no error."""
+    source = write_video(tmp_path / "in.mp4", [512 * n for n in range(20)], options={"preset": "ultrafast"})
+    times = [512 * (n - 3) for n in range(20)]  # as if the source had begun before zero
+    check = verify(source, Fraction(1, 12800), write_video(
+        tmp_path / "out.mkv", [40 * n for n in range(20)], time_base=Fraction(1, 1000), options={"preset": "ultrafast"}
+    ), times)  # fmt: skip
+    assert check.ok and check.shift_s == Fraction(3, 25)
+
+
+def written(folder, count=6, start=0, codec="ffv1"):
+    folder.mkdir(exist_ok=True)
+    writer = SegmentWriter(folder, 0, plan_encoder(info(), 64, 48, Encoding(codec), ".mkv"))
+    for number in range(start, count):
+        writer.write(Frame(sample_image(number), 512 * number, 512))
+    return writer
+
+
+def test_a_segment_is_on_the_disk_before_it_counts(tmp_path, monkeypatch):
+    done, real = [], segments.flush_to_disk
+
+    def flushed(path):
+        done.append((path.name, sorted(file.name for file in tmp_path.iterdir())))
+        real(path)
+
+    monkeypatch.setattr(segments, "flush_to_disk", flushed)
+    written(tmp_path).finish()
+    assert done[0] == ("00000.mkv.part", ["00000.mkv.part"])  # the first: neither its name nor its record is there yet
+
+
+def test_an_encoder_that_swallows_a_frame_is_noticed(tmp_path, monkeypatch):
+    writer = written(tmp_path)
+    monkeypatch.setattr(writer.encoder, "encode", lambda _: [])
+    writer.write(Frame(sample_image(9), 512 * 9, 512))
+    with pytest.raises(OutputError, match="made 6 packets of 7 frames"):
+        writer.finish()
+
+
+@pytest.mark.parametrize(("held", "said"), [(5, "holds 5 frames, its record says 6"), (7, "holds more frames")])
+def test_a_segment_that_does_not_hold_what_its_record_says_is_not_joined(tmp_path, held, said):
+    record = written(tmp_path / "one").finish()
+    written(tmp_path / "other", held).finish()
+    (tmp_path / "other" / "00000.mkv").replace(tmp_path / "one" / "00000.mkv")
+    assembly = Assembly([record], tmp_path / "one", Fraction(1, 12800), Fraction(25), None, [])
+    with pytest.raises(MediaError, match=said):
+        list(video_packets(assembly))
+
+
+def test_a_pipe_that_closes_early_is_an_error(monkeypatch):
+    """What the last flush cannot deliver was not delivered."""
+
+    class Closing:
+        def write(self, data):
+            return len(data)
+
+        def flush(self):
+            raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr(sys, "stdout", SimpleNamespace(buffer=Closing()))
+    frames = [Frame(sample_image(n), 512 * n, 512) for n in range(3)]
+    with pytest.raises(OutputError, match="after 3 frames"):
+        write_pipe(frames, plan_encoder(info(), 64, 48, Encoding("ffv1"), ".mkv"), "matroska")
+
+
+class Refusing:
+    """An output that takes no packet."""
+
+    def __init__(self, output):
+        self.output = output
+
+    def __getattr__(self, name):
+        return getattr(self.output, name)
+
+    def mux_one(self, _):
+        raise av.InvalidDataError(1, "refused")
+
+
+def test_packets_that_cannot_be_written_are_counted(tmp_path):
+    from osediff_video.media.stream_plan import plan_streams
+
+    source = write_video(tmp_path / "in.mkv", [40 * n for n in range(5)], time_base=Fraction(1, 1000),
+                         sound_from=Fraction(0))  # fmt: skip
+    sounds = len(packets(source, "audio"))
+    plans = plan_streams(source, "matroska")
+    with av.open(str(tmp_path / "out.mkv"), "w") as output, OtherStreams(source, plans, output, WHOLE) as others:
+        others.output = Refusing(output)
+        others.mux_until(None)
+        assert others.lost == sounds and others.payloads == {}
+        assert others.notes == [f"{sounds} damaged packets of other streams could not be written"]
+
+
+def test_packets_out_of_order_are_moved_and_counted(tmp_path):
+    source = write_video(tmp_path / "in.mkv", [0, 40], time_base=Fraction(1, 1000), sound_from=Fraction(0))
+    with av.open(str(tmp_path / "out.mkv"), "w") as output, OtherStreams(source, [], output, WHOLE) as others:
+        stream = output.add_stream("aac", rate=48000)
+        moved = []
+        for time in (10, 30, 20, 40):
+            packet = av.Packet(b"x")
+            packet.pts = packet.dts = time
+            packet.stream = stream
+            others.put_in_order(packet)
+            moved.append(packet.dts)
+    assert moved == [10, 30, 30, 40] and others.moved == 1 and "were moved" in others.notes[0]
+
+
+def test_a_name_is_never_an_address():
+    from pathlib import Path
+
+    from osediff_video.media.container import ffmpeg_name
+
+    assert ffmpeg_name(Path("http:/example/x.mkv")) == f"file:{Path.cwd()}{os.sep}http:{os.sep}example{os.sep}x.mkv"
