@@ -12,7 +12,7 @@ import pytest
 
 from image_core.errors import MediaError, OutputError
 from image_core.options import Draws, UpscaleOptions
-from osediff_video import Encoding, VideoOptions, api, chain, read_preset, run, target, upscale, upscale_frames
+from osediff_video import Encoding, VideoOptions, api, chain, finish, read_preset, target, upscale, upscale_frames
 from osediff_video.images.image_file import ImageFile, pixels_of, read_image, write_image
 from osediff_video.plain_resize import PlainResize
 from osediff_video.plan import VideoPlan, plan_video
@@ -156,14 +156,14 @@ def test_a_segment_lasts_four_seconds(rate, frames):
 
 
 def test_a_source_that_changes_while_its_sound_is_copied_gives_no_result(video, tmp_path, monkeypatch):
-    real = run.assemble_result
+    real = finish.assemble_result
 
     def assemble(*words):
         result = real(*words)
         write_video(video, [512 * n for n in range(9)], size=(16, 24))
         return result
 
-    monkeypatch.setattr(run, "assemble_result", assemble)
+    monkeypatch.setattr(finish, "assemble_result", assemble)
     with pytest.raises(MediaError, match="changed during the work"):
         upscale_video(video, tmp_path / "out.mkv", PlainResize(), FAST, OFF)
     assert not (tmp_path / "out.mkv").exists()
