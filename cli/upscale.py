@@ -1,7 +1,7 @@
 """Define the command `osediff-video upscale`."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -24,6 +24,11 @@ from cli.video_options import (
 )
 from osediff_video.media.reading.stdin import PIPE
 from osediff_video.options import VideoOptions
+
+if TYPE_CHECKING:
+    from cli.progress import Teller
+    from image_core.errors import OseDiffError
+    from image_core.upscaler import Upscaler
 
 
 @command()
@@ -80,8 +85,7 @@ def upscale(
 
     from cli.progress import JsonTeller, Teller
     from image_core.errors import OseDiffError
-    from osediff_video.job.finished import check_target_or_finished
-    from osediff_video.run import upscale_video
+    from osediff_video.job.finished import check_target_or_finished, plan_job
 
     mirrored = any(source not in sources for source, _ in pairs)
     failed, accepted = 0, []
@@ -98,14 +102,24 @@ def upscale(
             (JsonTeller if as_json else Teller)(source).failed(str(error))
     if not accepted:
         raise SystemExit(1)
-    upscaler = build_upscaler(images, **values)
+    upscaler: Upscaler | None = None
     for source, target in accepted:
         teller = (JsonTeller if as_json else Teller)(source)
         try:
+            job = None
+            if segments is None:
+                job = plan_job(source, target, images.scale, how, options, restart=restart, overwrite=overwrite)
+        except OseDiffError as error:
+            failed += refused(error, teller, len(pairs) == 1 and not as_json)
+            continue
+        upscaler = upscaler or build_upscaler(images, **values)
+
+        from osediff_video.farm.stretch import make_stretch  # with torch, for which a refusal must not wait
+        from osediff_video.run import upscale_planned
+
+        try:
             progress, planned = teller.progress, teller.planned
             if segments is not None:
-                from osediff_video.farm.stretch import make_stretch
-
                 stretch = make_stretch(
                     source,
                     target,
@@ -120,23 +134,11 @@ def upscale(
                 )
                 teller.stretched(stretch)
                 continue
-            result = upscale_video(
-                source,
-                target,
-                upscaler,
-                how,
-                options,
-                restart=restart,
-                overwrite=overwrite,
-                progress=progress,
-                planned=planned,
-            )
+            assert job is not None
+            plan, finished = job
+            result = upscale_planned(plan, upscaler, finished, restart=restart, progress=progress, planned=planned)
         except OseDiffError as error:
-            if len(pairs) == 1 and not as_json:
-                teller.end()
-                raise
-            failed += 1
-            teller.failed(str(error))
+            failed += refused(error, teller, len(pairs) == 1 and not as_json)
             continue
         except KeyboardInterrupt:
             teller.end()
@@ -147,6 +149,15 @@ def upscale(
         failed += not (whole and (result.verification is None or result.verification.ok))
     if failed:
         raise SystemExit(1)
+
+
+def refused(error: "OseDiffError", teller: "Teller", is_all: bool) -> int:
+    """Report that one of several sources failed, and return 1; raise the error where it is all there is."""
+    if is_all:
+        teller.end()
+        raise error
+    teller.failed(str(error))
+    return 1
 
 
 def check_extras(options: VideoOptions, pairs: list[tuple[Path, Path]], overwrite: bool) -> None:

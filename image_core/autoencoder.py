@@ -14,7 +14,7 @@ LATENT_PX = 8
 
 def clamped(image: Tensor) -> Tensor:
     """Clamp to [-1, 1], but infinity becomes NaN: it is no white, and whoever looks for numbers shall find it."""
-    return image.clamp(-1, 1) + (image - image)
+    return image.clamp(-1, 1).add_(image - image)
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
+from itertools import repeat
 from typing import TypeVar
 
 import numpy as np
@@ -17,6 +18,7 @@ from image_core.degradation import shares
 from image_core.device.memory import Planner, Size, Workload, attempt, give_back_cache
 from image_core.device.precision import check_result, with_more_precision
 from image_core.device.workers import Crew, Workers
+from image_core.drafts import Draft, Pending
 from image_core.errors import NotFiniteError
 from image_core.generator import Generator
 from image_core.images import (
@@ -41,19 +43,6 @@ SMALLEST_IMAGE_PX = 64  # less is padded: a network that halves its grid thrice 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Draft:
-    """Hold an image the model made and, where it may be revised, its clean latent and that of the image encoded again.
-
-    image: (H, W, 3). latent, echo: (1, C, h, w), float32, where the model is. They differ by the error of the round
-    trip through the latent.
-    """
-
-    image: ImageArray
-    latent: Tensor | None = None
-    echo: Tensor | None = None
-
-
 class Upscaler:
     """Upscale batches of images with a loaded model and its settings. Knows nothing of files or time.
 
@@ -69,7 +58,7 @@ class Upscaler:
     negative: embedding that guidance moves away from, like `embedding`.
     report: called with a sentence when memory forces a smaller workload, or half precision runs over.
 
-    Threads may share one: the model works for one at a time. `progress` may be set to a function that is called with
+    Threads may share one. `progress` may be set to a function that is called with
     the share of the present batch that is done, 0 to 1.
     """
 
@@ -162,21 +151,16 @@ class Upscaler:
         if not images:
             return []
         size = size or scaled_size(images[0].shape[0], images[0].shape[1], self.options.scale)
+        if self.workers.is_active:
+            each = zip(images, tones or repeat(None), embeddings or repeat(None))  # noqa: B905 - endless
+            pending = [self.begin(image, size, tone, revisable, embedding) for image, tone, embedding in each]
+            return [draft.result(place) for place, draft in enumerate(pending)]
         results: list[Draft] = []
 
-        def batch_of(part: slice, load: Workload) -> list[Draft]:
-            enlarged = [enlarge(image, *size) for image in images[part]]
-            embedding = torch.cat(list(embeddings[part])) if embeddings else None
-            share = self.shares_of(images[part], size)
-            return self.restore(enlarged, tones[part] if tones else None, revisable, embedding, share, load)
-
         def next_batch(load: Workload) -> list[Draft]:
-            # workers take the next image when they are done with one, unless memory holds fewer than there are
-            at_once = len(images) if 1 < self.workers.count <= load.batch else load.batch
-            numbers = range(len(results), min(len(images), len(results) + at_once))
-            if self.workers.is_active:
-                return self.side_by_side(lambda number: batch_of(slice(number, number + 1), load)[0], numbers)
-            return batch_of(slice(numbers.start, numbers.stop), load)
+            part = slice(len(results), len(results) + load.batch)
+            tones_of, texts = tones[part] if tones else None, embeddings[part] if embeddings else None
+            return self.draft_batch(images[part], size, tones_of, revisable, texts, load)
 
         while len(results) < len(images):
             try:
@@ -185,26 +169,53 @@ class Upscaler:
                 raise NotFiniteError(len(results) + error.index) from error
         return results
 
-    def side_by_side(self, work: Callable[[int], Draft], numbers: range) -> list[Draft]:
-        """Return the draft of each number, made by workers; one that is no number is made again by itself.
+    def begin(
+        self,
+        image: ImageArray,
+        size: Size,
+        tone: ColorStats | None = None,
+        revisable: bool = False,
+        embedding: Tensor | None = None,
+    ) -> Pending:
+        """Let a worker make the draft of one image, as `drafts` does; waits while all of them have enough to do."""
+        load, workers = self.workload_for(*size), self.workers
 
-        So that none depends on which others were at work. Raises NotFiniteError.
-        """
+        def work(load: Workload) -> Draft:
+            tones, texts = None if tone is None else [tone], None if embedding is None else [embedding]
+            return self.draft_batch([image], size, tones, revisable, texts, load)[0]
 
-        def attempted(number: int) -> Draft | None:
+        def attempted() -> tuple[Draft | None, bool]:
             try:
-                return work(number)
+                return attempt(partial(work, load))
             except NotFiniteError:
-                return None
+                return None, True
 
-        drafts = self.workers.map(attempted, numbers)
-        for place, number in enumerate(numbers):
-            if drafts[place] is None:
-                try:
-                    drafts[place] = with_more_precision(self.generator, partial(work, number), self._report_once)
-                except NotFiniteError as error:
-                    raise NotFiniteError(place) from error
-        return drafts  # type: ignore[return-value]
+        # one more for each: whoever is done goes on at once
+        self.planner.gate.enter(load.batch if load.batch < workers.count else 2 * workers.count)
+        future = workers.submit(attempted)
+        future.add_done_callback(lambda _: self.planner.gate.leave())
+
+        def again(enough: bool) -> Draft:
+            with self.planner.gate.alone():  # whatever is tried changes how all compute
+                if not enough and self.workload_for(*size) == load:
+                    self.lower(size, load)
+                return self.within_memory(work, size)
+
+        return Pending(future, again)
+
+    def draft_batch(
+        self,
+        images: Sequence[ImageArray],
+        size: Size,
+        tones: Sequence[ColorStats] | None,
+        revisable: bool,
+        embeddings: Sequence[Tensor] | None,
+        load: Workload,
+    ) -> list[Draft]:
+        """Upscale images in one batch, under one workload."""
+        enlarged = [enlarge(image, *size) for image in images]
+        embedding = torch.cat(list(embeddings)) if embeddings else None
+        return self.restore(enlarged, tones, revisable, embedding, self.shares_of(images, size), load)
 
     def within_memory(self, work: Callable[[Workload], T], size: Size) -> T:
         """Do `work`, with less at once whenever memory does not suffice, in more precision where half runs over.
@@ -218,13 +229,18 @@ class Upscaler:
                 result, enough = attempt(partial(work, workload))
                 if enough:
                     return result  # type: ignore[return-value]
-                give_back_cache(self.device)
-                workload = self.planner.lower(size, workload)
-                self.report(f"out of memory: going on with batches of {workload.batch}, tiles {workload.tile_px} px")
+                workload = self.lower(size, workload)
 
         self.workers.set_threads()
-        with self.planner.lock:
+        with self.planner.gate.alone():
             return with_more_precision(self.generator, work_with_less, self._report_once)
+
+    def lower(self, size: Size, failed: Workload) -> Workload:
+        """Return what to try after a shortage, and say so. Raises OutOfMemoryError."""
+        give_back_cache(self.device)
+        workload = self.planner.lower(size, failed)
+        self.report(f"out of memory: going on with batches of {workload.batch}, tiles {workload.tile_px} px")
+        return workload
 
     def _report_once(self, sentence: str) -> None:
         if sentence not in self.planner.reported:

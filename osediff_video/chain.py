@@ -2,6 +2,7 @@
 
 import itertools
 import time
+from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from typing import cast
 from image_core.errors import NotFiniteError
 from image_core.images import enlarge_plane
 from image_core.options import Draws
-from image_core.upscaler import Draft, Upscaler
+from image_core.upscaler import Draft, Pending, Upscaler
 from osediff_video.images.edges import extend_colors
 from osediff_video.images.uncertainty_maps import with_maps
 from osediff_video.job.folder import Job
@@ -41,7 +42,6 @@ from osediff_video.temporal.steps import Step, steps
 from osediff_video.types import Frame, Plane
 
 DECODER_PATIENCE_S = 120.0
-EACH = 4  # frames for each worker
 Numbered = tuple[int, Frame]
 """A frame and the number of its segment."""
 
@@ -212,12 +212,53 @@ def with_cuts(frames: Iterable[Frame], plan: VideoPlan, steadiness: Steadiness, 
 
 def upscale_steps(related: Iterable[Step], plan: VideoPlan, treatments: Treatments, revisable: bool) -> Iterator[Step]:
     """Put the model's draft into every step, in order; a frame equal to the previous one is not computed again."""
+    several = treatments.usual.upscaler.workers.count > 1
+    return (by_workers if several else by_batches)(related, plan, treatments, revisable)
+
+
+def by_workers(related: Iterable[Step], plan: VideoPlan, treatments: Treatments, revisable: bool) -> Iterator[Step]:
+    """Let each worker take the next frame when it is done with one, while finished ones are read in order."""
+    size, held, last = (plan.height, plan.width), deque[tuple[Step, Pending]](), None
+    for step in related:
+        upscaler = treatments.at(step.frame).upscaler
+        if last is None or not step.same or computes_anew(step, plan):
+            embedding = None if upscaler.prompter is None else step.embedding
+            last = upscaler.begin(step.frame.image, size, step.tone, revisable, embedding)
+        held.append((step, last))
+        # a worker that is done has one more to begin with; more would only take memory
+        most = upscaler.workers.count + min(upscaler.workers.count, QUEUE_BYTES // (3 * size[0] * size[1]))
+        while held and (len(held) > most or held[0][1].is_done()):
+            yield with_draft(*held.popleft(), plan)
+    while held:
+        yield with_draft(*held.popleft(), plan)
+
+
+def with_draft(step: Step, pending: Pending, plan: VideoPlan) -> Step:
+    try:
+        return replace(step, draft=pending.result())
+    except NotFiniteError as error:
+        raise named(error, step, plan) from error
+
+
+def named(error: NotFiniteError, step: Step, plan: VideoPlan) -> NotFiniteError:
+    """Return the error with the frame that it is about."""
+    time_s = float(step.frame.pts * plan.info.time_base)
+    return NotFiniteError(error.index, f"frame {step.position + 1}, at {time_s:.3f} s")
+
+
+def computes_anew(step: Step, plan: VideoPlan) -> bool:
+    """Tell whether a resumed job may begin here: then every job computes the frame, or they would differ."""
+    return step.position % plan.segment_frames in (0, plan.segment_frames - WARMUP_FRAMES)
+
+
+def by_batches(related: Iterable[Step], plan: VideoPlan, treatments: Treatments, revisable: bool) -> Iterator[Step]:
+    """Give frames to the model in batches."""
     last: Draft | None = None
     size = (plan.height, plan.width)
     for batch in batches(related, treatments, plan.segment_frames, size):
         upscaler = treatments.at(batch[0].frame).upscaler
-        if batch[0].position % plan.segment_frames in (0, plan.segment_frames - WARMUP_FRAMES):
-            last = None  # where a resumed job may begin, every job computes anew, or batches would differ
+        if computes_anew(batch[0], plan):
+            last = None
         is_fresh = [not step.same or (last is None and number == 0) for number, step in enumerate(batch)]
         fresh = [step for step, fresh in zip(batch, is_fresh, strict=True) if fresh]
         images, tones = [step.frame.image for step in fresh], [step.tone for step in fresh if step.tone]
@@ -226,9 +267,7 @@ def upscale_steps(related: Iterable[Step], plan: VideoPlan, treatments: Treatmen
         try:
             drafts = iter(upscaler.drafts(images, size, tones, revisable, embeddings))
         except NotFiniteError as error:
-            failed = fresh[error.index]
-            time_s = float(failed.frame.pts * plan.info.time_base)
-            raise NotFiniteError(error.index, f"frame {failed.position + 1}, at {time_s:.3f} s") from error
+            raise named(error, fresh[error.index], plan) from error
         for step, computed in zip(batch, is_fresh, strict=True):
             last = next(drafts) if computed else last
             yield replace(step, draft=last)
@@ -244,7 +283,7 @@ def batches(
     held: list[Step] = []
     for step in related:
         place = step.position % segment_frames
-        most = group_size(treatments.at(step.frame).upscaler, size)
+        most = treatments.at(step.frame).upscaler.workload_for(*size).batch
         full = len(held) >= most or (held and held[0].frame.treatment != step.frame.treatment)
         if held and (full or place in (0, segment_frames - WARMUP_FRAMES)):
             yield held
@@ -252,18 +291,6 @@ def batches(
         held.append(step)
     if held:
         yield held
-
-
-def group_size(upscaler: Upscaler, size: tuple[int, int]) -> int:
-    """Return how many frames are handed to the model together.
-
-    Workers get several each, or those that are done first would wait for the last; of a large model, which takes
-    minutes for each, nobody shall wait for more than one.
-    """
-    batch = upscaler.workload_for(*size).batch
-    if upscaler.workers.count == 1 or batch == 1 or upscaler.generative:
-        return batch
-    return max(batch, min(EACH * batch, QUEUE_BYTES // (3 * size[0] * size[1])))
 
 
 def finished(step: Step, upscaler: Upscaler) -> Frame:

@@ -12,7 +12,7 @@ from image_core.upscaler import Upscaler
 from osediff_video.chain import Numbered, Steadiness, find_embeddings, prepare, upscaled
 from osediff_video.encoding import Encoding
 from osediff_video.finish import count, finish_job
-from osediff_video.job.finished import find_finished
+from osediff_video.job.finished import Finished, plan_job
 from osediff_video.job.folder import Job
 from osediff_video.job.manifest import manifest_of
 from osediff_video.media.reading.stdin import PIPE
@@ -20,10 +20,9 @@ from osediff_video.media.verify import Verification
 from osediff_video.media.writing.segment import SegmentWriter
 from osediff_video.media.writing.stdout import write_pipe
 from osediff_video.options import VideoOptions
-from osediff_video.plan import DEFAULTS, VideoPlan, plan_video
+from osediff_video.plan import DEFAULTS, VideoPlan
 from osediff_video.shots.prompts import ShotEmbeddings
 from osediff_video.sources.bookmarks import Bookmarks
-from osediff_video.suffixes import split_pattern
 from osediff_video.types import Faults, Frame
 
 MOST_ATTEMPTS = 3
@@ -108,11 +107,22 @@ def upscale_video(
     finished already is left as it is. planned: told what will be done
     before it is. Raises MediaError, OutputError or OutOfMemoryError.
     """
-    target, names = split_pattern(target)
-    encoding = replace(encoding, frames=names or encoding.frames)
-    finished = None if overwrite or restart else find_finished(target)
-    replaceable = overwrite or finished is not None
-    plan = plan_video(source, target, upscaler.options.scale, encoding, options, overwrite=replaceable)
+    scale = upscaler.options.scale
+    plan, finished = plan_job(source, target, scale, encoding, options, restart=restart, overwrite=overwrite)
+    return upscale_planned(plan, upscaler, finished, restart=restart, progress=progress, planned=planned)
+
+
+def upscale_planned(
+    plan: VideoPlan,
+    upscaler: Upscaler,
+    finished: Finished | None = None,
+    *,
+    restart: bool = False,
+    progress: Callable[[Progress], None] = lambda _: None,
+    planned: Callable[[VideoPlan], None] = lambda _: None,
+) -> Result:
+    """Execute what `plan_job` returned; the rest as `upscale_video`."""
+    target = plan.target
     if finished is not None:
         if not finished.is_of(plan, manifest_of(plan, upscaler)):
             raise OutputError(

@@ -48,3 +48,10 @@ def test_a_command_that_runs_no_model_starts_without_torch(words):
 def test_a_gpu_is_still_asked_for_where_there_may_be_one():
     code = "import image_core.device.choice as choice\nchoice.may_have_gpu = lambda: True\n"
     assert "torch" in modules_after(f"{code}choice.choose_device_name('auto')")
+
+
+def test_a_source_that_cannot_be_read_is_refused_before_the_model_is_loaded(tmp_path):
+    (tmp_path / "cut.mp4").write_bytes(Path(CLIP).read_bytes()[:20_000])
+    words = ["upscale", str(tmp_path / "cut.mp4"), "-o", str(tmp_path / "out.mp4"), "--model", "lite"]
+    run = f"from cli.main import cli\ntry:\n    cli({words!r})\nexcept SystemExit as end:\n    assert end.code == 1"
+    assert not modules_after(f"{NO_GPU}\n{run}") & {"torch"}

@@ -9,6 +9,7 @@ import torch
 
 from image_core.autoencoder import LATENT_PX
 from image_core.device.free_memory import free_bytes
+from image_core.device.gate import Gate
 from image_core.device.workers import THREADS, Crew, crew_for
 from image_core.errors import OutOfMemoryError
 from image_core.options import UpscaleOptions
@@ -53,13 +54,13 @@ class Planner:
 
     What is free is measured once, so that a plan does not hang on what was done before it. Only a shortage changes
     plans: then nothing that is larger is tried again, at any size.
-    bytes_per_pixel: peak memory of the model for each output pixel, in one pass of the UNet. lock: held while the model
-    works; plans count on one call at a time. reported: what has been said once.
+    bytes_per_pixel: peak memory of the model for each output pixel, in one pass of the UNet. gate: of those who use the
+    model. reported: what has been said once.
     """
 
     def __init__(self, device: torch.device, bytes_per_pixel: int) -> None:
         self.device, self.bytes_per_pixel = device, bytes_per_pixel
-        self.lock = threading.RLock()
+        self.lock, self.gate = threading.RLock(), Gate()
         self._room_bytes: int | None = None
         self._most_pixels: int | None = None
         self._fixed: dict[Size, Workload] = {}

@@ -4,8 +4,8 @@ How torch rounds a sum depends on how many threads share it. One thread a call l
 """
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
@@ -13,7 +13,6 @@ from typing import TypeVar
 import torch
 
 T = TypeVar("T")
-R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -108,11 +107,13 @@ class Workers:
         if self.is_active:
             torch.set_num_threads(self.threads)
 
-    def map(self, work: Callable[[T], R], items: Iterable[T]) -> list[R]:
-        """Return what `work` makes of each item, in order. Raises what the first item that failed raised."""
-        pool = self._pool
-        if pool is None:
-            return [work(item) for item in items]
-        calls = [pool.submit(work, item) for item in items]
-        wait(calls)  # for all: nobody may be at work when less is tried, or in another precision
-        return [call.result() for call in calls]
+    def submit(self, work: Callable[[], T]) -> "Future[T]":
+        """Let a worker do `work`; where there is none, it is done when this returns."""
+        if self._pool is not None:
+            return self._pool.submit(work)
+        done: Future[T] = Future()
+        try:
+            done.set_result(work())
+        except BaseException as error:  # raised by whoever asks for the result, as a worker's is
+            done.set_exception(error)
+        return done

@@ -2,16 +2,18 @@
 
 import hashlib
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import platformdirs
 
 from image_core.errors import OseDiffError
 from image_core.storage.sealed import read_sealed, write_sealed
+from osediff_video.encoding import Encoding
 from osediff_video.job.identity import Identity, is_unchanged, stamp_of
 from osediff_video.job.manifest import Manifest
-from osediff_video.plan import VideoPlan
+from osediff_video.options import VideoOptions
+from osediff_video.plan import VideoPlan, plan_video
 from osediff_video.suffixes import split_pattern
 from osediff_video.target import check_target, check_video_name
 
@@ -64,6 +66,28 @@ def find_finished(target: Path) -> Finished | None:
         return Finished(values["frames"], Identity(**values["source"]), values["settings"])
     except (KeyError, TypeError, OseDiffError):
         return None
+
+
+def plan_job(
+    source: Path,
+    target: Path,
+    scale: float,
+    encoding: Encoding,
+    options: VideoOptions,
+    *,
+    restart: bool = False,
+    overwrite: bool = False,
+) -> tuple[VideoPlan, Finished | None]:
+    """Open and plan everything before a model is loaded, so that what cannot work is refused at once.
+
+    A target such as out/%06d.tif names the frames in the folder. Returns the plan, and what an earlier run finished in
+    the place of the target. Raises MediaError or OutputError.
+    """
+    target, names = split_pattern(target)
+    encoding = replace(encoding, frames=names or encoding.frames)
+    finished = None if overwrite or restart else find_finished(target)
+    replaceable = overwrite or finished is not None
+    return plan_video(source, target, scale, encoding, options, overwrite=replaceable), finished
 
 
 def check_target_or_finished(source: Path, target: Path, overwrite: bool) -> None:

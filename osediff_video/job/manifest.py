@@ -4,16 +4,16 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from image_core.errors import OutputError
 from image_core.storage.files import sha256
 from image_core.storage.sealed import read_sealed, write_sealed
-from image_core.upscaler import Upscaler
 from osediff_video.job.identity import Identity
 from osediff_video.plan import VideoPlan
+
+if TYPE_CHECKING:
+    from image_core.upscaler import Upscaler
 
 JOB_FORMAT = 3
 UNDECISIVE = {"batch", "strict", "allow_damaged", "notes", "losses"}
@@ -57,8 +57,10 @@ class Manifest:
         return hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode()).hexdigest()
 
 
-def manifest_of(plan: VideoPlan, upscaler: Upscaler) -> Manifest:
+def manifest_of(plan: VideoPlan, upscaler: "Upscaler") -> Manifest:
     """Return what decides the result of `plan`. Raises OutputError for a file of settings that cannot be read."""
+    import torch
+
     images, video, encoder = (asdict(part) for part in (upscaler.options, plan.options, plan.encoder))
     values = {**images, **video, **encoder, "model": upscaler.identity, "segment_frames": plan.segment_frames}
     for name in ("cuts", "flow", "shots"):  # what a file says counts, not its name

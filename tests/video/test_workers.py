@@ -2,11 +2,14 @@
 
 import os
 import threading
+import time
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
+from image_core.device.gate import Gate
 from image_core.device.workers import Crew, Workers, crew_for
 from image_core.errors import NotFiniteError
 from image_core.images import enlarge
@@ -59,11 +62,76 @@ def test_workers_run_at_once_in_one_thread_each(threads):
         return number, torch.get_num_threads()
 
     with workers.engaged(Crew(3, 1)), workers.engaged(Crew(1, 2)):
-        assert workers.map(work, range(3)) == [(0, 1), (1, 1), (2, 1)]
+        calls = [workers.submit(partial(work, number)) for number in range(3)]
+        assert [call.result() for call in calls] == [(0, 1), (1, 1), (2, 1)]
     assert not workers.is_active and torch.get_num_threads() == 3
     other = Workers(torch.device("meta"))
     with other.engaged(Crew(1, 3)):
         assert not other.is_active and torch.get_num_threads() == 3
+
+
+def test_whoever_changes_how_all_compute_is_alone():
+    gate, seen = Gate(), []
+    gate.enter(2)
+    gate.enter(2)
+
+    def change():
+        with gate.alone(), gate.alone():
+            seen.append("change")
+
+    def come_late():
+        gate.enter(9)
+        seen.append("late")
+
+    changing = started(change)
+    while not gate._waiting:
+        time.sleep(0.001)
+    late = started(come_late)
+    gate.leave()
+    late.join(0.1)
+    assert seen == []  # one is still inside
+    gate.leave()
+    for thread in (changing, late):
+        thread.join(10)
+    assert seen == ["change", "late"]
+
+
+def test_no_more_are_inside_than_there_is_room_for():
+    gate = Gate()
+    gate.enter(1)
+    second = started(lambda: gate.enter(1))
+    second.join(0.1)
+    assert second.is_alive()
+    gate.leave()
+    second.join(10)
+    assert not second.is_alive()
+
+
+def started(work):
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_a_worker_that_is_done_does_not_wait_for_another(threads):
+    threads(2)
+    model, running, most = upscaler(random_generator(), scale=2), [], []
+    plain = model.restore
+
+    def restore(enlarged, *rest):
+        running.append(1)
+        if enlarged[0].mean() < 20:
+            while len(most) < 3 and not time.sleep(0.01):  # one is slow until three others were made
+                pass
+        most.append(sum(running))
+        return plain(enlarged, *rest)
+
+    model.restore = restore
+    frames = [np.full((16, 24, 3), level, np.uint8) for level in (0, 90, 110, 130, 150, 170, 190, 210)]
+    results = list(upscale_frames(frames, model=model, video=VideoOptions(temporal="off", cuts="off")))
+    assert len(results) == len(frames) and len(running) == len(frames)
+    means = [result.mean() for result in results]
+    assert means == sorted(means)
 
 
 def test_workers_share_cores_that_memory_would_leave_idle():
