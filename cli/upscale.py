@@ -85,7 +85,7 @@ def upscale(
 
     from cli.progress import JsonTeller, Teller
     from image_core.errors import OseDiffError
-    from osediff_video.job.finished import check_target_or_finished, plan_job
+    from osediff_video.job.finished import check_target_or_finished, plan_run
 
     mirrored = any(source not in sources for source, _ in pairs)
     failed, accepted = 0, []
@@ -108,7 +108,7 @@ def upscale(
         try:
             job = None
             if segments is None:
-                job = plan_job(source, target, images.scale, how, options, restart=restart, overwrite=overwrite)
+                job = plan_run(source, target, images.scale, how, options, restart=restart, overwrite=overwrite)
         except OseDiffError as error:
             failed += refused(error, teller, len(pairs) == 1 and not as_json)
             continue

@@ -22,7 +22,7 @@ from image_core.upscaler import Upscaler
 from osediff_video.chain import prepare, upscaled
 from osediff_video.encoding import Encoding
 from osediff_video.images.image_file import read_image, write_image
-from osediff_video.job.finished import check_target_or_finished, plan_job
+from osediff_video.job.finished import check_target_or_finished, plan_run
 from osediff_video.options import VideoOptions
 from osediff_video.plan import VideoPlan, output_size, plan_pipe
 from osediff_video.run import Progress, Result, upscale_planned
@@ -77,7 +77,7 @@ def upscale(
     label = video.size or f"x{settings.scale:g}"
     place = default_target(origin, label) if target is None else as_path(target, "target")
     check_target_or_finished(origin, place, overwrite)
-    plan, finished = plan_job(origin, place, settings.scale, encoding, video, restart=restart, overwrite=overwrite)
+    plan, finished = plan_run(origin, place, settings.scale, encoding, video, restart=restart, overwrite=overwrite)
     return upscale_planned(
         plan,
         _upscaler(model, settings, device, precision, report),

@@ -12,7 +12,7 @@ from image_core.upscaler import Upscaler
 from osediff_video.chain import Numbered, Steadiness, find_embeddings, prepare, upscaled
 from osediff_video.encoding import Encoding
 from osediff_video.finish import count, finish_job
-from osediff_video.job.finished import Finished, plan_job
+from osediff_video.job.finished import Finished, plan_run
 from osediff_video.job.folder import Job
 from osediff_video.job.manifest import manifest_of
 from osediff_video.media.reading.stdin import PIPE
@@ -108,7 +108,7 @@ def upscale_video(
     before it is. Raises MediaError, OutputError or OutOfMemoryError.
     """
     scale = upscaler.options.scale
-    plan, finished = plan_job(source, target, scale, encoding, options, restart=restart, overwrite=overwrite)
+    plan, finished = plan_run(source, target, scale, encoding, options, restart=restart, overwrite=overwrite)
     return upscale_planned(plan, upscaler, finished, restart=restart, progress=progress, planned=planned)
 
 
@@ -121,7 +121,7 @@ def upscale_planned(
     progress: Callable[[Progress], None] = lambda _: None,
     planned: Callable[[VideoPlan], None] = lambda _: None,
 ) -> Result:
-    """Execute what `plan_job` returned; the rest as `upscale_video`."""
+    """Execute what `plan_run` returned; the rest as `upscale_video`."""
     target = plan.target
     if finished is not None:
         if not finished.is_of(plan, manifest_of(plan, upscaler)):

@@ -68,7 +68,7 @@ def find_finished(target: Path) -> Finished | None:
         return None
 
 
-def plan_job(
+def plan_run(
     source: Path,
     target: Path,
     scale: float,

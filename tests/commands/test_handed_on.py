@@ -54,11 +54,16 @@ def no_model(monkeypatch):
 def test_upscale_hands_on_what_was_asked(video, tmp_path, loaded, monkeypatch):
     done = []
 
-    def upscale_video(*words, **named):
+    def plan_run(*words, **named):
         done.append((words, named))
+        return "the plan", None
+
+    def upscale_planned(plan, *_, **named):
+        assert plan == "the plan" and named["restart"] == done[-1][1]["restart"]
         return Result(tmp_path / "out.mkv", 7, 0, 1.0, (), Faults(), None)
 
-    monkeypatch.setattr("osediff_video.run.upscale_video", upscale_video)
+    monkeypatch.setattr("osediff_video.job.finished.plan_run", plan_run)
+    monkeypatch.setattr("osediff_video.run.upscale_planned", upscale_planned)
     run("upscale", video, "-o", tmp_path / "out.mkv", "--restart", "--overwrite", "--model", "lite", "--device", "cpu",
         "--precision", "bf16", "--scale", 3, "--strength", 0.4, "--temporal", "off", "--crf", 20, "--preset", "slow",
         "--pix-fmt", "yuv444p", "--codec", "x265", "--encoder-option", "g=5")  # fmt: skip
@@ -74,12 +79,12 @@ def test_upscale_hands_on_what_was_asked(video, tmp_path, loaded, monkeypatch):
 def test_one_failure_among_several_is_an_exit_code(video, tmp_path, monkeypatch):
     other = write_video(tmp_path / "other.mp4", [512 * n for n in range(7)], size=(16, 24))
 
-    def upscale_video(source, target, *_, **__):
-        if source == video:
-            raise MediaError(f"{source}: its frames are gone")
-        return Result(target, 7, 0, 1.0, (), Faults(), None)
+    def upscale_planned(plan, *_, **__):
+        if plan.path == video:
+            raise MediaError(f"{plan.path}: its frames are gone")
+        return Result(plan.target, 7, 0, 1.0, (), Faults(), None)
 
-    monkeypatch.setattr("osediff_video.run.upscale_video", upscale_video)
+    monkeypatch.setattr("osediff_video.run.upscale_planned", upscale_planned)
     (tmp_path / "out").mkdir()
     output = run("upscale", video, other, "-o", tmp_path / "out", code=1)
     assert "its frames are gone" in output and f"{tmp_path / 'out' / 'other_x4.mp4'}: 7 frames" in output
@@ -93,10 +98,10 @@ def test_one_failure_among_several_is_an_exit_code(video, tmp_path, monkeypatch)
 
 @pytest.mark.usefixtures("loaded")
 def test_a_stopped_command_says_so_and_fails(video, tmp_path, monkeypatch):
-    def upscale_video(*_, **__):
+    def upscale_planned(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("osediff_video.run.upscale_video", upscale_video)
+    monkeypatch.setattr("osediff_video.run.upscale_planned", upscale_planned)
     assert "stopped; finished segments are kept" in run("upscale", video, "-o", tmp_path / "out.mkv", code=1)
 
 

@@ -170,10 +170,11 @@ def record(monkeypatch, *words):
     calls = {}
     load = recorder(calls, "load", ("model", "options"), result="the upscaler")
     monkeypatch.setattr("osediff_video.api.load_upscaler", load)
-    monkeypatch.setattr(
-        "osediff_video.run.upscale_video",
-        recorder(calls, "run", ("source", "target", "upscaler", "encoding", "options"), ends=True),
-    )
+    of_plan = ("source", "target", "scale", "encoding", "options")
+    planned = recorder(calls, "run", of_plan, result=("the plan", None))
+    monkeypatch.setattr("osediff_video.job.finished.plan_run", planned)
+    of_run = recorder(calls, "run", ("plan", "upscaler", "finished"), ends=True)
+    monkeypatch.setattr("osediff_video.run.upscale_planned", of_run)
     words_of_run = ("source", "target", "upscaler", "encoding", "options")
     for farm in ("planning.plan_job", "stretch.make_stretch"):
         monkeypatch.setattr(f"osediff_video.farm.{farm}", recorder(calls, "run", words_of_run, ends=True))
@@ -182,8 +183,7 @@ def record(monkeypatch, *words):
     monkeypatch.setattr(
         "image_core.models.choice.choose_model", recorder(calls, "load", ("model", "device", "precision"))
     )
-    plan = ("source", "target", "scale", "encoding", "options")
-    monkeypatch.setattr("osediff_video.plan.plan_video", recorder(calls, "run", plan, ends=True))
+    monkeypatch.setattr("osediff_video.plan.plan_video", recorder(calls, "run", of_plan, ends=True))
     invoke(*words)
     return {key: value for key, value in calls.items() if key != "run.file"}  # of a temporary folder
 
@@ -208,6 +208,8 @@ def test_every_shared_option_reaches_the_library(command, monkeypatch):
             changes = {"run.scale" if key == f"{MODEL_CALL}.scale" else key: value for key, value in changes.items()}
             changes = {key: value for key, value in changes.items() if not key.startswith(MODEL_CALL)}
         changed = difference(before, after)
+        if command == "upscale":  # planned before the model is loaded, with the same scale
+            assert changed.pop("run.scale", None) == changed.get(f"{MODEL_CALL}.scale")
         for name in ("scale", "size"):  # part of the default name
             if option == f"--{name}":
                 changed.pop("run.target", None)
