@@ -52,7 +52,7 @@ def measured(kind, part, folder):
 
 
 def check(results, prefix):
-    """Equal to those of the CPU but for .1 % of the values: sums are taken in another order, and the blend carries them on."""
+    """Those of the CPU but for .1 % of the values: sums are taken in another order, and the blend carries that on."""
     checked = {name: value for name, value in results.items() if name.startswith(prefix)}
     assert checked and {n: v for n, v in checked.items() if v[0] > 8 or v[1] > 0.001} == {}
 
