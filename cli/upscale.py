@@ -16,12 +16,16 @@ from cli.video_options import (
     map_options,
     overwrite_option,
     pipe_option,
+    pop_farm,
     range_options,
     reading_options,
     strict_option,
     video_options,
     writing_options,
 )
+from image_core.options import UpscaleOptions
+from osediff_video.encoding import Encoding
+from osediff_video.farm.options import FarmOptions
 from osediff_video.media.reading.stdin import PIPE
 from osediff_video.options import VideoOptions
 
@@ -61,7 +65,6 @@ def upscale(
     restart: bool,
     as_json: bool,
     segments: range | None,
-    allow_mixed: bool,
     **values: Any,
 ) -> None:
     """Make every SOURCE, a video or a folder of frames, sharper and larger.
@@ -75,12 +78,17 @@ def upscale(
     pairs = jobs(sources, output, options.size or f"x{images.scale:g}")
     if as_json and any(target == PIPE for _, target in pairs):
         raise click.UsageError("--json and --output - would both write to standard output; leave one of them out")
+    allow_mixed, farm = values["allow_mixed"], pop_farm(values)
+    if segments is not None and farm is not None:
+        raise click.UsageError("--segments are made by this process alone; leave out --workers and --cluster")
     if segments is not None and len(pairs) > 1:
         raise click.UsageError("--segments takes one SOURCE: each has segments of its own")
     if segments is not None and restart:
         raise click.UsageError("--segments cannot start over, since others may be at work; use plan --restart")
-    if allow_mixed and segments is None:
-        raise click.UsageError("--allow-mixed concerns jobs that several processes work on; add --segments")
+    if allow_mixed and segments is None and farm is None:
+        raise click.UsageError(
+            "--allow-mixed concerns work by several processes; add --segments, --workers or --cluster"
+        )
     check_extras(options, pairs, overwrite or restart or segments is not None)
 
     from cli.progress import JsonTeller, Teller
@@ -102,6 +110,12 @@ def upscale(
             (JsonTeller if as_json else Teller)(source).failed(str(error))
     if not accepted:
         raise SystemExit(1)
+    if farm is not None:
+        from cli.workers import by_workers
+
+        if failed + by_workers(accepted, images, options, how, farm, restart, overwrite, as_json, **values):
+            raise SystemExit(1)
+        return
     upscaler: Upscaler | None = None
     for source, target in accepted:
         teller = (JsonTeller if as_json else Teller)(source)

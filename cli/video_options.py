@@ -10,6 +10,7 @@ import click
 from cli.help import ENCODING, FARM, OUTPUT, READING, SIZE, STEADINESS, UNCERTAINTY, option, together
 from cli.model_options import drawing_options
 from osediff_video.encoding import Encoding
+from osediff_video.farm.options import FarmOptions
 from osediff_video.options import (
     DEINTERLACE,
     PIPE_FORMATS,
@@ -143,12 +144,43 @@ farm_options = together([
         help="Make only these segments of one SOURCE, counted from 0, of a job that `plan` has planned.",
     ),
     option(
+        FARM, "--workers", type=click.IntRange(1, 10000), metavar="N",
+        help="Number of processes on this machine that make segments, or the most in a cluster.",
+    ),
+    option(
+        FARM, "--cluster", metavar="ADDRESS",
+        help="Ray cluster that makes segments: HOST:PORT, or auto for the one this machine is part of.",
+    ),
+    option(
+        FARM, "--worker-cores", type=click.IntRange(1, 10000), metavar="N",
+        help="Cores of each worker without a GPU.  [default: an even share of this machine, in a cluster 4]",
+    ),
+    option(FARM, "--ship-input", is_flag=True, help="Send each SOURCE to the machines of the cluster, once."),
+    option(FARM, "--allow-public", is_flag=True, help="Accept a cluster at a public address, which is dangerous."),
+    option(
         FARM, "--allow-mixed", is_flag=True,
         help="Accept another kind of device, processor or torch than planned the job; bits may differ.",
     ),
 ])  # fmt: skip
 
 overwrite_option = option(OUTPUT, "--overwrite", is_flag=True, help="Replace an existing output.")
+
+
+def pop_farm(values: dict[str, Any]) -> FarmOptions | None:
+    """Take out of `values` what `farm_options` added to it, but for --segments; None where one process does all.
+
+    Raises UsageError.
+    """
+    workers, cluster, cores = values.pop("workers"), values.pop("cluster"), values.pop("worker_cores")
+    ship_input, public, mixed = values.pop("ship_input"), values.pop("allow_public"), values.pop("allow_mixed")
+    for name, given in (("--ship-input", ship_input), ("--allow-public", public)):
+        if given and cluster is None:
+            raise click.UsageError(f"{name} concerns a cluster; add --cluster")
+    if workers is None and cluster is None:
+        if cores is not None:
+            raise click.UsageError("--worker-cores concerns several workers; add --workers or --cluster")
+        return None
+    return FarmOptions(workers, cluster, cores, ship_input, mixed, public)
 
 
 def video_options(values: dict[str, Any]) -> VideoOptions:

@@ -77,12 +77,22 @@ class VideoPlan:
 
 
 def plan_video(
-    source: Path, target: Path, scale: float, encoding: Encoding, options: VideoOptions, *, overwrite: bool = False
+    source: Path,
+    target: Path,
+    scale: float,
+    encoding: Encoding,
+    options: VideoOptions,
+    *,
+    overwrite: bool = False,
+    room: bool = True,
 ) -> VideoPlan:
-    """Probe, choose and try everything. Raises MediaError or OutputError for what would fail later."""
+    """Probe, choose and try everything. Raises MediaError or OutputError for what would fail later.
+
+    room: the whole result has to fit on the disk.
+    """
     check_target(source, target, overwrite, encoding.frames)
     opened, notes = open_source(source, options)
-    return plan_opened(opened, source, target, scale, encoding, options, notes, overwrite=overwrite)
+    return plan_opened(opened, source, target, scale, encoding, options, notes, overwrite=overwrite, room=room)
 
 
 def plan_opened(
@@ -96,6 +106,7 @@ def plan_opened(
     *,
     sources: Sequence[Path] = (),
     overwrite: bool = False,
+    room: bool = True,
 ) -> VideoPlan:
     """Plan the upscaling of frames from `opened`, with all other streams from the video `source`.
 
@@ -123,7 +134,8 @@ def plan_opened(
     lost = [str(stream) for stream in streams if stream.lossy] + list(encoder.losses)
     if options.strict and lost:
         raise OutputError(f"{target}: with --strict nothing may be lost, but {'; '.join(lost)}")
-    check_room(info, height, width, target)
+    if room:
+        check_room(info, height, width, target)
     return VideoPlan(
         opened, source, target, height, width, encoder, tuple(streams), tuple(notes), options, sources, overwrite
     )

@@ -73,6 +73,7 @@ def plan_job(
     *,
     restart: bool = False,
     overwrite: bool = False,
+    room: bool = True,
     planned: Callable[[VideoPlan], None] = lambda _: None,
 ) -> Planned:
     """Plan the upscaling of `source` to `target` and record it in the job's folder, with what reading once finds.
@@ -81,7 +82,7 @@ def plan_job(
     """
     target, names = split_pattern(target)
     encoding = replace(encoding, frames=names or encoding.frames)
-    plan = plan_video(source, target, upscaler.options.scale, encoding, options, overwrite=overwrite)
+    plan = plan_video(source, target, upscaler.options.scale, encoding, options, overwrite=overwrite, room=room)
     if PIPE in (plan.path, plan.target):
         raise OutputError("segments made by several processes need a file as input and as output, not a pipe")
     planned(plan)

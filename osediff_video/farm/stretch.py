@@ -48,8 +48,20 @@ def make_stretch(
     """
     target, names = split_pattern(target)
     encoding = replace(encoding, frames=names or encoding.frames)
-    plan = plan_video(source, target, upscaler.options.scale, encoding, options, overwrite=overwrite)
+    plan = plan_video(source, target, upscaler.options.scale, encoding, options, overwrite=overwrite, room=False)
     planned(plan)
+    return make_planned(plan, upscaler, segments, mixed=mixed, progress=progress)
+
+
+def make_planned(
+    plan: VideoPlan,
+    upscaler: Upscaler,
+    segments: range,
+    *,
+    mixed: bool = False,
+    progress: Callable[[Progress], None] = lambda _: None,
+) -> Stretch:
+    """Make segments as `make_stretch` does. Raises as `upscale_video`."""
     started = time.monotonic()
     with (
         Job(plan.target, plan.sources, manifest_of(plan, upscaler), stretch=segments, mixed=mixed) as job,

@@ -105,6 +105,10 @@ class Job:
             raise
         return self
 
+    def leave(self) -> None:
+        """Let others have the job before this context ends."""
+        self.lock.release()
+
     def _unplanned(self) -> OutputError:
         return OutputError(
             f"{self.folder}: holds no plan of this result; run osediff-video plan first, with the same options"

@@ -14,6 +14,8 @@ from osediff_video.media.reading.stdin import PIPE
 from osediff_video.sources.folder import is_sequence, list_frames
 
 BLOCK_BYTES = 1 << 20
+_HASHES: dict[str, str] = {}
+"""Hashes of what was read, by stamps."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,14 @@ def identify_beside(sources: Sequence[Path]) -> "Future[Identity]":
 
 def is_unchanged(sources: Sequence[Path], before: Identity) -> bool:
     """Return whether the sources are unchanged; they are read only if their stamp differs. Raises MediaError."""
-    if stamp_of(sources) == before.stamp and os.name != "nt":
+    stamp = stamp_of(sources)
+    if os.name == "nt":
+        return identify(sources).sha256 == before.sha256
+    if stamp == before.stamp:
         return True
-    return identify(sources).sha256 == before.sha256
+    if stamp not in _HASHES:  # a process that makes many segments reads a copy once
+        _HASHES[stamp] = identify(sources).sha256
+    return _HASHES[stamp] == before.sha256
 
 
 def stamp_of(sources: Sequence[Path]) -> str:

@@ -31,7 +31,7 @@ class WholeJob:
     """Hold all segments of the job in `folder`."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.lock = folder, FileLock(folder / LOCK, timeout=0)
+        self.folder, self.lock = folder, FileLock(folder / LOCK, timeout=0, thread_local=False)
 
     def acquire(self) -> None:
         try:
@@ -52,7 +52,7 @@ class StretchOfJob:
 
     def __init__(self, folder: Path, segments: range) -> None:
         self.folder, self.segments = folder, segments
-        self.lock = FileLock(folder / f"{segments[0]}-{segments[-1]}.lock", timeout=0)
+        self.lock = FileLock(folder / f"{segments[0]}-{segments[-1]}.lock", timeout=0, thread_local=False)
 
     def acquire(self) -> None:
         try:

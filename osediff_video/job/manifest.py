@@ -71,13 +71,20 @@ def manifest_of(plan: VideoPlan, upscaler: "Upscaler") -> Manifest:
                 raise OutputError(f"{values[name]}: cannot be read ({error})") from error
     decisive = {name: value for name, value in values.items() if name not in UNDECISIVE}
     computation = {
-        "device": upscaler.device.type,
-        "torch": torch.__version__,
-        "processor": torch.backends.cpu.get_cpu_capability(),
+        **computation_of(upscaler),
         "threads": upscaler.crew_for(plan.height, plan.width).threads,
         "workload": asdict(upscaler.workload_for(plan.height, plan.width)),
     }
     return Manifest(json.loads(json.dumps(decisive, default=str)), computation)
+
+
+def computation_of(upscaler: Upscaler) -> dict[str, str]:
+    """Return what of a machine decides how sums are rounded."""
+    return {
+        "device": upscaler.device.type,
+        "torch": torch.__version__,
+        "processor": torch.backends.cpu.get_cpu_capability(),
+    }
 
 
 def write_manifest(path: Path, source: Identity, manifest: Manifest) -> None:

@@ -137,7 +137,15 @@ PRINTED = {"--json"}
 OF_FILES = {"--preset-file"}
 """Changes the defaults of all others; tests/commands/test_presets.py."""
 
-OF_A_FARM = {"--segments", "--allow-mixed"}
+OF_A_FARM = {
+    "--segments",
+    "--allow-mixed",
+    "--workers",
+    "--cluster",
+    "--worker-cores",
+    "--ship-input",
+    "--allow-public",
+}
 """Leave the way of `upscale_video`; tested below."""
 
 NOT_OF_PREVIEW = {"--output", "--overwrite"}
@@ -224,8 +232,45 @@ def test_options_for_several_processes_reach_the_library(monkeypatch):
     assert before["run.segments"] == range(4) and before["run.mixed"] is False and "run.restart" not in before
     after = record(monkeypatch, "upscale", "in.mkv", "--scale", "2", "--segments", "7", "--allow-mixed")
     assert difference(before, after) == {"run.segments": range(7, 8), "run.mixed": True}
-    for words in (["--allow-mixed"], ["--segments", "1", "--restart"], ["in.png", "--segments", "1"]):
+    for words in (
+        ["--allow-mixed"],
+        ["--segments", "1", "--restart"],
+        ["in.png", "--segments", "1"],
+        ["--segments", "1", "--workers", "2"],
+        ["--worker-cores", "2"],
+        ["--workers", "2", "--ship-input"],
+        ["--workers", "2", "--allow-public"],
+    ):
         assert "Usage:" in invoke("upscale", "in.mkv", *words, code=2)
+
+
+@pytest.mark.usefixtures("here")
+def test_options_for_workers_reach_the_library(monkeypatch):
+    def call(*words):
+        calls = {}
+        names = ("pairs", "choice", "encoding", "options", "settings")
+        monkeypatch.setattr("osediff_video.farm.driver.upscale_batch", recorder(calls, "run", names, ends=True))
+        invoke("upscale", "in.mkv", "--scale", "2", *words)
+        return {name: value for name, value in calls.items() if not name.startswith("run.tell")}
+
+    before = call("--cluster", "auto")
+    assert before["run.settings.cluster"] == "auto" and before["run.choice.options.scale"] == 2
+    for words, changes in (
+        (["--workers", "3"], {"run.settings.workers": 3}),
+        (["--worker-cores", "2"], {"run.settings.cores": 2}),
+        (["--ship-input"], {"run.settings.ship_input": True}),
+        (["--allow-public"], {"run.settings.public": True}),
+        (["--allow-mixed"], {"run.settings.mixed": True}),
+        (["--restart"], {"run.restart": True}),
+        (["--overwrite"], {"run.overwrite": True}),
+        (["--model", "other"], {"run.choice.model": "other"}),
+        (["--device", "cpu"], {"run.choice.device": "cpu"}),
+        (["--precision", "bf16"], {"run.choice.precision": "bf16"}),
+        (["--crf", "40"], {"run.encoding.crf": 40.0}),
+        (["--temporal", "off"], {"run.options.temporal": "off"}),
+    ):
+        assert difference(before, call("--cluster", "auto", *words)) == changes
+    assert call("--workers", "2")["run.settings.cluster"] is None
 
 
 @pytest.mark.usefixtures("here")

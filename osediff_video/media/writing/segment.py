@@ -39,7 +39,7 @@ class Segment:
 
     def file(self, folder: Path) -> Path:
         """Return the name of the encoded frames in the job's folder."""
-        return folder / f"{self.index:05d}.mkv"
+        return segment_file(folder, self.index)
 
     def save(self, folder: Path) -> None:
         """Write the record, after which the segment counts as finished. Raises OSError."""
@@ -54,6 +54,25 @@ class Segment:
             return False
 
 
+def segment_file(folder: Path, index: int) -> Path:
+    """Return the name of a segment's encoded frames in a job's folder; its record has the suffix .json."""
+    return folder / f"{index:05d}.mkv"
+
+
+def adopt_segment(folder: Path, part: Path, values: dict[str, Any]) -> Segment | None:
+    """Let a file that came from elsewhere join the finished segments; None where it is not what its record says.
+
+    part: lies in `folder`. Raises OSError.
+    """
+    segment = parse_segment(values)
+    if segment is None or part.stat().st_size != segment.bytes or sha256(part) != segment.sha256:
+        return None
+    flush_to_disk(part)
+    part.replace(segment.file(folder))
+    segment.save(folder)
+    return segment
+
+
 def load_segments(folder: Path) -> list[Segment]:
     """Return the finished segments from the first up to one that is missing or not as it was written."""
     segments: list[Segment] = []
@@ -64,7 +83,7 @@ def load_segments(folder: Path) -> list[Segment]:
 
 def load_segment(folder: Path, index: int) -> Segment | None:
     """Return a finished segment; None where it is missing or not as it was written."""
-    values = read_sealed(folder / f"{index:05d}.json")
+    values = read_sealed(segment_file(folder, index).with_suffix(".json"))
     segment = None if values is None else parse_segment(values)
     return segment if segment is not None and segment.index == index and segment.is_intact(folder) else None
 
@@ -83,7 +102,7 @@ class SegmentWriter:
 
     def __init__(self, folder: Path, index: int, plan: EncoderPlan) -> None:
         self.folder, self.index, self.plan = folder, index, plan
-        self.path = folder / f"{index:05d}.mkv"
+        self.path = segment_file(folder, index)
         self.part = self.path.with_name(self.path.name + ".part")
         self.count = 0
         self.order: list[int] = []

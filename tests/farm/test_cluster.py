@@ -1,0 +1,181 @@
+"""Real workers on a real Ray cluster of several node processes on this machine, and what befalls them."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.farm.test_stretches import everything, images, video  # noqa: F401
+
+ray = pytest.importorskip("ray")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+
+ROOT = Path(__file__).parent.parent.parent
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0", "PYTHONUNBUFFERED": "1"}
+RAY = [sys.executable, "-m", "ray.scripts.scripts"]
+WORDS = ["--scale", "2", "--temporal", "off", "--codec", "ffv1", "--device", "cpu"]
+SMALL = ["--object-store-memory", str(80 << 20), "--disable-usage-stats", "--include-dashboard=false"]
+PATIENCE_S = 400
+
+
+def ours(mark):
+    """Processes of this user whose command line holds all of `mark`."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        words = " ".join(process.info["cmdline"] or [])
+        if mark in words:
+            found.append(process)
+    return found
+
+
+class Nodes:
+    """A cluster on loopback addresses. Every node is a `ray start` of its own, which can be killed as a machine can."""
+
+    def __init__(self, folder):
+        self.folder, self.roots = folder, {}
+        self.port = 20000 + os.getpid() % 20000
+        self.address = f"127.0.0.1:{self.port}"
+        self.start("head", "--head", "--node-ip-address=127.0.0.1", f"--port={self.port}", "--num-cpus=0")
+
+    def start(self, name, *words, environment=None):
+        """Start a node that stays in the foreground of a process group of its own."""
+        self.roots[name] = subprocess.Popen(
+            [
+                *RAY,
+                "start",
+                "--block",
+                f"--temp-dir={self.folder / 'ray'}",
+                *(SMALL if name == "head" else SMALL[:3]),
+                *words,
+            ],
+            env={**ENVIRONMENT, **(environment or {})},
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def join(self, name, **environment):
+        """Start a node for one worker."""
+        self.start(
+            name, f"--address={self.address}", "--node-ip-address=127.0.0.1", "--num-cpus=1", environment=environment
+        )
+
+    def below(self, name):
+        root = psutil.Process(self.roots[name].pid)
+        return [root, *root.children(recursive=True)]
+
+    def workers(self, name):
+        return [one for one in self.below(name) if "ray::OnNode" in " ".join(one.cmdline())]
+
+    def kill(self, name):
+        """Take the power from a node: every process of it at once."""
+        for process in reversed(self.below(name)):
+            process.kill()
+        self.roots.pop(name).wait()
+
+    def stop(self):
+        for name in list(self.roots):
+            self.kill(name)
+
+
+@pytest.fixture
+def nodes():
+    # Ray's sockets have long names: a folder of pytest would be too deep for them
+    import tempfile
+
+    with tempfile.TemporaryDirectory(prefix="farm", ignore_cleanup_errors=True) as folder:
+        nodes = Nodes(Path(folder))
+        yield nodes
+        nodes.stop()
+
+
+def upscale(source, target, *words):
+    """Start the command; its lines come on standard error."""
+    command = [sys.executable, "-m", "cli", "upscale", str(source), "-o", str(target), *WORDS, *words]
+    return subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+
+
+def wait_until(condition, process=None):
+    """Wait for a condition; fails when the process ends before it holds."""
+    until = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert process is None or process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < until, "waited in vain"
+        time.sleep(0.05)
+
+
+def finished(target):
+    folder = target.with_name(target.name + ".osediff")
+    return len(list(folder.glob("0*.json"))) if folder.is_dir() else 0
+
+
+def end(process):
+    _, said = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0, said
+    return said
+
+
+@pytest.fixture(scope="module")
+def whole(video, tmp_path_factory):  # noqa: F811
+    target = tmp_path_factory.mktemp("whole") / "whole.mkv"
+    end(upscale(video, target))
+    return everything(target)
+
+
+def on_cluster(nodes, *words):
+    return ["--cluster", nodes.address, "--worker-cores", "1", *words]
+
+
+def test_two_workers_on_this_machine(video, whole, tmp_path):  # noqa: F811
+    end(upscale(video, tmp_path / "a.mkv", "--workers", "2"))
+    assert everything(tmp_path / "a.mkv") == whole
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_stopped_driver_leaves_no_process_and_resumes(sent, video, whole, tmp_path):  # noqa: F811
+    target = tmp_path / "a.mkv"
+    driver = upscale(video, target, "--workers", "2")
+    wait_until(lambda: finished(target), driver)
+    below = psutil.Process(driver.pid).children(recursive=True)
+    driver.send_signal(sent)
+    driver.communicate(timeout=60)
+    assert driver.returncode != 0 and not target.exists()
+    _, alive = psutil.wait_procs(below, timeout=30)
+    assert not alive, [process.cmdline() for process in alive]
+    said = end(upscale(video, target, "--workers", "2"))
+    assert "from an earlier run" in said and everything(target) == whole
+
+
+def test_a_killed_worker_and_a_killed_node(nodes, video, whole, tmp_path):  # noqa: F811
+    nodes.join("a")
+    nodes.join("b")
+    target = tmp_path / "a.mkv"
+    driver = upscale(video, target, *on_cluster(nodes))
+    wait_until(lambda: nodes.workers("a") and nodes.workers("b") and finished(target), driver)
+    for worker in nodes.workers("a"):
+        worker.kill()
+    nodes.kill("b")
+    said = end(driver)
+    assert "lost" in said and everything(target) == whole
+
+
+def test_a_node_that_joins_late_takes_part_and_another_torch_does_not(nodes, video, whole, tmp_path):  # noqa: F811
+    nodes.join("a")
+    target = tmp_path / "a.mkv"
+    driver = upscale(video, target, *on_cluster(nodes, "--ship-input"))
+    wait_until(lambda: nodes.workers("a"), driver)
+    nodes.join("late")
+    nodes.join("old", ATEN_CPU_CAPABILITY="default")
+    wait_until(lambda: nodes.workers("late"), driver)
+    assert end(driver) is not None and everything(target) == whole
+
+
+def test_no_cluster_is_one_clear_line(video, tmp_path):  # noqa: F811
+    process = upscale(video, tmp_path / "a.mkv", "--cluster", "127.0.0.1:9")
+    _, said = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 1 and "no cluster answers there" in said and "Traceback" not in said
