@@ -23,9 +23,6 @@ from cli.video_options import (
     video_options,
     writing_options,
 )
-from image_core.options import UpscaleOptions
-from osediff_video.encoding import Encoding
-from osediff_video.farm.options import FarmOptions
 from osediff_video.media.reading.stdin import PIPE
 from osediff_video.options import VideoOptions
 

@@ -2,7 +2,10 @@
 
 import contextlib
 import os
+import signal
 import socket
+import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -65,6 +68,7 @@ class Crew:
         self.members: list[Member] = []
         self.started = self.deaths = 0
         self.bundle: dict[str, Path] | None = None
+        self.on_terminate: Any = None
 
     def __enter__(self) -> Self:
         if ray.is_initialized():
@@ -86,6 +90,9 @@ class Crew:
         except (ConnectionError, RuntimeError, ValueError, RayError, TimeoutError) as error:
             where = "this machine" if self.settings.cluster is None else self.settings.cluster
             raise OutputError(f"no Ray cluster on {where}: {first_line(error)}") from error
+        if threading.current_thread() is threading.main_thread():
+            # Ray's own handler would end this process before its workers are told
+            self.on_terminate = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
         if self.settings.cluster is not None:
             bundle = find_model(self.choice.model)
             if EMBEDDED not in bundle.path.parents:
@@ -104,6 +111,8 @@ class Crew:
             with contextlib.suppress(RayError):
                 ray.kill(member.actor)
         ray.shutdown()
+        if self.on_terminate is not None:
+            signal.signal(signal.SIGTERM, self.on_terminate)
 
     def grow(self) -> None:
         """Start as many workers as there is room for: at first, after one was lost, and when a machine joins."""

@@ -17,7 +17,7 @@ from osediff_video.farm.board import Board, Piece
 from osediff_video.farm.options import CORES_EACH, FarmOptions
 from osediff_video.farm.worker import Files, ModelChoice, Task, files_in
 from osediff_video.finish import count, finish_job
-from osediff_video.job.finished import Finished, find_finished
+from osediff_video.job.finished import Finished, plan_run
 from osediff_video.job.folder import Job
 from osediff_video.job.manifest import Manifest
 from osediff_video.job.order import Order
@@ -25,7 +25,7 @@ from osediff_video.job.survey import read_survey
 from osediff_video.media.reading.stdin import PIPE
 from osediff_video.media.writing.segment import adopt_segment
 from osediff_video.options import VideoOptions
-from osediff_video.plan import VideoPlan, plan_video
+from osediff_video.plan import VideoPlan
 from osediff_video.run import Progress, Result
 from osediff_video.suffixes import split_pattern
 from osediff_video.types import Faults
@@ -177,20 +177,20 @@ class Driver:
     def admit(self, source: Path, target: Path, encoding: Encoding, options: VideoOptions) -> None:
         """Plan a video, or tell why it cannot be made."""
         try:
-            target, names = split_pattern(target)
-            encoding = replace(encoding, frames=names or encoding.frames)
             if PIPE in (source, target):
                 raise OutputError("several workers need a file as input and as output, not a pipe")
-            finished = None if self.overwrite or self.restart else find_finished(target)
-            may_replace = self.overwrite or finished is not None
-            plan = plan_video(source, target, self.choice.options.scale, encoding, options, overwrite=may_replace)
+            scale = self.choice.options.scale
+            plan, finished = plan_run(
+                source, target, scale, encoding, options, restart=self.restart, overwrite=self.overwrite
+            )
+            encoding = replace(encoding, frames=split_pattern(target)[1] or encoding.frames)
             shipped = self.shipped_files(source, options)
         except (OseDiffError, OSError) as error:
             self.tell.failed(source, str(error))
             return
         digests = {str(path): digest for digest, path in shipped.items()}
-        order = Order(source.absolute(), self.choice.options.scale, encoding, options)
-        task = Task(order, target.name, digests, self.settings.mixed)
+        order = Order(source.absolute(), scale, encoding, options)
+        task = Task(order, plan.target.name, digests, self.settings.mixed)
         self.films.append(Film(source, plan, task, finished, shipped))
         self.board.add(Piece(len(self.films) - 1, "manifest"))
 

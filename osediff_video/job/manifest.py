@@ -59,8 +59,6 @@ class Manifest:
 
 def manifest_of(plan: VideoPlan, upscaler: "Upscaler") -> Manifest:
     """Return what decides the result of `plan`. Raises OutputError for a file of settings that cannot be read."""
-    import torch
-
     images, video, encoder = (asdict(part) for part in (upscaler.options, plan.options, plan.encoder))
     values = {**images, **video, **encoder, "model": upscaler.identity, "segment_frames": plan.segment_frames}
     for name in ("cuts", "flow", "shots"):  # what a file says counts, not its name
@@ -78,8 +76,10 @@ def manifest_of(plan: VideoPlan, upscaler: "Upscaler") -> Manifest:
     return Manifest(json.loads(json.dumps(decisive, default=str)), computation)
 
 
-def computation_of(upscaler: Upscaler) -> dict[str, str]:
+def computation_of(upscaler: "Upscaler") -> dict[str, str]:
     """Return what of a machine decides how sums are rounded."""
+    import torch
+
     return {
         "device": upscaler.device.type,
         "torch": torch.__version__,
