@@ -126,7 +126,7 @@ def shortage() -> dict[str, object]:
     """Let memory run out above some size of what a convolution sees: the ladder steps down until it fits."""
     results: dict[str, object] = {}
     words = ["--model", "tiny", "--scale", "8"]
-    expected = image(words, "cpu")[0]
+    expected = image([*words, "--tile", "256"], "cpu")[0]  # the smallest tiles, where each of the limits leads
     for form, error in OUT_OF_MEMORY.items():
         for most in MOST_PIXELS:
             DEVICE.limit = functools.partial(fail_above, most, error)
