@@ -1,6 +1,6 @@
 """Do the tests notice when the program is broken? Applies one mutant at a time and runs the tests that should notice.
 
-python -m benchmarks.mutants [ROOM ...] [--only TEXT] [--check]
+python -m benchmarks.mutants [ROOM ...] [--only TEXT] [--survivors] [--check]
 
 Works on a copy of the tree. Heavy libraries of others are imported once; each mutant is a forked process that runs
 pytest on the copy, so POSIX alone. Prints a line for each, then the score of each room and the survivors; rows go to
@@ -86,11 +86,15 @@ def summary(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
+def known_rows() -> list[Row]:
+    """Return the rows of earlier runs."""
+    return [json.loads(line) for line in RESULTS.read_text(encoding="utf-8").splitlines()] if RESULTS.is_file() else []
+
+
 def keep(rows: list[Row]) -> None:
     """Replace the rows of these mutants, and drop those of mutants that are listed no more."""
     listed = {str(mutant): mutant.room for room in rooms() for mutant in read_room(room)}
-    old = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.is_file() else []
-    all_rows = {row["mutant"]: row for row in [*old, *rows] if row["mutant"] in listed}
+    all_rows = {row["mutant"]: row for row in [*known_rows(), *rows] if row["mutant"] in listed}
     in_order = [all_rows[mutant] for mutant in listed if mutant in all_rows]
     RESULTS.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in in_order), encoding="utf-8")
 
@@ -99,12 +103,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rooms", nargs="*", metavar="ROOM", help=f"one of {', '.join(rooms())}; default all")
     parser.add_argument("--only", default="", metavar="TEXT", help="only mutants whose line holds this text")
+    parser.add_argument("--survivors", action="store_true", help="only mutants that no row calls noticed")
     parser.add_argument("--check", action="store_true", help="only say which mutants no longer apply; runs nothing")
     arguments = parser.parse_args()
     chosen = arguments.rooms or rooms()
     if unknown := set(chosen) - set(rooms()):
         parser.error(f"no room {min(unknown)!r}; expected some of {', '.join(rooms())}")
     mutants = [mutant for room in chosen for mutant in read_room(room) if arguments.only in str(mutant)]
+    if arguments.survivors:
+        noticed = {row["mutant"] for row in known_rows() if row["outcome"] == NOTICED}
+        mutants = [mutant for mutant in mutants if str(mutant) not in noticed]
     if arguments.check:
         sentences = check(mutants, TREE)
         print("\n".join([*sentences, f"{len(mutants) - len(sentences)} of {len(mutants)} mutants apply"]))

@@ -2,15 +2,20 @@
 
 import os
 import sys
+from dataclasses import replace
 from fractions import Fraction
 from types import SimpleNamespace
 
 import av
 import pytest
+from PIL import Image
 
 from image_core.errors import MediaError, OutputError
 from osediff_video.encoding import Encoding
 from osediff_video.media.cut import WHOLE
+from osediff_video.media.deinterlace import look_for_fields
+from osediff_video.media.extras import captions_of
+from osediff_video.media.gif_tags import gif_tags
 from osediff_video.media.probe import probe
 from osediff_video.media.reading.reader import VideoSource
 from osediff_video.media.streams import OtherStreams
@@ -20,8 +25,9 @@ from osediff_video.media.writing.assemble import Assembly, video_packets
 from osediff_video.media.writing.encoder import plan_encoder
 from osediff_video.media.writing.segment import SegmentWriter
 from osediff_video.media.writing.stdout import write_pipe
-from osediff_video.types import ColorTags, Frame
-from tests.support.media_files import info, packets, sample_image, write_video
+from osediff_video.types import Bookmark, ColorTags, Frame, checksum_of
+from tests.support.media_files import copy, info, packets, sample_image, write_video
+from tests.support.rich_video import write_rich
 
 
 def test_settings_of_the_encoder_arrive():
@@ -188,3 +194,76 @@ def test_a_name_is_never_an_address():
     from osediff_video.media.container import ffmpeg_name
 
     assert ffmpeg_name(Path("http:/example/x.mkv")) == f"file:{Path.cwd()}{os.sep}http:{os.sep}example{os.sep}x.mkv"
+
+
+def test_a_part_begins_at_its_start_and_ends_before_its_end(long):
+    source = VideoSource(probe(long), start_s=Fraction(20), end_s=Fraction(21))
+    assert [frame.pts for frame in source.frames()] == list(range(20_000, 21_000, 100))
+
+
+def test_a_place_is_known_by_its_image_too(long, monkeypatch):
+    """Where another image stands at the time of a bookmark, all is read from the beginning."""
+    source, real = VideoSource(probe(long)), VideoSource.decoded
+    frames = list(source.frames())
+    mark = Bookmark(400, frames[400].pts, checksum_of(frames[400].image))
+
+    def other(self, start_s, skip):
+        frames = real(self, start_s, skip)
+        return frames if start_s is None else (replace(frame, image=255 - frame.image) for frame in frames)
+
+    monkeypatch.setattr(VideoSource, "decoded", other)
+    result = list(source.frames(400, mark))
+    assert [f.image.tobytes() for f in result] == [f.image.tobytes() for f in frames[400:]]
+
+
+def test_sound_lies_beside_its_images_in_the_file(tmp_path):
+    """A player that reads on need not seek; the order of a demuxer does not show it, the places in the file do."""
+    source = write_video(tmp_path / "in.mp4", [512 * n for n in range(25)], sound_from=Fraction(0))
+    copy(source, tmp_path / "out.mp4")
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        places = sorted((packet.pos, packet.stream.type) for packet in container.demux() if packet.size)
+    kinds = [kind for _, kind in places]
+    assert "audio" in kinds[:10] and "video" in kinds[-20:]
+
+
+def test_text_that_must_be_converted_is_a_loss(tmp_path):
+    with pytest.raises(OutputError, match="subtitle"):
+        copy(write_rich(tmp_path / "in.mkv", frames=5), tmp_path / "out.mp4", strict=True)
+
+
+@pytest.mark.parametrize(("code_range", "full"), [(2, True), (1, False)])
+def test_the_range_of_deep_samples_is_that_of_the_tag(tmp_path, code_range, full):
+    path = tmp_path / "in.mkv"
+    write_video(path, [0, 512], codec="ffv1", pix_fmt="yuv420p10le", tags=(1, code_range, 1, 1))
+    assert probe(path).color.full_range == full
+
+
+def test_a_line_of_subtitles_ends_with_the_part(tmp_path):
+    copy(write_rich(tmp_path / "in.mkv", frames=30), tmp_path / "out.mkv", end_s=Fraction(1, 2))
+    with av.open(str(tmp_path / "out.mkv")) as container:
+        lines = [(p.pts, p.duration) for p in container.demux(container.streams.subtitles[0]) if p.size]
+    assert lines and all(begin + length <= 500 for begin, length in lines)
+
+
+def test_whole_images_that_are_only_called_interlaced_are_left_alone(tmp_path):
+    source = write_video(tmp_path / "in.mkv", list(range(30)), codec="mpeg2video", time_base=Fraction(1, 25),
+                         options={"flags": "+ildct+ilme"}, last_duration=1)  # fmt: skip
+    assert probe(source).interlaced and look_for_fields(source) == (False, None)
+
+
+@pytest.mark.parametrize("triplets", [1, 31, 32, 70])
+def test_captions_of_any_length_arrive(tmp_path, triplets):
+    """A message holds 31 triplets; what is more needs another one."""
+    text = b"".join(bytes([0xFC, 0x20 + number, 0x41]) for number in range(triplets))
+    writer = SegmentWriter(tmp_path, 0, plan_encoder(info(), 64, 48, Encoding("x264"), ".mkv"))
+    writer.write(Frame(sample_image(0), 0, 512, captions=text))
+    with av.open(str(writer.finish().file(tmp_path))) as container:
+        assert captions_of(next(container.decode(video=0))) == text
+
+
+@pytest.mark.parametrize(("times", "loop"), [(0, 0), (1, -1), (3, 2)])
+def test_a_gif_is_shown_as_often_as_the_animation_it_was_made_of(tmp_path, times, loop):
+    """WebP counts the first time too, GIF does not: 0 is for ever in both, and -1 of FFmpeg once."""
+    frames = [Image.fromarray(sample_image(n)) for n in range(2)]
+    frames[0].save(tmp_path / "a.webp", save_all=True, append_images=frames[1:], duration=100, loop=times)
+    assert gif_tags(tmp_path / "a.webp").loop == loop
