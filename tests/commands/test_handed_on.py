@@ -311,3 +311,31 @@ def test_compare_shows_the_first_on_the_left(tmp_path, video, monkeypatch):
     other = write_video(tmp_path / "other.mp4", [512 * n for n in range(7)], size=(16, 24))
     run("compare", video, other, "-o", tmp_path / "c.mp4", "--layout", "wipe", code=1)
     assert asked == [(video, other, "wipe")]
+
+
+def test_mixing_takes_the_share_of_the_second(tmp_path, monkeypatch):
+    mixed = []
+
+    def mix_models(*words):
+        mixed.append(words)
+        return SimpleNamespace(path=tmp_path / "out")
+
+    monkeypatch.setattr("image_core.models.mixing.mix_models", mix_models)
+    run("models", "mix", "lite", "lite-vivid", "--share", "0.25", "-o", tmp_path / "out")
+    first, second, share, out, card = mixed[0]
+    assert (first.config.name, second.config.name, share, out) == ("lite", "lite-vivid", 0.25, tmp_path / "out")
+    assert card is None
+
+
+@pytest.mark.usefixtures("loaded")
+def test_a_preview_shows_the_same_part_of_the_input(video, monkeypatch):
+    asked, part = [], VideoOptions(start_s=Fraction(1, 10))
+
+    def open_comparison(*words):
+        asked.append(words)
+        raise MediaError("enough")
+
+    monkeypatch.setattr("osediff_video.workflow.preview.make_sample", lambda *_: SimpleNamespace(part=part))
+    monkeypatch.setattr("osediff_video.sources.comparison.open_comparison", open_comparison)
+    run("preview", video, code=1)
+    assert asked[0][0] == video and asked[0][2:] == ("side", part)
