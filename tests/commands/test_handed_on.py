@@ -52,14 +52,14 @@ def no_model(monkeypatch):
 
 
 def test_upscale_hands_on_what_was_asked(video, tmp_path, loaded, monkeypatch):
-    done = []
+    planned, done = [], []
 
     def plan_run(*words, **named):
-        done.append((words, named))
+        planned.append((words, named))
         return "the plan", None
 
-    def upscale_planned(plan, *_, **named):
-        assert plan == "the plan" and named["restart"] == done[-1][1]["restart"]
+    def upscale_planned(*words, **named):
+        done.append((words, named))
         return Result(tmp_path / "out.mkv", 7, 0, 1.0, (), Faults(), None)
 
     monkeypatch.setattr("osediff_video.job.finished.plan_run", plan_run)
@@ -67,12 +67,15 @@ def test_upscale_hands_on_what_was_asked(video, tmp_path, loaded, monkeypatch):
     run("upscale", video, "-o", tmp_path / "out.mkv", "--restart", "--overwrite", "--model", "lite", "--device", "cpu",
         "--precision", "bf16", "--scale", 3, "--strength", 0.4, "--temporal", "off", "--crf", 20, "--preset", "slow",
         "--pix-fmt", "yuv444p", "--codec", "x265", "--encoder-option", "g=5")  # fmt: skip
-    ((words, named),) = done
     assert loaded == [("lite", UpscaleOptions(scale=3.0, strength=0.4), "cpu", "bf16")]
-    assert words[:2] == (video, tmp_path / "out.mkv") and named["restart"] and named["overwrite"]
-    assert words[3:] == (Encoding("x265", 20.0, "slow", "yuv444p", {"g": "5"}), VideoOptions(temporal="off"))
+    how, options = Encoding("x265", 20.0, "slow", "yuv444p", {"g": "5"}), VideoOptions(temporal="off")
+    flags = {"restart": True, "overwrite": True}
+    assert planned[0] == ((video, tmp_path / "out.mkv", 3.0, how, options), flags)
+    assert done[0][0][0] == "the plan" and done[0][0][2] is None and done[0][1]["restart"]
     run("upscale", video, "-o", tmp_path / "out.mkv")
-    assert not done[1][1]["restart"] and not done[1][1]["overwrite"] and done[1][0][3:] == (Encoding(), VideoOptions())
+    flags = {"restart": False, "overwrite": False}
+    assert planned[1] == ((video, tmp_path / "out.mkv", 4.0, Encoding(), VideoOptions()), flags)
+    assert not done[1][1]["restart"]
 
 
 @pytest.mark.usefixtures("loaded")

@@ -83,9 +83,10 @@ def test_a_target_is_checked_before_the_model_is_loaded(video, tmp_path, monkeyp
 
 
 def test_what_is_given_to_upscale_reaches_the_job(video, tmp_path, monkeypatch):
-    loaded, done = [], []
+    loaded, asked, done = [], [], []
     monkeypatch.setattr(api, "load_upscaler", lambda *words, **named: loaded.append((words, named)) or "the model")
-    monkeypatch.setattr(api, "upscale_video", lambda *words, **named: done.append((words, named)) or "the result")
+    monkeypatch.setattr(api, "plan_run", lambda *words, **named: asked.append((words, named)) or ("the plan", None))
+    monkeypatch.setattr(api, "upscale_planned", lambda *words, **named: done.append((words, named)) or "the result")
     images, how, options = UpscaleOptions(strength=0.4), Encoding("x265"), VideoOptions(temporal="off")
 
     def progress(_):
@@ -98,8 +99,9 @@ def test_what_is_given_to_upscale_reaches_the_job(video, tmp_path, monkeypatch):
     expected = UpscaleOptions(scale=3.0, strength=0.4)
     assert result == "the result"
     assert loaded == [(("lite", expected), {"device": "cpu", "precision": "bf16", "report": progress})]
-    named = {"restart": True, "overwrite": True, "progress": progress, "planned": progress}
-    assert done == [((video, tmp_path / "out.mkv", "the model", how, options), named)]
+    assert asked == [((video, tmp_path / "out.mkv", 3.0, how, options), {"restart": True, "overwrite": True})]
+    named = {"restart": True, "progress": progress, "planned": progress}
+    assert done == [(("the plan", "the model", None), named)]
 
 
 def test_the_rate_of_frames_counts_where_times_are_meant(tmp_path, generator):
