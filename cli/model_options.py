@@ -13,6 +13,7 @@ from cli.presets import preset_option, yield_to_scale
 from cli.printing import say
 from image_core.options import (
     COLOR_FIXES,
+    ENGINES,
     MAX_DRAWS,
     MAX_SCALE,
     MIN_SCALE,
@@ -48,6 +49,11 @@ model_options = together([
     option(
         MODEL, "--precision", type=click.Choice(PRECISIONS), default="auto", show_default=True,
         help="Precision of the model; auto is fp16 on a GPU and bf16 on a CPU that multiplies it.",
+    ),
+    option(
+        LOADING, "--engine", type=click.Choice(ENGINES), default="auto", show_default=True,
+        help="Library that multiplies: openvino runs lite on a CPU, faster and within a level of torch; auto is what "
+        "bench --tune found fastest here, else torch.",
     ),
     option(MODEL, "--prompt", help="Text of what the image shows, for models that read text."),
     option(
@@ -123,8 +129,8 @@ def own_scale(model: str) -> float:
         return UpscaleOptions.scale
 
 
-def build_upscaler(options: UpscaleOptions, *, model: str, device: str, precision: Any) -> "Upscaler":
+def build_upscaler(options: UpscaleOptions, *, model: str, device: str, precision: Any, engine: Any) -> "Upscaler":
     """Load the model and say on standard error which one runs, and where. Raises OseDiffError."""
     from osediff_video.api import load_upscaler
 
-    return load_upscaler(model, options, device=device, precision=precision, report=say)
+    return load_upscaler(model, options, device=device, precision=precision, report=say, engine=engine)

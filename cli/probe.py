@@ -37,7 +37,14 @@ if TYPE_CHECKING:
 @reading_options
 @writing_options
 def probe(
-    source: Path, output: Path | None, as_json: bool, model: str, device: str, precision: Any, **values: Any
+    source: Path,
+    output: Path | None,
+    as_json: bool,
+    model: str,
+    device: str,
+    precision: Any,
+    engine: Any,
+    **values: Any,
 ) -> None:
     """Inspect SOURCE and show what `upscale` with the same options would do with it. Nothing is written."""
     images, options, how = image_options(values, model), video_options(values), encoding(values)
@@ -48,7 +55,7 @@ def probe(
     from image_core.models.choice import choose_model
     from osediff_video.plan import plan_video
 
-    chosen = str(choose_model(model, device, precision))
+    chosen = str(choose_model(model, device, precision, engine=engine))
     plan = plan_video(source, target, images.scale, how, options)
     if as_json:
         click.echo(json.dumps(plan_facts(plan) | {"model": chosen}, indent=1))

@@ -7,10 +7,12 @@ from typing import Literal, get_args
 ColorFix = Literal["auto", "adain", "wavelet", "none"]
 PromptMode = Literal["auto", "tags", "fixed", "none"]
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
+Engine = Literal["auto", "torch", "openvino"]
 
 COLOR_FIXES: tuple[str, ...] = get_args(ColorFix)
 PROMPT_MODES: tuple[str, ...] = get_args(PromptMode)
 PRECISIONS: tuple[str, ...] = get_args(Precision)
+ENGINES: tuple[str, ...] = get_args(Engine)
 
 MIN_SCALE, MAX_SCALE = 1.0, 8.0
 MAX_GUIDANCE, MAX_LORA_SCALE, MAX_DRAWS = 20.0, 2.0, 256

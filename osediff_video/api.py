@@ -17,7 +17,7 @@ from image_core.images import ImageArray
 from image_core.models import load
 from image_core.models.catalogue import advised_scale
 from image_core.models.choice import choose_model
-from image_core.options import Precision, UpscaleOptions
+from image_core.options import Engine, Precision, UpscaleOptions
 from image_core.upscaler import Upscaler
 from osediff_video.chain import prepare, upscaled
 from osediff_video.encoding import Encoding
@@ -47,6 +47,7 @@ def upscale(
     encoding: Encoding | None = None,
     device: str = "auto",
     precision: Precision = "auto",
+    engine: Engine = "auto",
     restart: bool = False,
     planned: Callable[[VideoPlan], None] | None = None,
     report: Callable[[str], None] | None = None,
@@ -64,6 +65,7 @@ def upscale(
     encoding: settings of the encoder.
     device: "auto", "cpu", "cuda", "cuda:1" or "mps".
     precision: "auto", "fp32", "fp16" or "bf16".
+    engine: "torch", "openvino" (lite on a CPU), or "auto", which is what `bench --tune` found fastest here, else torch.
     restart: discard the unfinished work of an earlier call.
     planned: called with the plan (size, encoder, streams, notes) before the work begins.
     report: called with sentences about the model and about what memory forces.
@@ -80,7 +82,7 @@ def upscale(
     plan, finished = plan_run(origin, place, settings.scale, encoding, video, restart=restart, overwrite=overwrite)
     return upscale_planned(
         plan,
-        _upscaler(model, settings, device, precision, report),
+        _upscaler(model, settings, device, precision, report, engine),
         finished,
         restart=restart,
         progress=progress or (lambda _: None),
@@ -104,6 +106,7 @@ def upscale_image(
     options: UpscaleOptions | None = ...,
     device: str = ...,
     precision: Precision = ...,
+    engine: Engine = ...,
     report: Callable[[str], None] | None = ...,
 ) -> Path: ...
 def upscale_image(
@@ -117,6 +120,7 @@ def upscale_image(
     options: UpscaleOptions | None = None,
     device: str = "auto",
     precision: Precision = "auto",
+    engine: Engine = "auto",
     report: Callable[[str], None] | None = None,
 ) -> ImageArray | Path:
     """Upscale one image: an array gives an array, a file gives a file.
@@ -130,6 +134,7 @@ def upscale_image(
     options: settings for the image.
     device: as in `upscale`.
     precision: as in `upscale`.
+    engine: as in `upscale`.
     report: called with sentences about the model, about what memory forces, and about what the target cannot hold.
 
     Returns an array of the same type, (H * scale, W * scale, 3) or of `size`, or the path of the file that was written.
@@ -142,7 +147,7 @@ def upscale_image(
             raise TypeError("target: an array is returned, not written; leave target out, or give a path as source")
         image = ArraySource([source]).first
         shape = output_size(image.shape[0], image.shape[1], settings.scale, size)
-        return _upscaler(model, settings, device, precision, report)([image], shape)[0]
+        return _upscaler(model, settings, device, precision, report, engine)([image], shape)[0]
     origin = as_path(source, "source")
     place = (
         default_image_target(origin, size or f"x{settings.scale:g}") if target is None else as_path(target, "target")
@@ -150,7 +155,7 @@ def upscale_image(
     check_image_target(origin, place, overwrite)
     file = read_image(origin)
     shape = output_size(file.image.shape[0], file.image.shape[1], settings.scale, size)
-    upscaler = _upscaler(model, settings, device, precision, report)
+    upscaler = _upscaler(model, settings, device, precision, report, engine)
     try:
         image = upscaler([file.model_input], shape)[0]
     except NotFiniteError as error:
@@ -172,6 +177,7 @@ def upscale_frames(
     video: VideoOptions | None = None,
     device: str = "auto",
     precision: Precision = "auto",
+    engine: Engine = "auto",
     report: Callable[[str], None] | None = None,
 ) -> Iterator[ImageArray]:
     """Upscale frames as they arrive, kept steady in time like a video; memory does not depend on their number.
@@ -184,6 +190,7 @@ def upscale_frames(
     video: settings for keeping the frames steady.
     device: as in `upscale`.
     precision: as in `upscale`.
+    engine: as in `upscale`.
     report: as in `upscale`.
 
     Yields one array for each frame, in order, (H * scale, W * scale, 3), of the same type.
@@ -194,7 +201,7 @@ def upscale_frames(
     if not 0 < fps <= MAX_FPS:
         raise ValueError(f"fps: expected a number above 0, up to {MAX_FPS}, got {fps}")
     source = ArraySource(frames, Fraction(fps))
-    upscaler = _upscaler(model, settings, device, precision, report)
+    upscaler = _upscaler(model, settings, device, precision, report, engine)
     height, width = output_size(source.info.height, source.info.width, upscaler.options.scale, video.size)
     # planned as a pipe, which comes once too; what it would encode is not used
     plan = plan_pipe(source, height, width, Encoding(), replace(video, pipe_format="y4m"), [])
@@ -215,6 +222,7 @@ def load_upscaler(
     *,
     device: str = "auto",
     precision: Precision = "auto",
+    engine: Engine = "auto",
     report: Callable[[str], None] | None = None,
 ) -> Upscaler:
     """Load a model once, for many calls.
@@ -223,6 +231,7 @@ def load_upscaler(
     options: settings for each image, the scale among them.
     device: as in `upscale`.
     precision: as in `upscale`.
+    engine: as in `upscale`.
     report: called with sentences: which model runs, and what memory forces.
 
     Returns an upscaler: `upscaler([image, ...])` upscales arrays, `upscale(source, model=upscaler)` a video.
@@ -231,13 +240,13 @@ def load_upscaler(
     """
     given = _instance(options, UpscaleOptions, "options")
     report = report or (lambda _: None)
-    choice = choose_model(model, device, precision, report)
+    choice = choose_model(model, device, precision, report, engine)
     bundle, place, dtype = choice.bundle, torch.device(choice.device), load.DTYPES[choice.precision]
     if options is None:
         given = replace(given, scale=bundle.config.scale)
     if note := duration_note(bundle, place, dtype):
         report(note)
-    upscaler = load.load_upscaler(bundle, given, device=place, dtype=dtype, report=report)
+    upscaler = load.load_upscaler(bundle, given, device=place, dtype=dtype, report=report, engine=choice.engine)
     report(f"model: {choice}")
     return upscaler
 
@@ -284,10 +293,11 @@ def _upscaler(
     device: str,
     precision: Precision,
     report: Callable[[str], None] | None,
+    engine: Engine,
 ) -> Upscaler:
     if isinstance(model, Upscaler):
         return model
-    return load_upscaler(model, settings, device=device, precision=precision, report=report)
+    return load_upscaler(model, settings, device=device, precision=precision, report=report, engine=engine)
 
 
 def _instance(value: T | None, kind: type[T], name: str) -> T:

@@ -1,12 +1,14 @@
 """Choose a device and a precision by name; torch, which takes a second to start, is asked only where a GPU may be."""
 
 import ctypes
+import importlib.util
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from image_core.device.tuned import read_tuned
 from image_core.errors import ModelNotFoundError
-from image_core.options import PRECISIONS, Precision
+from image_core.options import ENGINES, PRECISIONS, Engine, Precision
 
 DTYPE_NAMES: Mapping[str, str] = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 """torch's names of the precisions."""
@@ -57,6 +59,30 @@ def choose_precision(precision: Precision, device: str, alpha_bar: float) -> Pre
         return "fp16"
     forgiving = device == "cpu" and alpha_bar > LEAST_FORGIVING
     return "bf16" if forgiving and "avx512_bf16" in processor_features() else "fp32"
+
+
+def choose_engine(engine: Engine, device: str, precision: Precision, covered: bool) -> Engine:
+    """Choose what multiplies; "auto" is OpenVINO where it was measured to be faster here (`bench --tune`), else torch.
+
+    covered: OpenVINO's graphs cover the model. Raises ModelNotFoundError for an engine that cannot be used.
+    """
+    if engine not in ENGINES:
+        raise ValueError(f"engine must be one of {', '.join(ENGINES)}, got {engine!r}")
+    obstacle = None
+    if not covered:
+        obstacle = "it runs models of the embedded kind only, lite and lite-vivid"
+    elif device != "cpu":
+        obstacle = f"it runs on a CPU, not on {device}; add --device cpu"
+    elif precision == "fp16":
+        obstacle = "it computes in fp32 or bf16; leave --precision at auto"
+    elif importlib.util.find_spec("openvino") is None:
+        obstacle = "it is not installed; pip install 'osediff-video[openvino]'"
+    if engine == "openvino" and obstacle:
+        raise ModelNotFoundError(f"engine 'openvino' cannot be used here: {obstacle}")
+    if engine != "auto":
+        return engine
+    tuned = None if obstacle else read_tuned()
+    return "openvino" if tuned is not None and tuned.engine == "openvino" else "torch"
 
 
 def processor_features() -> set[str]:

@@ -55,12 +55,13 @@ class Planner:
     What is free is measured once, so that a plan does not hang on what was done before it. Only a shortage changes
     plans: then nothing that is larger is tried again, at any size.
     bytes_per_pixel: peak memory of the model for each output pixel, in one pass of the UNet. gate: of those who use the
-    model. reported: what has been said once.
+    model. most_workers: as many are fastest here, where that was measured. reported: what has been said once.
     """
 
     def __init__(self, device: torch.device, bytes_per_pixel: int) -> None:
         self.device, self.bytes_per_pixel = device, bytes_per_pixel
         self.lock, self.gate = threading.RLock(), Gate()
+        self.most_workers: int | None = None
         self._room_bytes: int | None = None
         self._most_pixels: int | None = None
         self._fixed: dict[Size, Workload] = {}
@@ -105,7 +106,8 @@ class Planner:
         with self.lock:
             one = replace(self.plan(size, options, passes), batch=1)
             assert self._room_bytes is not None
-            return crew_for(cores, self._room_bytes // (self.bytes_per_pixel * passes * one.pixels(*size)), threads)
+            crew = crew_for(cores, self._room_bytes // (self.bytes_per_pixel * passes * one.pixels(*size)), threads)
+            return replace(crew, workers=min(crew.workers, self.most_workers or crew.workers))
 
     def fix(self, size: Size, workload: Workload) -> None:
         """Use this workload for images of this size, such as one that an interrupted job began with."""

@@ -4,28 +4,37 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from image_core.bundle import Bundle
-from image_core.device.choice import DTYPE_NAMES, choose_device_name, choose_precision
+from image_core.device.choice import DTYPE_NAMES, choose_device_name, choose_engine, choose_precision
 from image_core.models.catalogue import find_model
-from image_core.options import Precision
+from image_core.options import Engine, Precision
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Hold what runs. device: torch's name of it, such as cpu or cuda:0. precision: fp32, fp16 or bf16."""
+    """Hold what runs. device: torch's name of it, such as cpu or cuda:0. precision: fp32, fp16 or bf16.
+
+    engine: torch or openvino.
+    """
 
     bundle: Bundle
     device: str
     precision: Precision
+    engine: Engine = "torch"
 
     def __str__(self) -> str:
         """Say which model runs, and where, in a sentence."""
         config = self.bundle.config
         summary = config.card.get("summary", "")
-        return f"{config.name} on {self.device} in {DTYPE_NAMES[self.precision]}. {summary}".strip()
+        engine = " through OpenVINO" if self.engine == "openvino" else ""
+        return f"{config.name} on {self.device} in {DTYPE_NAMES[self.precision]}{engine}. {summary}".strip()
 
 
 def choose_model(
-    model: str, device: str = "auto", precision: Precision = "auto", report: Callable[[str], None] = lambda _: None
+    model: str,
+    device: str = "auto",
+    precision: Precision = "auto",
+    report: Callable[[str], None] = lambda _: None,
+    engine: Engine = "auto",
 ) -> Choice:
     """Return what these names stand for; nothing is loaded.
 
@@ -33,4 +42,6 @@ def choose_model(
     Raises ModelNotFoundError or CheckpointError.
     """
     bundle, place = find_model(str(model), report), choose_device_name(device)
-    return Choice(bundle, place, choose_precision(precision, place, bundle.config.alpha_bar))
+    chosen = choose_precision(precision, place, bundle.config.alpha_bar)
+    covered = bundle.config.autoencoder == "lite"
+    return Choice(bundle, place, chosen, choose_engine(engine, place, chosen, covered))

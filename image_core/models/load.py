@@ -14,10 +14,11 @@ from image_core.bundle import Bundle, verify_bundle
 from image_core.device.choice import DTYPE_NAMES, choose_device_name, choose_precision
 from image_core.device.free_memory import free_bytes
 from image_core.device.memory import attempt, give_back_cache
-from image_core.errors import CheckpointError, OutOfMemoryError
+from image_core.device.tuned import read_tuned
+from image_core.errors import CheckpointError, ModelNotFoundError, OutOfMemoryError
 from image_core.generator import Generator, KLAutoencoder, set_precision
 from image_core.lora import LoraWeights, check_weights, from_tensors, merged
-from image_core.options import Precision, UpscaleOptions
+from image_core.options import Engine, Precision, UpscaleOptions
 from image_core.prompts.prompter import load_prompter, negative_embedding
 from image_core.small_unet import SmallUNet, is_small
 from image_core.storage.files import sha256
@@ -157,14 +158,15 @@ def load_upscaler(
     device: torch.device,
     dtype: torch.dtype,
     report: Callable[[str], None] = lambda _: None,
+    engine: Engine = "torch",
 ) -> Upscaler:
-    """Read weights and prompt, ready to run.
+    """Read weights and prompt, ready to run. engine: torch or openvino, which must be usable.
 
     Raises CheckpointError for damaged files or a prompt it cannot read, OutOfMemoryError for too small a device.
     """
     if device.type == "cuda" and dtype == torch.float32:
         torch.backends.cudnn.allow_tf32 = False  # or convolutions would round to ten bits
-    upscaler, _ = attempt(lambda: _read_upscaler(bundle, options, device, dtype, report))
+    upscaler, _ = attempt(lambda: _read_upscaler(bundle, options, device, dtype, report, engine))
     if upscaler is None:
         give_back_cache(device)
         raise OutOfMemoryError(
@@ -175,29 +177,48 @@ def load_upscaler(
 
 
 def _read_upscaler(
-    bundle: Bundle, options: UpscaleOptions, device: torch.device, dtype: torch.dtype, report: Callable[[str], None]
+    bundle: Bundle,
+    options: UpscaleOptions,
+    device: torch.device,
+    dtype: torch.dtype,
+    report: Callable[[str], None],
+    engine: Engine,
 ) -> Upscaler:
     verify_bundle(bundle)
-    prompter = load_prompter(bundle, options, device, dtype, report)
+    stored = torch.float32 if engine == "openvino" else dtype  # whose graphs take float32 and round by themselves
+    prompter = load_prompter(bundle, options, device, stored, report)
     # with a fixed prompt its embedding; else one that stands for the shape of all
     text = prompter.embedding(None if prompter.tagger else prompter.fixed)
     negative = negative_embedding(prompter.prompts, options)
     if prompter.tagger is None:
         prompter.prompts.release()
-    generator = build_generator(bundle, device, dtype, options.lora_scale)
+    generator = build_generator(bundle, device, stored, options.lora_scale)
     for embedding in (text, negative):
         if embedding is not None and embedding.shape[-1] != (width := generator.unet.config.cross_attention_dim):
             raise CheckpointError(f"{bundle.path}: its prompts are {embedding.shape[-1]} wide, its UNet reads {width}")
-    return Upscaler(
+    identity = f"{bundle.config.name} {sha256(bundle.path / 'bundle.json')[:16]} {str(dtype).removeprefix('torch.')}"
+    if engine == "openvino":
+        from image_core.device.openvino_engine import VERSION, is_runnable, with_openvino
+
+        if not is_runnable(generator):
+            raise ModelNotFoundError(
+                f"engine 'openvino' cannot be used here: {bundle.path} is of another shape than its graphs; use torch"
+            )
+        generator = with_openvino(generator, dtype)
+        identity += f" openvino {VERSION}"
+    upscaler = Upscaler(
         generator,
         text,
         options,
         bytes_per_pixel=BYTES_PER_PIXEL[bundle.config.autoencoder] * dtype.itemsize // 4,
         color_fix=bundle.config.color_fix,
-        identity=f"{bundle.config.name} {sha256(bundle.path / 'bundle.json')[:16]} {str(dtype).removeprefix('torch.')}",
+        identity=identity,
         generative=bundle.config.autoencoder == "kl",
         prompter=prompter if prompter.tagger else None,
         prompts=prompter.prompts,
         negative=negative,
         report=report,
     )
+    if (tuned := read_tuned()) is not None and bundle.config.autoencoder == "lite":
+        upscaler.planner.most_workers = tuned.workers
+    return upscaler

@@ -44,7 +44,7 @@ IMAGE = {
 }
 IMAGE_ELSEWHERE = {
     "--output", "--overwrite", "--json", "--size", "--model", "--device", "--batch", "--preset-file", "--prompt-mode",
-    "--uncertainty", "--draws", "--seed",
+    "--uncertainty", "--draws", "--seed", "--engine",
 }  # fmt: skip
 """Tested below by what they write, refuse, or must not change."""
 
@@ -86,6 +86,8 @@ def test_what_decides_no_pixel_of_an_image_arrives(photo, tiny_bundle, tmp_path)
     assert "batch" in run("image", photo, "-o", target, "--model", model, "--batch", "0", code=2)
     assert "'cuda:7' cannot be used" in run("image", photo, "-o", tmp_path / "x.png", "--device", "cuda:7", code=1)
     assert "tag" in run("image", photo, "-o", tmp_path / "x.png", "--model", model, "--prompt-mode", "tags", code=1)
+    words = ["--model", model, "--engine", "openvino"]
+    assert "the embedded kind only" in run("image", photo, "-o", tmp_path / "x.png", *words, code=1)
     facts = json.loads(run("image", photo, "-o", tmp_path / "j.png", "--model", model, "--json").splitlines()[-1])
     assert facts["target"] == str(tmp_path / "j.png")
     sized = by_command(photo, tmp_path / "s.png", model, "--size", "100x90")
@@ -183,7 +185,7 @@ OTHER_VIDEO = {
     "--output", "--overwrite", "--restart", "--strict", "--json", "--preset-file", "--model", "--device", "--precision",
     "--prompt", "--prompt-mode", "--negative-prompt", "--guidance", "--lora-scale", "--batch", "--tile", "--fps",
     "--deinterlace", "--keep-rotation", "--allow-damaged", "--flow", "--cuts", "--shots", "--pipe-format",
-    "--uncertainty", "--draws", "--seed",
+    "--uncertainty", "--draws", "--seed", "--engine",
 }  # fmt: skip
 """Shared with `image` by one definition, or tested by what they read and write: test_cli, test_job, test_shot_list."""
 

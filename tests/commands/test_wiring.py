@@ -102,6 +102,7 @@ SHARED = {
     "--tile": Row(["--tile", "256"], model("tile_px", 256)),
     "--model": Row(["--model", "other"], {"load.model": "other"}),
     "--device": Row(["--device", "cuda:1"], {"load.device": "cuda:1"}),
+    "--engine": Row(["--engine", "openvino"], {"load.engine": "openvino"}),
     "--precision": Row(["--precision", "bf16"], {"load.precision": "bf16"}),
     "--size": Row(["--size", "300x100"], video("size", "300x100")),
     "--start": Row(["--start", "1:02.5"], video("start_s", Fraction(125, 2))),

@@ -1,0 +1,123 @@
+"""The embedded model through OpenVINO: torch's results, to a level, in any size, batch, tile, and number of threads."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from image_core.autoencoder import LiteAutoencoder, LiteAutoencoderConfig
+from image_core.device import tuned
+from image_core.device.choice import choose_engine
+from image_core.device.tuned import Tuned, read_tuned, write_tuned
+from image_core.device.workers import Crew
+from image_core.errors import ModelNotFoundError
+from image_core.generator import Generator, set_precision
+from image_core.options import UpscaleOptions
+from image_core.small_unet import SmallUNet, SmallUNetConfig
+from image_core.upscaler import Upscaler
+from osediff_video import load_upscaler
+from tests.support.tiny_lite import sample_images
+
+engine = pytest.importorskip("image_core.device.openvino_engine", reason="the extra openvino is not installed")
+
+SHAPE = LiteAutoencoderConfig(latent_channels=8, encoder_width=16, encoder_blocks=1, decoder_width=16, decoder_blocks=2)
+UNET = SmallUNetConfig(
+    ("DownBlock2D",) * 3, ("UpBlock2D",) * 3, in_channels=8, out_channels=8, block_out_channels=(16, 32, 48),
+    norm_num_groups=8, cross_attention_dim=12, attention_head_dim=4,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def generator():
+    torch.manual_seed(0)
+    generator = Generator(LiteAutoencoder(SHAPE), SmallUNet(UNET), 0.6, 280).eval().requires_grad_(False)
+    for parameter in generator.parameters():  # nothing zero, so that every layer matters
+        torch.nn.init.normal_(parameter, std=0.1)
+    return generator
+
+
+def model(generator, dtype=torch.float32, **options):
+    return Upscaler(generator, torch.randn(1, 5, 12, dtype=dtype), UpscaleOptions(**options), bytes_per_pixel=600)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (72, 104)])  # the second is odd on the lower levels
+def test_each_part_equals_torchs(generator, size):
+    other = engine.with_openvino(generator, torch.float32)
+    image, text = torch.rand(2, 3, *size) * 2 - 1, torch.randn(1, 5, 12)
+    with torch.inference_mode():
+        latent = generator.encode(image)
+        torch.testing.assert_close(other.encode(image), latent, atol=2e-5, rtol=2e-5)
+        clean = generator.denoise(latent, text)
+        torch.testing.assert_close(other.denoise(latent, text), clean, atol=2e-4, rtol=2e-4)
+        torch.testing.assert_close(other.decode(clean, image), generator.decode(clean, image), atol=2e-5, rtol=2e-5)
+
+
+@pytest.mark.parametrize("options", [{}, {"tile_px": 128}, {"strength": 0.4, "color_fix": "wavelet"}])
+def test_images_are_within_a_level_of_torchs(generator, options):
+    torch.manual_seed(1)
+    ours = model(engine.with_openvino(generator, torch.float32), **options)
+    theirs = model(generator, **options)
+    ours.embedding = theirs.embedding
+    for one, other in zip(ours(sample_images(2, 40, 48)), theirs(sample_images(2, 40, 48)), strict=True):
+        assert np.abs(one.astype(int) - other).max() <= 1 and one.std() > 20
+
+
+def test_half_precision_is_no_further_from_float32_than_torchs(generator):
+    torch.manual_seed(2)
+    image, text = torch.rand(1, 3, 96, 128) * 2 - 1, torch.randn(1, 5, 12)
+    with torch.inference_mode():
+        exact = generator(image, text)
+        ours = engine.with_openvino(generator, torch.bfloat16)(image, text)
+        half = set_precision(Generator(LiteAutoencoder(SHAPE), SmallUNet(UNET), 0.6, 280).eval(), torch.float32)
+        half.load_state_dict(generator.state_dict())
+        theirs = set_precision(half, torch.bfloat16)(image, text)
+    assert (ours - exact).abs().mean() <= 1.5 * (theirs - exact).abs().mean()
+
+
+def test_bits_depend_on_no_number_of_workers(generator):
+    results = []
+    for workers in (1, 3):
+        upscaler = model(engine.with_openvino(generator, torch.float32), scale=2)
+        upscaler.embedding = torch.ones(1, 5, 12)
+        with upscaler.workers.engaged(Crew(workers, 1)):
+            results.append(upscaler(sample_images(4, 36, 52)))
+    assert all(np.array_equal(*pair) for pair in zip(*results, strict=True))
+
+
+def test_only_the_embedded_kind_is_covered(generator):
+    assert engine.is_runnable(generator)
+    other = Generator(generator.autoencoder, torch.nn.Identity(), 0.6)
+    assert not engine.is_runnable(other)
+    with pytest.raises(AssertionError):
+        engine.with_openvino(other, torch.float32)
+
+
+def test_the_embedded_model_gives_torchs_image():
+    image = sample_images(1, 40, 56)[0]
+    smooth = np.asarray(Image.fromarray(image).resize((112, 80), Image.Resampling.BICUBIC))
+    exact = load_upscaler("lite", device="cpu", precision="fp32")([smooth])[0]
+    ours = load_upscaler("lite", device="cpu", precision="fp32", engine="openvino")([smooth])[0]
+    assert np.abs(ours.astype(int) - exact).max() <= 1
+    assert "openvino" in load_upscaler("lite", device="cpu", engine="openvino").identity
+
+
+def test_an_engine_is_chosen_by_name_and_else_by_what_was_measured_here(tmp_path, monkeypatch):
+    monkeypatch.setattr(tuned, "tuned_file", lambda: tmp_path / "tuned.json")
+    assert choose_engine("auto", "cpu", "bf16", True) == "torch"
+    assert choose_engine("openvino", "cpu", "bf16", True) == "openvino"
+    write_tuned(Tuned("openvino", 1))
+    assert choose_engine("auto", "cpu", "bf16", True) == "openvino"
+    assert choose_engine("torch", "cpu", "bf16", True) == "torch"
+    assert choose_engine("auto", "cuda:0", "fp16", True) == choose_engine("auto", "cpu", "fp32", False) == "torch"
+    assert load_upscaler("lite", device="cpu").planner.most_workers == 1
+    for device, precision, covered, reason in (
+        ("cuda:0", "fp16", True, "runs on a CPU, not on cuda:0"),
+        ("cpu", "fp16", True, "computes in fp32 or bf16"),
+        ("cpu", "fp32", False, "the embedded kind only"),
+    ):
+        with pytest.raises(ModelNotFoundError, match=reason):
+            choose_engine("openvino", device, precision, covered)
+    monkeypatch.setattr(tuned, "processor", lambda: "another")
+    assert read_tuned() is None and choose_engine("auto", "cpu", "bf16", True) == "torch"
+    (tmp_path / "tuned.json").write_text("{}")
+    assert read_tuned() is None
