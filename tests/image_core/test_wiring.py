@@ -15,8 +15,9 @@ from image_core.device.memory import Workload
 from image_core.device.workers import Crew, Workers
 from image_core.errors import CheckpointError, NotFiniteError
 from image_core.generator import KLAutoencoder, predict_clean
+from image_core.models import load
 from image_core.models.downloads import OSEDIFF
-from image_core.models.load import BYTES_PER_PIXEL, load_generator, load_upscaler
+from image_core.models.load import BYTES_PER_PIXEL, load_upscaler
 from image_core.network_pass import NetworkPass
 from image_core.options import Draws, UpscaleOptions
 from image_core.prompts.embedding import Prompts
@@ -35,8 +36,9 @@ def plain(tiny_bundle):
     return loaded(tiny_bundle)
 
 
-@pytest.fixture(scope="module")
-def half(tiny_bundle):
+@pytest.fixture
+def half(tiny_bundle, built):
+    assert not built  # the generator is that in float32: only what is said of the precision is looked at
     return loaded(tiny_bundle, torch.bfloat16)
 
 
@@ -67,17 +69,30 @@ def test_the_advice_of_a_bundle_holds_unless_told_otherwise(plain, generator):
         assert model.color_fix == expected
 
 
-def test_lora_scale_arrives(tiny_bundle):
-    latent, text = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0)), Prompts(tiny_bundle)(None)
-    with torch.inference_mode():
-        expected = load_generator(tiny_bundle, lora_scale=0.3).denoise(latent, text)
-        assert torch.equal(loaded(tiny_bundle, lora_scale=0.3).generator.denoise(latent, text), expected)
+@pytest.fixture
+def built(plain, monkeypatch):
+    """What is asked of whoever builds a generator; all get the one that is there."""
+    asked = []
+
+    def build(_bundle, _device, _dtype, lora_scale=1.0):
+        asked.append(lora_scale)
+        return plain.generator
+
+    monkeypatch.setattr(load, "build_generator", build)
+    return asked
 
 
+def test_lora_scale_arrives(tiny_bundle, built):
+    loaded(tiny_bundle, lora_scale=0.3)
+    assert built == [0.3]
+
+
+@pytest.mark.usefixtures("built")
 def test_the_prompt_arrives(tiny_bundle):
     assert torch.equal(loaded(tiny_bundle, prompt="a cat").embedding, Prompts(tiny_bundle)("a cat"))
 
 
+@pytest.mark.usefixtures("built")
 def test_guidance_and_its_negative_prompt_arrive(tiny_bundle):
     model = loaded(tiny_bundle, prompt="a cat", guidance=3.0, negative_prompt="sharp")
     text, negative = (Prompts(tiny_bundle)(words) for words in ("a cat", "sharp"))
@@ -138,6 +153,7 @@ def test_float32_on_a_gpu_is_float32(tiny_bundle, monkeypatch):
     assert not torch.backends.cudnn.allow_tf32
 
 
+@pytest.mark.usefixtures("built")
 def test_an_identity_tells_models_and_precisions_apart(plain, half, tiny_bundle, tmp_path):
     """A job that is resumed compares it."""
     other = tmp_path / "other"
@@ -210,7 +226,8 @@ def test_every_worker_computes_in_as_many_threads_as_its_crew_has():
     """From its first convolution on: a thread that is not told takes all cores, and other bits come out."""
     workers = Workers(CPU)
     with workers.engaged(Crew(2, 3)):
-        assert workers.map(lambda _: torch.get_num_threads(), range(4)) == [3] * 4
+        asked = [workers.submit(torch.get_num_threads) for _ in range(4)]
+        assert [one.result() for one in asked] == [3] * 4
 
 
 def test_what_is_unpickled_has_a_hash_that_the_program_knows():
