@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from image_core.errors import OutputError
 from image_core.options import UpscaleOptions
@@ -20,8 +21,10 @@ from osediff_video.options import VideoOptions
 from osediff_video.plain_resize import PlainResize
 from osediff_video.plan import plan_video
 from osediff_video.shots.prompts import ShotEmbeddings, ShotPrompt
+from osediff_video.shots.shot_list import ShotSettings
 from osediff_video.temporal.blend import WARMUP_FRAMES, LatentBlend, PixelBlend, State, choose_blend
 from osediff_video.temporal.flow import Motion, motion
+from osediff_video.temporal.raft import UPDATES, Raft
 from osediff_video.temporal.steady_colors import steady_colors
 from osediff_video.temporal.steps import Step, steps
 from osediff_video.types import Frame
@@ -158,3 +161,65 @@ def test_the_first_frame_of_a_shot_has_its_text():
 def test_a_part_ends_before_its_end(video, tmp_path):
     result = copy(video, tmp_path / "part.mkv", start_s=Fraction(1), end_s=Fraction(2))
     assert result.frames == 6
+
+
+def test_restart_leaves_nothing_of_the_job_before(video, tmp_path):
+    target = tmp_path / "out.mkv"
+    with Job(target, [video], Manifest({"crf": 1}, {})) as job:
+        job.begin()
+        (job.folder / "prompts.json").write_text("{}")
+    with Job(target, [video], Manifest({"crf": 2}, {}), restart=True) as job:
+        job.begin()
+        assert not (job.folder / "prompts.json").exists()
+    assert read_sealed(job_folder(target) / "manifest.json")["settings"] == {"crf": 2}
+
+
+def test_threads_and_workload_are_taken_over_and_a_device_is_not():
+    before = Manifest({}, {"threads": 1, "workload": {"batch": 1}, "device": "cpu"})
+    other = Manifest({}, {"threads": 4, "workload": {"batch": 2}, "device": "cpu"})
+    assert before.changes(other) == []
+    other.computation["device"] = "cuda"
+    assert before.changes(other) == ["device was cpu, is cuda"] and before.changes(other, mixed=True) == []
+
+
+def test_a_finished_result_is_of_its_source(tmp_path):
+    source, times = tmp_path / "in.mkv", [512 * n for n in range(8)]
+    write_video(source, times, size=(16, 24))
+    copy(source, tmp_path / "out.mkv")
+    assert copy(source, tmp_path / "out.mkv").already_finished
+    write_video(source, times, size=(16, 24), images=[255 - sample_image(n, 16, 24) for n in range(8)])
+    with pytest.raises(OutputError, match="another source"):
+        copy(source, tmp_path / "out.mkv")
+
+
+def test_raft_s_last_word_counts():
+    """It comes nearer with every update."""
+
+    class Network(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+
+        def forward(self, first, _, num_flow_updates):
+            return [torch.full((1, 2, *first.shape[-2:]), float(number)) for number in range(1, num_flow_updates + 1)]
+
+    image = sample_image(0, 128, 128)
+    assert (Raft(Network())(image, image) == UPDATES).all()
+
+
+def test_a_prompt_of_a_shot_holds_where_the_video_has_none():
+    steered = ShotSettings(number=1, prompt="a cat").images(UpscaleOptions(prompt_mode="none"))
+    assert (steered.prompt, steered.prompt_mode) == ("a cat", "fixed")
+
+
+def test_what_came_from_outside_is_not_trusted():
+    """The same grey everywhere, which all moves by ten pixels: nothing but the border tells what was not seen."""
+
+    def moved(source, _):
+        flow = np.zeros((*source.shape[:2], 2), np.float32)
+        flow[..., 0] = next(steps)
+        return flow
+
+    steps, grey = iter((10.0, -10.0)), np.full((32, 64, 3), 90, np.uint8)
+    confidence = motion(grey, grey, moved).confidence
+    assert confidence[:, :53].min() > 0.9 and confidence[:, 55:].max() == 0
