@@ -22,13 +22,14 @@ def by_workers(
     restart: bool,
     overwrite: bool,
     as_json: bool,
+    on_done: list[str] | None,
     *,
     model: str,
     device: str,
     precision: Any,
 ) -> int:
     """Let workers upscale the videos; return how many failed. Raises OseDiffError where no worker can work."""
-    from cli.progress import JsonTeller, Teller
+    from cli.progress import JsonTeller, Teller, is_well_done
     from osediff_video.farm.driver import Tell, upscale_batch
     from osediff_video.farm.worker import ModelChoice
 
@@ -38,9 +39,7 @@ def by_workers(
 
     def told(source: Path, result: "Result") -> None:
         batch.end()
-        tellers[source].done(result)
-        whole = result.complete or options.allow_damaged
-        if not (whole and (result.verification is None or result.verification.ok)):
+        if not is_well_done(tellers[source], result, options.allow_damaged, on_done):
             failed.append(source)
 
     def refused(source: Path, message: str) -> None:
