@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from cli.jobs.interrupt import one_interrupt
+from cli.interrupt import one_interrupt
 from cli.printing import message_of
 from image_core.errors import OseDiffError
 
@@ -25,7 +25,6 @@ COMMANDS = {
     "models": "List, show, pull, import, mix and verify models.",
     "presets": "List and show presets: settings for one kind of material.",
     "train": "Train a model from a recipe.",
-    "watch": "Upscale what arrives in a folder.",
     "gui": "Show a page in the browser to preview and upscale.",
     "doctor": "Check this installation and machine.",
 }

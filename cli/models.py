@@ -146,7 +146,7 @@ def import_model(
 @option(BUNDLE, "--card", type=HERE, help="JSON file to add to the model card: summary, measured, limits.")
 @option(OUTPUT, "-o", "--output", type=HERE, required=True, help="Bundle to write.")
 def mix(first: str, second: str, share: float, card: Path | None, output: Path) -> None:
-    """Make a model between the models FIRST and SECOND, which must be of one shape, such as lite and lite-vivid."""
+    """Make a model between the models FIRST and SECOND, which must be of one shape, such as lite and lite-faithful."""
     from image_core.bundle import read_card
     from image_core.models.catalogue import find_model
     from image_core.models.mixing import mix_models

@@ -6,15 +6,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.help import OUTPUT, command, option
-from cli.jobs.sources import jobs
 from cli.model_options import build_upscaler, image_options, model_options, size_options
 from cli.printing import say
+from cli.sources import jobs
 from cli.video_options import (
     check_named_files,
     encoding,
     farm_options,
     map_options,
-    on_done_option,
     overwrite_option,
     pipe_option,
     pop_farm,
@@ -48,7 +47,6 @@ if TYPE_CHECKING:
 @option(OUTPUT, "--restart", is_flag=True, help="Discard unfinished work and start over.")
 @strict_option
 @option(OUTPUT, "--json", "as_json", is_flag=True, help="Report progress as JSON events on standard output.")
-@on_done_option
 @size_options
 @range_options
 @model_options
@@ -63,7 +61,6 @@ def upscale(
     overwrite: bool,
     restart: bool,
     as_json: bool,
-    on_done: list[str] | None,
     segments: range | None,
     **values: Any,
 ) -> None:
@@ -89,11 +86,9 @@ def upscale(
         raise click.UsageError(
             "--allow-mixed concerns work by several processes; add --segments, --workers or --cluster"
         )
-    if on_done and (segments is not None or any(target == PIPE for _, target in pairs)):
-        raise click.UsageError("--on-done needs a finished file; it goes with neither --segments nor --output -")
     check_extras(options, pairs, overwrite or restart or segments is not None)
 
-    from cli.progress import JsonTeller, Teller, is_well_done
+    from cli.progress import JsonTeller, Teller
     from image_core.errors import OseDiffError
     from osediff_video.job.finished import check_target_or_finished, plan_run
 
@@ -113,9 +108,9 @@ def upscale(
     if not accepted:
         raise SystemExit(1)
     if farm is not None:
-        from cli.jobs.workers import by_workers
+        from cli.workers import by_workers
 
-        if failed + by_workers(accepted, images, options, how, farm, restart, overwrite, as_json, on_done, **values):
+        if failed + by_workers(accepted, images, options, how, farm, restart, overwrite, as_json, **values):
             raise SystemExit(1)
         return
     upscaler: Upscaler | None = None
@@ -160,7 +155,9 @@ def upscale(
             teller.end()
             say(f"{source}: stopped; finished segments are kept. Run the same command again to resume.")
             raise SystemExit(1) from None
-        failed += not is_well_done(teller, result, options.allow_damaged, on_done)
+        teller.done(result)
+        whole = result.complete or options.allow_damaged
+        failed += not (whole and (result.verification is None or result.verification.ok))
     if failed:
         raise SystemExit(1)
 

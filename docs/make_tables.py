@@ -20,7 +20,8 @@ METHODS = {
     "bicubic x4": "bicubic",
     "realesr-animevideov3": "realesr-animevideov3",
     "lite": "`lite`",
-    "lite-vivid": "`lite-vivid`",
+    "lite-faithful": "`lite-faithful`",
+    "lite-vivid": "lite-vivid of 0.1.0",
 }
 CLIPS = {
     "calendar_GT_rgb_ffv1": "calendar",
@@ -38,7 +39,7 @@ LOSSES = {
     "mse + vsd": "MSE + VSD",
     "mse + features + vsd": "MSE + features + VSD",
 }
-JUDGED = ("bicubic", "realesr-animevideov3", "x4plus", "OSEDiff (published)", "lite")
+JUDGED = ("bicubic", "realesr-animevideov3", "x4plus", "OSEDiff (published)", "lite-faithful", "lite")
 DETAILS = (("vgg", 3), ("psnr_y", 2), ("gradient", 3), ("width", 2), ("jitter", 2), ("hatch", 3), ("flicker", 2))
 Row = dict[str, Any]
 
@@ -69,7 +70,7 @@ def stills() -> str:
         ]
         for name, title in SETS.items()
         for method in METHODS
-        for row in [result[name, method]]
+        if (row := result.get((name, method)))
     ]
     return table(["images, x4", "method", "PSNR", "SSIM", "gradient", "grid", "s / MP"], body, text_columns=2)
 
@@ -141,7 +142,7 @@ def stages() -> str:
         result.setdefault(row["set"], {})[row["method"]] = row
     body = [
         [
-            name if method == "lite" else "",
+            name if method == "lite-faithful" else "",
             f"`{method}`",
             *(f"{found[method][key]:.{digits}f}" if key in found[method] else "" for key, digits in DETAILS),
         ]
@@ -158,7 +159,7 @@ def guards() -> str:
     result = {(row["set"], row["method"]): row for row in rows("bar_guards")}
     sets = {"Set14, whole": "Set14", "without a truth": "bad photographs"}
     body = []
-    for method in (*JUDGED[:3], "lite", "lite-vivid", "truth"):
+    for method in (*JUDGED[:3], "lite-faithful", "lite-vivid", "lite", "truth"):
         found = [result.get((name, method)) for name in sets]
         cells = [f"{100 * row['rims']:.2f}" if row else "" for row in found]
         cells += [f"{row['hatch']:.2f}" if row else "" for row in found]
@@ -170,7 +171,7 @@ def guards() -> str:
 COLUMNS = (("psnr_y", 2), ("ssim_y", 3), ("gradient", 3), ("grid", 3))
 TABLES = {
     "stills": stills,
-    "steadiness": lambda: steadiness("lite"),
+    "steadiness": lambda: steadiness("lite-faithful"),
     "steadiness_vivid": lambda: steadiness("lite-vivid"),
     "losses": losses,
     "strength": strength,

@@ -1,7 +1,7 @@
 """Read presets: settings for one kind of material, in small TOML files that come with the package or are a user's own.
 
 summary = "Tapes at home"
-model = "lite-vivid"
+model = "lite-faithful"
 
 [image]                   # as of UpscaleOptions
 strength = 0.8

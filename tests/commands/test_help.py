@@ -67,12 +67,11 @@ def test_commands_that_share_options_share_their_definition():
     for name in of_upscale - own:
         assert len(set(shared[name].values())) == 1, name
     job = {"--restart", "--overwrite", "--strict", "--pipe-format", "--json", "--uncertainty", "--draws", "--seed"}
-    job |= {"--on-done"}
     several_machines = {"--segments", "--allow-mixed", "--workers", "--cluster", "--worker-cores"}
     several_machines |= {"--ship-input", "--allow-public"}
     for name in of_upscale - job - several_machines:
         assert "probe" in shared[name], name
-    for name in of_upscale - job - several_machines - {"--start", "--end"}:
+    for name in of_upscale - job - {"--start", "--end"}:
         assert "preview" in shared[name], name
     assert {"--scale", "--size", "--json", "--model", "--tile"} <= {
         n for n, where in shared.items() if "image" in where
@@ -124,8 +123,10 @@ def test_preview_takes_a_folder_of_frames(tmp_path):
 def test_probe_takes_the_options_of_the_model(video):
     plain = json.loads(run("probe", video, "--json"))
     assert plain["model"].startswith("lite on cpu")
-    vivid = json.loads(run("probe", video, "--json", "--model", "lite-vivid", "--precision", "fp32", "--size", "32x48"))
-    assert vivid["model"].startswith("lite-vivid on cpu in float32")
+    vivid = json.loads(
+        run("probe", video, "--json", "--model", "lite-faithful", "--precision", "fp32", "--size", "32x48")
+    )
+    assert vivid["model"].startswith("lite-faithful on cpu in float32")
     assert (vivid["output"]["width"], vivid["output"]["height"]) == (32, 48)
     assert "there is no model 'none'" in run("probe", video, "--model", "none", code=1)
     assert "tile_px must be a multiple of 8" in run("probe", video, "--tile", "129", code=2)

@@ -185,12 +185,9 @@ OTHER_VIDEO = {
     "--output", "--overwrite", "--restart", "--strict", "--json", "--preset-file", "--model", "--device", "--precision",
     "--prompt", "--prompt-mode", "--negative-prompt", "--guidance", "--lora-scale", "--batch", "--tile", "--fps",
     "--deinterlace", "--keep-rotation", "--allow-damaged", "--flow", "--cuts", "--shots", "--pipe-format",
-    "--uncertainty", "--draws", "--seed", "--engine", "--on-done", "--segments", "--allow-mixed", "--workers",
-    "--cluster", "--worker-cores", "--ship-input", "--allow-public",
+    "--uncertainty", "--draws", "--seed", "--engine",
 }  # fmt: skip
-"""Shared with `image` by one definition, or tested by what they read and write: test_cli, test_job, test_shot_list,
-test_watch, test_wiring.
-"""
+"""Shared with `image` by one definition, or tested by what they read and write: test_cli, test_job, test_shot_list."""
 
 
 def test_every_option_of_upscale_has_a_row():

@@ -28,7 +28,7 @@ def write(folder, text):
 @pytest.mark.parametrize("name", preset_names())
 def test_each_preset_is_sound_and_explains_itself(name):
     preset = read_preset(name)
-    assert preset.summary and preset.model in ("lite", "lite-vivid")
+    assert preset.summary and preset.model in ("lite", "lite-faithful")
     assert (preset.image, preset.video, preset.encoding) != (UpscaleOptions(), VideoOptions(), Encoding())
     lines = preset_text(name).splitlines()
     for setting in set(preset.given) - {"crf"}:  # a reason stands above the setting, or above the one before it
@@ -47,7 +47,7 @@ def test_the_list_names_every_preset_with_its_summary():
 def test_a_preset_holds_until_the_user_says_otherwise(tmp_path):
     own = write(
         tmp_path,
-        'model = "lite-vivid"\n[image]\nadaptive = true\nstrength = 0.5\n'
+        'model = "lite-faithful"\n[image]\nadaptive = true\nstrength = 0.5\n'
         + '[video]\nsize = "720p"\nfps = "30000/1001"\nstrict = true\n'
         + '[encoding]\npreset = "slow"\ncrf = 20\n[encoding.options]\ntune = "grain"\n',
     )
@@ -66,7 +66,7 @@ def test_a_preset_holds_until_the_user_says_otherwise(tmp_path):
 
 def test_the_result_is_that_of_the_preset(tmp_path):
     source = write_video(tmp_path / "in.mp4", [512 * n for n in range(3)], size=(16, 24))
-    assert "model: lite-vivid" in run("upscale", source, "--preset-file", "dvd", "-o", tmp_path / "out.mp4")
+    assert "model: lite on" in run("upscale", source, "--preset-file", "dvd", "-o", tmp_path / "out.mp4")
     assert (probe(tmp_path / "out.mp4").width, probe(tmp_path / "out.mp4").height) == (48, 32)
 
 

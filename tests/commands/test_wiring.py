@@ -135,9 +135,6 @@ SHARED = {
 PRINTED = {"--json"}
 """Changes what is said, not what is done; tested with what is said."""
 
-OF_RESULTS = {"--on-done"}
-"""Begins when the work has ended; tests/video/test_watch.py."""
-
 OF_FILES = {"--preset-file"}
 """Changes the defaults of all others; tests/commands/test_presets.py."""
 
@@ -208,7 +205,7 @@ def difference(before, after):
 @pytest.mark.usefixtures("here")
 def test_every_shared_option_reaches_the_library(command, monkeypatch):
     before = record(monkeypatch, command, "in.mkv", "--scale", "2")
-    missing = OPTIONS[command] - set(SHARED) - PRINTED - OF_FILES - OF_A_FARM - OF_RESULTS
+    missing = OPTIONS[command] - set(SHARED) - PRINTED - OF_FILES - OF_A_FARM
     assert not missing, f"{command}: no row for {missing}"
     for option in sorted(OPTIONS[command] & set(SHARED)):
         row = SHARED[option]
@@ -498,37 +495,7 @@ def test_every_option_of_train_reaches_the_library(here, monkeypatch):
     assert plain["export.commit"] == "" and plain["export.card"] is None
 
 
-@pytest.mark.usefixtures("here")
-def test_every_option_of_watch_reaches_the_library(monkeypatch):
-    def call(*words):
-        calls = {}
-        load = recorder(calls, "load", ("model", "options"), result="the upscaler")
-        monkeypatch.setattr("osediff_video.api.load_upscaler", load)
-        run = recorder(calls, "run", ("source", "target", "upscaler", "encoding", "options"), ends=True)
-        monkeypatch.setattr("osediff_video.run.upscale_video", run)
-        files = recorder(calls, "files", ("folder", "settle_s"), result=[Path("IN/in.mkv")])
-        monkeypatch.setattr("osediff_video.workflow.watch.complete_files", files)
-        invoke("watch", "IN", "-o", "OUT", "--scale", "2", *words)
-        return calls
-
-    Path("IN").mkdir()
-    before = call()
-    assert before["files.folder"] == Path("IN") and before["run.target"] == Path("OUT/in_x2.mkv")
-    assert OPTIONS["watch"] - set(SHARED) == {"--settle", "--once"} | OF_FILES | OF_RESULTS
-    for option in sorted(OPTIONS["watch"] & set(SHARED) - {"--output"}):
-        changed = difference(before, call(*SHARED[option].words))
-        if option in ("--scale", "--size"):  # part of the name
-            assert changed.pop("run.target") != before["run.target"]
-            changed.pop(f"{MODEL_CALL}.scale") if option == "--size" and f"{MODEL_CALL}.scale" in changed else None
-        assert changed == SHARED[option].changes, option
-    assert call("--output", "ELSE")["run.target"] == Path("ELSE/in_x2.mkv")
-    assert difference(before, call("--settle", "3")) == {"files.settle_s": 3.0}
-    assert difference(before, call("--once")) == {"files.once": True}
-
-
 TESTED_HERE = {
-    "watch",
-    "gui",  # in tests/page/test_page.py
     "upscale",
     "plan",
     "assemble",

@@ -90,7 +90,7 @@ def test_folders_and_files_that_are_no_bundle(tmp_path):
         read_bundle(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["lite", "lite-vivid"])
+@pytest.mark.parametrize("name", ["lite", "lite-faithful"])
 def test_the_embedded_models_keep_their_promises(name):
     bundle = find_model(name)
     verify_bundle(bundle)
@@ -118,7 +118,7 @@ def test_models_are_found_by_name_folder_and_auto(tiny_bundle, tmp_path, monkeyp
     if models_folder().is_relative_to(tmp_path):  # where the platform's convention follows XDG
         models_folder().mkdir(parents=True)
         shutil.copytree(tiny_bundle.path, models_folder() / "sd21")
-        assert set(installed()) == {"lite", "lite-vivid", "sd21"} and find_model("auto").path.name == "sd21"
+        assert set(installed()) == {"lite", "lite-faithful", "sd21"} and find_model("auto").path.name == "sd21"
 
 
 def test_a_device_that_is_not_here_is_an_error():

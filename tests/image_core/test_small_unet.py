@@ -33,7 +33,11 @@ def random_weights():
     return TINY, unet.state_dict()
 
 
-CASES = {"random": random_weights, "lite": lambda: of_bundle("lite"), "lite-vivid": lambda: of_bundle("lite-vivid")}
+CASES = {
+    "random": random_weights,
+    "lite": lambda: of_bundle("lite"),
+    "lite-faithful": lambda: of_bundle("lite-faithful"),
+}
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

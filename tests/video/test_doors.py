@@ -215,8 +215,8 @@ def test_the_time_left_counts_new_frames_alone():
 @pytest.mark.parametrize(
     ("name", "model", "scale", "deinterlace"),
     [
-        ("vhs", "lite-vivid", 2, "on"), ("dvd", "lite-vivid", 2, "on"), ("film-scan", "lite", 2, "off"),
-        ("web", "lite-vivid", 4, "off"),
+        ("vhs", "lite", 2, "on"), ("dvd", "lite", 2, "on"), ("film-scan", "lite-faithful", 2, "off"),
+        ("web", "lite", 4, "off"),
     ],
 )  # fmt: skip
 def test_presets_fit_their_material(name, model, scale, deinterlace):

@@ -22,14 +22,13 @@ def by_workers(
     restart: bool,
     overwrite: bool,
     as_json: bool,
-    on_done: list[str] | None,
     *,
     model: str,
     device: str,
     precision: Any,
 ) -> int:
     """Let workers upscale the videos; return how many failed. Raises OseDiffError where no worker can work."""
-    from cli.progress import JsonTeller, Teller, is_well_done
+    from cli.progress import JsonTeller, Teller
     from osediff_video.farm.driver import Tell, upscale_batch
     from osediff_video.farm.worker import ModelChoice
 
@@ -39,7 +38,9 @@ def by_workers(
 
     def told(source: Path, result: "Result") -> None:
         batch.end()
-        if not is_well_done(tellers[source], result, options.allow_damaged, on_done):
+        tellers[source].done(result)
+        whole = result.complete or options.allow_damaged
+        if not (whole and (result.verification is None or result.verification.ok)):
             failed.append(source)
 
     def refused(source: Path, message: str) -> None:
