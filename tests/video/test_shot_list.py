@@ -17,7 +17,7 @@ from osediff_video.job.manifest import manifest_of
 from osediff_video.options import VideoOptions, parse_number, parse_time
 from osediff_video.plan import plan_video
 from osediff_video.shots.cuts import read_cut_list
-from osediff_video.shots.shot_list import read_shot_list
+from osediff_video.shots.shot_list import KINDS, read_shot_list
 from osediff_video.temporal.steps import Step
 from osediff_video.types import Frame
 from tests.support.media_files import FAST, sample_image
@@ -139,6 +139,46 @@ def test_another_prompt_for_a_shot(video, tiny_bundle):
     result = frames(first, usual, shots=shots)
     assert equal(result[:2], frames(first, usual)[:2]) and equal(result[2:], frames(first, cat)[2:])
     assert not equal(result[2:], frames(first, usual)[2:])
+
+
+KEYS = {
+    "prompt": ('"a cat"', ""),
+    "negative_prompt": ('"blurry"', "guidance = 3\n"),
+    "guidance": ("3", 'prompt = "a cat"\n'),
+    "strength": ("0.3", ""),
+    "adaptive": ("true", ""),
+    "keep_tones": ("true", ""),
+    "color_fix": ('"none"', ""),
+    "temporal_strength": ("0.1", ""),
+}
+"""A value of each key, and what else both tables say. `number` and `start` say which shot: tested above."""
+
+
+@pytest.fixture(scope="module")
+def model(tiny_bundle):
+    return load_upscaler(tiny_bundle, UpscaleOptions(1.0), device=torch.device("cpu"), dtype=torch.float32)
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_every_key_of_a_table_changes_its_shot_alone(video, model, key):
+    value, both = KEYS[key]
+    few = video.parent / "few"
+    few.mkdir()
+    draw = np.random.default_rng(3)
+    for n in range(4):
+        noisy = np.clip(sample_image(n, 24, 32) + draw.integers(-20, 20, (24, 32, 3)), 0, 255).astype(np.uint8)
+        write_image(few / f"{n}.png", ImageFile(noisy))
+    (video.parent / "cuts.txt").write_text("0.08")
+    results = []
+    for more in ("", f"{key} = {value}\n"):
+        table = f"[[shot]]\nstart = 0.08\n{both or 'strength = 1.0' * (key != 'strength')}\n{more}"
+        shots = listed(video, table)
+        results.append(frames(few, model, shots=shots, cuts=str(video.parent / "cuts.txt"), temporal="pixel"))
+    assert equal(results[0][:2], results[1][:2]) and not equal(results[0][2:], results[1][2:])
+
+
+def test_no_key_is_left_out():
+    assert set(KINDS) == set(KEYS) | {"number", "start"}
 
 
 def test_a_batch_is_treated_alike(video, generator):
