@@ -31,7 +31,15 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"
 NAMES = ("osediff", "osediff-video")
 PACKAGES = r"(?:image_core|osediff_video|train|page|cli|tests|benchmarks|docs|samples|examples)"
 CODE = ("image_core", "osediff_video", "train", "page", "cli")
-FOREIGN_OPTIONS = {"--index-url", "--num_processes", "--set", "--peer", "--model"}
+FOREIGN_OPTIONS = {
+    "--index-url",
+    "--config_file",
+    "--include-dashboard",
+    "--num_processes",
+    "--set",
+    "--peer",
+    "--model",
+}
 """Options that pages name of other programs: pip, accelerate, benchmarks."""
 
 FOREIGN_NAMES = {"upscale_frames", "data.holdout", "data.mixture", "loop.steps"}

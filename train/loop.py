@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedType
 from torch import Tensor
 
 from image_core.errors import OseDiffError
@@ -53,6 +54,8 @@ def run(recipe: Recipe, out: Path, report: ReportStep, deadline: float = math.in
     stage = build_stage(with_starts(recipe, out.parent), device)
     state = TrainState(stage.modules, stage.learning_rates, config, per_step)
     for turn in stage.modules:
+        if accelerator.distributed_type == DistributedType.FSDP:  # it cuts memory into rows: not channels last
+            stage.modules[turn].to(memory_format=torch.contiguous_format)
         stage.modules[turn], state.optimizers[turn] = accelerator.prepare(stage.modules[turn], state.optimizers[turn])
     state.begin_average()
     if saved:

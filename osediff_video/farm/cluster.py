@@ -89,7 +89,10 @@ class Crew:
                 ray.init(address=self.settings.cluster, **quiet)
         except (ConnectionError, RuntimeError, ValueError, RayError, TimeoutError) as error:
             where = "this machine" if self.settings.cluster is None else self.settings.cluster
-            raise OutputError(f"no Ray cluster on {where}: {first_line(error)}") from error
+            raise OutputError(
+                f"no Ray cluster on {where}: {first_line(error)}; its nodes and this command need the same version of Ray "
+                "and, where RAY_AUTH_MODE is token, the same RAY_AUTH_TOKEN"
+            ) from error
         if threading.current_thread() is threading.main_thread():
             # Ray's own handler would end this process before its workers are told
             self.on_terminate = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -17,20 +18,18 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 ROOT = Path(__file__).parent.parent.parent
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0", "PYTHONUNBUFFERED": "1"}
+ENVIRONMENT |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 4}
 RAY = [sys.executable, "-m", "ray.scripts.scripts"]
 WORDS = ["--scale", "2", "--temporal", "off", "--codec", "ffv1", "--device", "cpu"]
 SMALL = ["--object-store-memory", str(80 << 20), "--disable-usage-stats", "--include-dashboard=false"]
 PATIENCE_S = 400
 
 
-def ours(mark):
-    """Processes of this user whose command line holds all of `mark`."""
-    found = []
-    for process in psutil.process_iter(["cmdline"]):
-        words = " ".join(process.info["cmdline"] or [])
-        if mark in words:
-            found.append(process)
-    return found
+def words_of(process):
+    """The command line of a process, which may be ending."""
+    with suppress(psutil.Error):
+        return " ".join(process.cmdline())
+    return ""
 
 
 class Nodes:
@@ -70,12 +69,13 @@ class Nodes:
         return [root, *root.children(recursive=True)]
 
     def workers(self, name):
-        return [one for one in self.below(name) if "ray::OnNode" in " ".join(one.cmdline())]
+        return [one for one in self.below(name) if "ray::OnNode" in words_of(one)]
 
     def kill(self, name):
         """Take the power from a node: every process of it at once."""
         for process in reversed(self.below(name)):
-            process.kill()
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         self.roots.pop(name).wait()
 
     def stop(self):
@@ -97,7 +97,14 @@ def nodes():
 def upscale(source, target, *words):
     """Start the command; its lines come on standard error."""
     command = [sys.executable, "-m", "cli", "upscale", str(source), "-o", str(target), *WORDS, *words]
-    return subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # in the background it would be ignored
+    )
 
 
 def wait_until(condition, process=None):
@@ -145,7 +152,7 @@ def test_a_stopped_driver_leaves_no_process_and_resumes(sent, video, whole, tmp_
     driver.send_signal(sent)
     driver.communicate(timeout=60)
     assert driver.returncode != 0 and not target.exists()
-    _, alive = psutil.wait_procs(below, timeout=30)
+    _, alive = psutil.wait_procs(below, timeout=90)
     assert not alive, [process.cmdline() for process in alive]
     said = end(upscale(video, target, "--workers", "2"))
     assert "from an earlier run" in said and everything(target) == whole
