@@ -23,6 +23,9 @@ from cli.video_options import (
     video_options,
     writing_options,
 )
+from image_core.options import UpscaleOptions
+from osediff_video.encoding import Encoding
+from osediff_video.farm.options import FarmOptions
 from osediff_video.media.reading.stdin import PIPE
 from osediff_video.options import VideoOptions
 
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from cli.progress import Teller
     from image_core.errors import OseDiffError
     from image_core.upscaler import Upscaler
+    from osediff_video.run import Result
 
 
 @command()
@@ -108,8 +112,6 @@ def upscale(
     if not accepted:
         raise SystemExit(1)
     if farm is not None:
-        from cli.workers import by_workers
-
         if failed + by_workers(accepted, images, options, how, farm, restart, overwrite, as_json, **values):
             raise SystemExit(1)
         return
@@ -169,6 +171,56 @@ def refused(error: "OseDiffError", teller: "Teller", is_all: bool) -> int:
         raise error
     teller.failed(str(error))
     return 1
+
+
+def by_workers(
+    pairs: list[tuple[Path, Path]],
+    images: UpscaleOptions,
+    options: VideoOptions,
+    how: Encoding,
+    farm: FarmOptions,
+    restart: bool,
+    overwrite: bool,
+    as_json: bool,
+    *,
+    model: str,
+    device: str,
+    precision: Any,
+) -> int:
+    """Let workers upscale the videos; return how many failed. Raises OseDiffError where no worker can work."""
+    from cli.progress import JsonTeller, Teller
+    from osediff_video.farm.driver import Tell, upscale_batch
+    from osediff_video.farm.worker import ModelChoice
+
+    kind, failed = JsonTeller if as_json else Teller, []
+    batch = kind(pairs[0][0] if len(pairs) == 1 else Path(f"{len(pairs)} videos"))
+    tellers = {source: kind(source) for source, _ in pairs}
+
+    def told(source: Path, result: "Result") -> None:
+        batch.end()
+        tellers[source].done(result)
+        whole = result.complete or options.allow_damaged
+        if not (whole and (result.verification is None or result.verification.ok)):
+            failed.append(source)
+
+    def refused(source: Path, message: str) -> None:
+        batch.end()
+        tellers[source].failed(message)
+        failed.append(source)
+
+    def noted(sentence: str) -> None:
+        batch.end()
+        batch.line(sentence)
+
+    tell = Tell(lambda source, plan: tellers[source].planned(plan), batch.progress, told, refused, noted)
+    choice = ModelChoice(model, images, device, precision)
+    try:
+        upscale_batch(pairs, choice, how, options, farm, restart=restart, overwrite=overwrite, tell=tell)
+    except KeyboardInterrupt:
+        batch.end()
+        say("stopped; finished segments are kept. Run the same command again to resume.")
+        raise SystemExit(1) from None
+    return len(failed)
 
 
 def check_extras(options: VideoOptions, pairs: list[tuple[Path, Path]], overwrite: bool) -> None:

@@ -10,6 +10,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from image_core.errors import OseDiffError
 from train.batch import Batch
@@ -81,6 +82,8 @@ def run(recipe: Recipe, out: Path, report: ReportStep, deadline: float = math.in
                 accelerator.backward(total)
                 if accelerator.sync_gradients:
                     norm = accelerator.clip_grad_norm_(module.parameters(), config.clip_norm)
+                    if isinstance(norm, DTensor):  # of weights in shards
+                        norm = norm.full_tensor()
                     if not torch.isfinite(total.detach() + norm):
                         raise DivergedError(keep_batch(out, turn, batch, losses))
                     progress.add({f"{turn}/gradient": norm})

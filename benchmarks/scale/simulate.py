@@ -118,7 +118,7 @@ def draw_figure(rows: list[dict[str, Any]], path: Path) -> None:
     for offset, (key, label) in enumerate(
         (("efficiency", "efficiency"), ("driver_load", "load of the driver"), ("storage_load", "load of the storage"))
     ):
-        axes.barh([y + 0.27 * (1 - offset) for y in range(len(rows))], [row[key] for row in rows], 0.25, label=label)
+        axes.barh([y - 0.27 * (1 - offset) for y in range(len(rows))], [row[key] for row in rows], 0.25, label=label)
     axes.set_yticks(range(len(rows)), [row["case"] for row in rows])
     axes.invert_yaxis()
     axes.set_xlim(0, 1.05)

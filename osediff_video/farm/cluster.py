@@ -90,8 +90,8 @@ class Crew:
         except (ConnectionError, RuntimeError, ValueError, RayError, TimeoutError) as error:
             where = "this machine" if self.settings.cluster is None else self.settings.cluster
             raise OutputError(
-                f"no Ray cluster on {where}: {first_line(error)}; its nodes and this command need the same version of Ray "
-                "and, where RAY_AUTH_MODE is token, the same RAY_AUTH_TOKEN"
+                f"no Ray cluster on {where}: {first_line(error)}; its nodes and this command need the same version of "
+                "Ray and, where RAY_AUTH_MODE is token, the same RAY_AUTH_TOKEN"
             ) from error
         if threading.current_thread() is threading.main_thread():
             # Ray's own handler would end this process before its workers are told

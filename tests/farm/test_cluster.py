@@ -11,7 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.farm.test_stretches import everything, images, video  # noqa: F401
+from tests.farm.test_stretches import everything
+from tests.support.media_files import write_video
 
 ray = pytest.importorskip("ray")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
@@ -128,7 +129,13 @@ def end(process):
 
 
 @pytest.fixture(scope="module")
-def whole(video, tmp_path_factory):  # noqa: F811
+def video(tmp_path_factory):
+    """Twenty segments, so that the work is not over before the last node has loaded the model."""
+    return write_video(tmp_path_factory.mktemp("film") / "in.mp4", [2048 * number for number in range(500)])
+
+
+@pytest.fixture(scope="module")
+def whole(video, tmp_path_factory):
     target = tmp_path_factory.mktemp("whole") / "whole.mkv"
     end(upscale(video, target))
     return everything(target)
@@ -138,13 +145,13 @@ def on_cluster(nodes, *words):
     return ["--cluster", nodes.address, "--worker-cores", "1", *words]
 
 
-def test_two_workers_on_this_machine(video, whole, tmp_path):  # noqa: F811
+def test_two_workers_on_this_machine(video, whole, tmp_path):
     end(upscale(video, tmp_path / "a.mkv", "--workers", "2"))
     assert everything(tmp_path / "a.mkv") == whole
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_stopped_driver_leaves_no_process_and_resumes(sent, video, whole, tmp_path):  # noqa: F811
+def test_a_stopped_driver_leaves_no_process_and_resumes(sent, video, whole, tmp_path):
     target = tmp_path / "a.mkv"
     driver = upscale(video, target, "--workers", "2")
     wait_until(lambda: finished(target), driver)
@@ -158,7 +165,7 @@ def test_a_stopped_driver_leaves_no_process_and_resumes(sent, video, whole, tmp_
     assert "from an earlier run" in said and everything(target) == whole
 
 
-def test_a_killed_worker_and_a_killed_node(nodes, video, whole, tmp_path):  # noqa: F811
+def test_a_killed_worker_and_a_killed_node(nodes, video, whole, tmp_path):
     nodes.join("a")
     nodes.join("b")
     target = tmp_path / "a.mkv"
@@ -171,7 +178,7 @@ def test_a_killed_worker_and_a_killed_node(nodes, video, whole, tmp_path):  # no
     assert "lost" in said and everything(target) == whole
 
 
-def test_a_node_that_joins_late_takes_part_and_another_torch_does_not(nodes, video, whole, tmp_path):  # noqa: F811
+def test_a_node_that_joins_late_takes_part_and_another_torch_does_not(nodes, video, whole, tmp_path):
     nodes.join("a")
     target = tmp_path / "a.mkv"
     driver = upscale(video, target, *on_cluster(nodes, "--ship-input"))
@@ -182,7 +189,7 @@ def test_a_node_that_joins_late_takes_part_and_another_torch_does_not(nodes, vid
     assert end(driver) is not None and everything(target) == whole
 
 
-def test_no_cluster_is_one_clear_line(video, tmp_path):  # noqa: F811
+def test_no_cluster_is_one_clear_line(video, tmp_path):
     process = upscale(video, tmp_path / "a.mkv", "--cluster", "127.0.0.1:9")
     _, said = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1 and "no cluster answers there" in said and "Traceback" not in said
