@@ -25,6 +25,7 @@ COMMANDS = {
     "models": "List, show, pull, import, mix and verify models.",
     "presets": "List and show presets: settings for one kind of material.",
     "train": "Train a model from a recipe.",
+    "watch": "Upscale what arrives in a folder.",
     "gui": "Show a page in the browser to preview and upscale.",
     "doctor": "Check this installation and machine.",
 }

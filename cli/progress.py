@@ -221,6 +221,27 @@ def plan_facts(plan: "VideoPlan") -> dict[str, Any]:
     }
 
 
+def is_well_done(teller: Teller, result: "Result", allow_damaged: bool, on_done: list[str] | None) -> bool:
+    """Report a result, run the command that is to hear of it, and tell whether all went well.
+
+    on_done: words of the command; it hears of whole and verified results of this run.
+    """
+    from image_core.errors import OutputError
+    from osediff_video.workflow.on_done import run_on_done
+
+    teller.done(result)
+    whole = result.complete or allow_damaged
+    if not (whole and (result.verification is None or result.verification.ok)):
+        return False
+    if on_done and not result.already_finished:
+        try:
+            run_on_done(on_done, result.target)
+        except OutputError as error:
+            teller.failed(str(error))
+            return False
+    return True
+
+
 def clock(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)

@@ -14,6 +14,7 @@ from cli.video_options import (
     encoding,
     farm_options,
     map_options,
+    on_done_option,
     overwrite_option,
     pipe_option,
     pop_farm,
@@ -23,9 +24,6 @@ from cli.video_options import (
     video_options,
     writing_options,
 )
-from image_core.options import UpscaleOptions
-from osediff_video.encoding import Encoding
-from osediff_video.farm.options import FarmOptions
 from osediff_video.media.reading.stdin import PIPE
 from osediff_video.options import VideoOptions
 
@@ -33,7 +31,6 @@ if TYPE_CHECKING:
     from cli.progress import Teller
     from image_core.errors import OseDiffError
     from image_core.upscaler import Upscaler
-    from osediff_video.run import Result
 
 
 @command()
@@ -51,6 +48,7 @@ if TYPE_CHECKING:
 @option(OUTPUT, "--restart", is_flag=True, help="Discard unfinished work and start over.")
 @strict_option
 @option(OUTPUT, "--json", "as_json", is_flag=True, help="Report progress as JSON events on standard output.")
+@on_done_option
 @size_options
 @range_options
 @model_options
@@ -65,6 +63,7 @@ def upscale(
     overwrite: bool,
     restart: bool,
     as_json: bool,
+    on_done: list[str] | None,
     segments: range | None,
     **values: Any,
 ) -> None:
@@ -90,9 +89,11 @@ def upscale(
         raise click.UsageError(
             "--allow-mixed concerns work by several processes; add --segments, --workers or --cluster"
         )
+    if on_done and (segments is not None or any(target == PIPE for _, target in pairs)):
+        raise click.UsageError("--on-done needs a finished file; it goes with neither --segments nor --output -")
     check_extras(options, pairs, overwrite or restart or segments is not None)
 
-    from cli.progress import JsonTeller, Teller
+    from cli.progress import JsonTeller, Teller, is_well_done
     from image_core.errors import OseDiffError
     from osediff_video.job.finished import check_target_or_finished, plan_run
 
@@ -112,7 +113,9 @@ def upscale(
     if not accepted:
         raise SystemExit(1)
     if farm is not None:
-        if failed + by_workers(accepted, images, options, how, farm, restart, overwrite, as_json, **values):
+        from cli.workers import by_workers
+
+        if failed + by_workers(accepted, images, options, how, farm, restart, overwrite, as_json, on_done, **values):
             raise SystemExit(1)
         return
     upscaler: Upscaler | None = None
@@ -157,9 +160,7 @@ def upscale(
             teller.end()
             say(f"{source}: stopped; finished segments are kept. Run the same command again to resume.")
             raise SystemExit(1) from None
-        teller.done(result)
-        whole = result.complete or options.allow_damaged
-        failed += not (whole and (result.verification is None or result.verification.ok))
+        failed += not is_well_done(teller, result, options.allow_damaged, on_done)
     if failed:
         raise SystemExit(1)
 
@@ -171,56 +172,6 @@ def refused(error: "OseDiffError", teller: "Teller", is_all: bool) -> int:
         raise error
     teller.failed(str(error))
     return 1
-
-
-def by_workers(
-    pairs: list[tuple[Path, Path]],
-    images: UpscaleOptions,
-    options: VideoOptions,
-    how: Encoding,
-    farm: FarmOptions,
-    restart: bool,
-    overwrite: bool,
-    as_json: bool,
-    *,
-    model: str,
-    device: str,
-    precision: Any,
-) -> int:
-    """Let workers upscale the videos; return how many failed. Raises OseDiffError where no worker can work."""
-    from cli.progress import JsonTeller, Teller
-    from osediff_video.farm.driver import Tell, upscale_batch
-    from osediff_video.farm.worker import ModelChoice
-
-    kind, failed = JsonTeller if as_json else Teller, []
-    batch = kind(pairs[0][0] if len(pairs) == 1 else Path(f"{len(pairs)} videos"))
-    tellers = {source: kind(source) for source, _ in pairs}
-
-    def told(source: Path, result: "Result") -> None:
-        batch.end()
-        tellers[source].done(result)
-        whole = result.complete or options.allow_damaged
-        if not (whole and (result.verification is None or result.verification.ok)):
-            failed.append(source)
-
-    def refused(source: Path, message: str) -> None:
-        batch.end()
-        tellers[source].failed(message)
-        failed.append(source)
-
-    def noted(sentence: str) -> None:
-        batch.end()
-        batch.line(sentence)
-
-    tell = Tell(lambda source, plan: tellers[source].planned(plan), batch.progress, told, refused, noted)
-    choice = ModelChoice(model, images, device, precision)
-    try:
-        upscale_batch(pairs, choice, how, options, farm, restart=restart, overwrite=overwrite, tell=tell)
-    except KeyboardInterrupt:
-        batch.end()
-        say("stopped; finished segments are kept. Run the same command again to resume.")
-        raise SystemExit(1) from None
-    return len(failed)
 
 
 def check_extras(options: VideoOptions, pairs: list[tuple[Path, Path]], overwrite: bool) -> None:

@@ -183,6 +183,22 @@ def pop_farm(values: dict[str, Any]) -> FarmOptions | None:
     return FarmOptions(workers, cluster, cores, ship_input, mixed, public)
 
 
+def split_command(_: click.Context, __: click.Parameter, words: str | None) -> list[str] | None:
+    """Return the words of the command to run on a result. Raises OutputError where there is no such program."""
+    if words is None:
+        return None
+
+    from osediff_video.workflow.on_done import command_words
+
+    return command_words(words)
+
+
+on_done_option = option(
+    OUTPUT, "--on-done", metavar="COMMAND", callback=split_command,
+    help="Command to run on each finished result, whose path is its last argument; no shell reads it.",
+)  # fmt: skip
+
+
 def video_options(values: dict[str, Any]) -> VideoOptions:
     """Take out of `values` what the options of a video added to it; those a command lacks keep their defaults.
 

@@ -142,12 +142,13 @@ class Actions:
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
             finally:
+                self.previews.pop(page, None)
                 self.forget_old_views()
 
     def stop_preview(self, page: str) -> None:
         """Stop the preview that a page waits for, if it waits for one."""
-        if page in self.previews:
-            self.previews[page].set()
+        if stop := self.previews.get(page):
+            stop.set()
 
     def forget_old_views(self) -> None:
         """Remove all previews but the latest."""

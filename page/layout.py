@@ -32,9 +32,10 @@ def build(actions: Actions, largest_upload: str) -> gr.Blocks:
         with gr.Row():
             with gr.Column(scale=1):
                 gr.HTML("<h2>Source</h2>", js_on_load=None)
-                upload = gr.File(label=f"Drop a video or an image (up to {largest_upload.upper()})", height=150)
+                upload = gr.File(label=f"Drop a video or an image, up to {largest_upload.upper()}", height=150)
                 words = gr.Textbox(
                     label="or name a file or a folder of frames",
+                    info="of any size: nothing is copied",
                     placeholder=f"a path in {actions.folders.roots[0]}",
                     max_lines=1,
                 )
@@ -83,6 +84,7 @@ def build(actions: Actions, largest_upload: str) -> gr.Blocks:
         add.click(events.add, inputs, [notice, queue], **hidden)
         queue.act(events.act, None, [queue, result, notice], **hidden)
         gr.Timer(POLL_S).tick(actions.listed, None, queue, **hidden)
+        page.unload(events.stop)  # nobody is left who waits for a preview
         page.load(actions.listed, None, queue, **hidden)
     return page
 

@@ -185,9 +185,12 @@ OTHER_VIDEO = {
     "--output", "--overwrite", "--restart", "--strict", "--json", "--preset-file", "--model", "--device", "--precision",
     "--prompt", "--prompt-mode", "--negative-prompt", "--guidance", "--lora-scale", "--batch", "--tile", "--fps",
     "--deinterlace", "--keep-rotation", "--allow-damaged", "--flow", "--cuts", "--shots", "--pipe-format",
-    "--uncertainty", "--draws", "--seed", "--engine",
+    "--uncertainty", "--draws", "--seed", "--engine", "--on-done", "--segments", "--allow-mixed", "--workers",
+    "--cluster", "--worker-cores", "--ship-input", "--allow-public",
 }  # fmt: skip
-"""Shared with `image` by one definition, or tested by what they read and write: test_cli, test_job, test_shot_list."""
+"""Shared with `image` by one definition, or tested by what they read and write: test_cli, test_job, test_shot_list,
+test_watch, test_wiring.
+"""
 
 
 def test_every_option_of_upscale_has_a_row():

@@ -135,6 +135,9 @@ SHARED = {
 PRINTED = {"--json"}
 """Changes what is said, not what is done; tested with what is said."""
 
+OF_RESULTS = {"--on-done"}
+"""Begins when the work has ended; tests/video/test_watch.py."""
+
 OF_FILES = {"--preset-file"}
 """Changes the defaults of all others; tests/commands/test_presets.py."""
 
@@ -205,7 +208,7 @@ def difference(before, after):
 @pytest.mark.usefixtures("here")
 def test_every_shared_option_reaches_the_library(command, monkeypatch):
     before = record(monkeypatch, command, "in.mkv", "--scale", "2")
-    missing = OPTIONS[command] - set(SHARED) - PRINTED - OF_FILES - OF_A_FARM
+    missing = OPTIONS[command] - set(SHARED) - PRINTED - OF_FILES - OF_A_FARM - OF_RESULTS
     assert not missing, f"{command}: no row for {missing}"
     for option in sorted(OPTIONS[command] & set(SHARED)):
         row = SHARED[option]

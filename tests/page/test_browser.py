@@ -203,6 +203,14 @@ def test_what_cannot_be_is_one_line_and_the_page_goes_on(page):
     assert page.locator("img[src=x]").count() == 0
 
 
+def test_a_file_that_is_too_large_to_drop_is_said_and_can_be_named(page, tmp_path):
+    (tmp_path / "large.mp4").write_bytes(bytes(2 << 20))
+    page.locator("input[type=file]").set_input_files(tmp_path / "large.mp4")
+    page.get_by_text("exceed the maximum allowed size").first.wait_for()
+    open_source(page, "clip.mp4")
+    shown_in(page.locator("table.facts"), "64 x 36, h264, 8 bit")
+
+
 def test_the_keyboard_and_a_screen_reader_find_everything(page):
     open_source(page, "clip.mp4")
     shown_in(page.locator("table.facts"), "it holds")

@@ -4,9 +4,11 @@ import itertools
 import shlex
 import socket
 from fractions import Fraction
+from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from cli.main import cli
 from cli.model_options import image_options
@@ -16,7 +18,7 @@ from osediff_video.images.image_file import ImageFile, write_image
 from page.actions import Actions, Controls, command_of, timeline_of
 from page.facts import clock, estimate_of, facts_of, size_of
 from page.folders import make_folders
-from page.queue import Queue
+from page.queue import Queue, StoppedError
 from page.request import Request, from_json
 from page.serve import listening
 from tests.support.media_files import sample_image, write_video
@@ -129,6 +131,39 @@ def test_a_source_is_looked_at_planned_and_queued(actions, tmp_path):
         with pytest.raises(OutputError, match=words):
             actions.add("in.mp4", controls)
     assert len(actions.listed()) == 1
+
+
+def test_a_preview_that_is_stopped_leaves_nothing(actions, tmp_path):
+    write_video(tmp_path / "films" / "in.mp4", [512 * n for n in range(30)], size=(16, 24))
+    frames = []
+
+    def stop(progress):
+        frames.append(progress.frames)
+        actions.stop_preview("a page")
+
+    with pytest.raises(StoppedError):
+        actions.preview("in.mp4", Controls(size="x1", model="lite"), "a page", stop)
+    assert frames == [1] and not list(actions.views.iterdir()) and not actions.previews
+    actions.stop_preview("a page")
+    assert actions.queue.held_by == 0
+
+
+def test_every_option_of_gui_reaches_the_page(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr("page.serve.serve", lambda folders, output, **named: calls.append((folders, output, named)))
+    monkeypatch.setattr("click.launch", calls.append)
+    invoke = CliRunner().invoke
+    assert invoke(cli, ["gui"]).exit_code == 0
+    ready = calls[-1][2].pop("ready")
+    assert calls[-1] == ((Path(),), None, {"host": "127.0.0.1", "port": 7860})
+    ready("http://127.0.0.1:7860")
+    assert len(calls) == 1  # no browser is opened unasked
+    words = [str(tmp_path), "x", "-o", "out", "--host", "0.0.0.0", "--port", "0", "--open"]
+    assert invoke(cli, ["gui", *words]).exit_code == 0
+    ready = calls[-1][2].pop("ready")
+    assert calls[-1] == ((tmp_path, Path("x")), Path("out"), {"host": "0.0.0.0", "port": 0})
+    ready("http://127.0.0.1:81")
+    assert calls[-1] == "http://127.0.0.1:81"
 
 
 def test_an_image_is_looked_at_as_one(actions, tmp_path):

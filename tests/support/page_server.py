@@ -32,5 +32,6 @@ def slowly(request, progress):
 
 
 sys.addaudithook(note)
+page.serve.LARGEST_UPLOAD = "1mb"
 page.serve.carry_out = slowly
 page.serve.serve((folder,), port=0, ready=functools.partial(print, flush=True))
