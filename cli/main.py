@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from cli.interrupt import one_interrupt
+from cli.jobs.interrupt import one_interrupt
 from cli.printing import message_of
 from image_core.errors import OseDiffError
 

@@ -6,8 +6,8 @@ from typing import Any
 import click
 
 from cli.help import OUTPUT, command, option
+from cli.jobs.sources import jobs
 from cli.model_options import build_upscaler, image_options, model_options, size_options
-from cli.sources import jobs
 from cli.video_options import (
     check_named_files,
     encoding,

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.help import OUTPUT, command, option
+from cli.jobs.sources import video_target
 from cli.model_options import image_options, model_options, size_options
 from cli.printing import write
-from cli.sources import video_target
 from cli.video_options import (
     check_named_files,
     encoding,

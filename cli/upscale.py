@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.help import OUTPUT, command, option
+from cli.jobs.sources import jobs
 from cli.model_options import build_upscaler, image_options, model_options, size_options
 from cli.printing import say
-from cli.sources import jobs
 from cli.video_options import (
     check_named_files,
     encoding,
@@ -113,7 +113,7 @@ def upscale(
     if not accepted:
         raise SystemExit(1)
     if farm is not None:
-        from cli.workers import by_workers
+        from cli.jobs.workers import by_workers
 
         if failed + by_workers(accepted, images, options, how, farm, restart, overwrite, as_json, on_done, **values):
             raise SystemExit(1)

@@ -9,16 +9,16 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("image_core", "osediff_video", "train", "page", "cli")
 VERBS = """
-accept accumulate act add answer append apply ask blend blur bound bring build call carry cast check choose
-clamp close collect combine compare compute contain continue convert copy count crop cut damage decide decode
-define degrade delete denoise describe detect determine discard do download draw drive drop encode end estimate
-execute export extract fail fill find flatten flush fold follow forget generate get give group guess hash hold
-identify import inspect join judge keep lay leave let link list load look make map mark measure mix move
-multiply name note number open order pad paint parse pass pause plan predict prepare print probe process provide
-put queue raise rank read record refuse relate remember remove rename reorder repeat replace report reshape
-resize resolve restore return round run sample save say scale score serve set sharpen shift ship shorten show
-solve split stack start state stop store strip sum super-resolve switch take tell time train turn undo update
-upscale use verify wait walk weigh work wrap write yield
+accept accumulate act add answer append apply ask blend blur bound bring build call carry cast check choose clamp
+close collect combine compare compute contain continue convert copy count crop cut damage decide decode define degrade
+delete denoise describe detect determine discard do download draw drive drop encode end estimate execute export
+extract fail fill find flatten flush fold follow forget generate get give group guess hash hold identify import
+inspect join judge keep lay leave let link list load look make map mark measure mix move multiply name note number
+open order pad paint parse pass pause plan predict prepare print probe process provide put queue raise rank read
+record refuse relate remember remove rename reorder repeat replace report reshape resize resolve restore return round
+run sample save say scale score serve set sharpen shift ship shorten show solve split stack start state stop store
+strip sum super-resolve switch take tell time train turn undo update upscale use verify wait walk watch weigh work
+wrap write yield
 """
 """Verbs that open a docstring, in the imperative. Add one when a sentence needs it; a noun or adjective is none."""
 

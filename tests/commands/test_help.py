@@ -67,11 +67,12 @@ def test_commands_that_share_options_share_their_definition():
     for name in of_upscale - own:
         assert len(set(shared[name].values())) == 1, name
     job = {"--restart", "--overwrite", "--strict", "--pipe-format", "--json", "--uncertainty", "--draws", "--seed"}
+    job |= {"--on-done"}
     several_machines = {"--segments", "--allow-mixed", "--workers", "--cluster", "--worker-cores"}
     several_machines |= {"--ship-input", "--allow-public"}
     for name in of_upscale - job - several_machines:
         assert "probe" in shared[name], name
-    for name in of_upscale - job - {"--start", "--end"}:
+    for name in of_upscale - job - several_machines - {"--start", "--end"}:
         assert "preview" in shared[name], name
     assert {"--scale", "--size", "--json", "--model", "--tile"} <= {
         n for n, where in shared.items() if "image" in where

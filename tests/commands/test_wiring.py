@@ -498,7 +498,37 @@ def test_every_option_of_train_reaches_the_library(here, monkeypatch):
     assert plain["export.commit"] == "" and plain["export.card"] is None
 
 
+@pytest.mark.usefixtures("here")
+def test_every_option_of_watch_reaches_the_library(monkeypatch):
+    def call(*words):
+        calls = {}
+        load = recorder(calls, "load", ("model", "options"), result="the upscaler")
+        monkeypatch.setattr("osediff_video.api.load_upscaler", load)
+        run = recorder(calls, "run", ("source", "target", "upscaler", "encoding", "options"), ends=True)
+        monkeypatch.setattr("osediff_video.run.upscale_video", run)
+        files = recorder(calls, "files", ("folder", "settle_s"), result=[Path("IN/in.mkv")])
+        monkeypatch.setattr("osediff_video.workflow.watch.complete_files", files)
+        invoke("watch", "IN", "-o", "OUT", "--scale", "2", *words)
+        return calls
+
+    Path("IN").mkdir()
+    before = call()
+    assert before["files.folder"] == Path("IN") and before["run.target"] == Path("OUT/in_x2.mkv")
+    assert OPTIONS["watch"] - set(SHARED) == {"--settle", "--once"} | OF_FILES | OF_RESULTS
+    for option in sorted(OPTIONS["watch"] & set(SHARED) - {"--output"}):
+        changed = difference(before, call(*SHARED[option].words))
+        if option in ("--scale", "--size"):  # part of the name
+            assert changed.pop("run.target") != before["run.target"]
+            changed.pop(f"{MODEL_CALL}.scale") if option == "--size" and f"{MODEL_CALL}.scale" in changed else None
+        assert changed == SHARED[option].changes, option
+    assert call("--output", "ELSE")["run.target"] == Path("ELSE/in_x2.mkv")
+    assert difference(before, call("--settle", "3")) == {"files.settle_s": 3.0}
+    assert difference(before, call("--once")) == {"files.once": True}
+
+
 TESTED_HERE = {
+    "watch",
+    "gui",  # in tests/page/test_page.py
     "upscale",
     "plan",
     "assemble",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cli.sources import jobs
+from cli.jobs.sources import jobs
 from image_core.errors import MediaError
 from osediff_video.encoding import Encoding
 from osediff_video.images.image_file import ImageFile, write_image
