@@ -22,6 +22,7 @@ COMMANDS = {
     "compare": "Show two videos or images in one.",
     "eval": "Score videos or images against good ones.",
     "probe": "Inspect a video and show what upscale would do with it.",
+    "bench": "Measure a model on this machine, and find what is fastest here.",
     "models": "List, show, pull, import, mix and verify models.",
     "presets": "List and show presets: settings for one kind of material.",
     "train": "Train a model from a recipe.",

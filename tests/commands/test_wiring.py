@@ -539,6 +539,7 @@ TESTED_HERE = {
     "eval",
     "train",
     "models remove",
+    "bench",  # in test_bench
     *MODELS,
 }
 
