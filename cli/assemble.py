@@ -23,7 +23,7 @@ def assemble(target: Path, source: Path | None, overwrite: bool, as_json: bool) 
 
     All settings are those that `plan` was given; segments that are missing are named.
     """
-    from cli.progress import JsonTeller, Teller
+    from cli.jobs.progress import JsonTeller, Teller
     from osediff_video.farm.joining import assemble_job
 
     teller = (JsonTeller if as_json else Teller)(source or target)

@@ -48,7 +48,7 @@ def compare(first: Path, second: Path, output: Path | None, layout: Layout, over
         write(target)
         return
 
-    from cli.progress import Teller
+    from cli.jobs.progress import Teller
     from osediff_video.plain_resize import PlainResize
     from osediff_video.plan import plan_opened
     from osediff_video.run import carry_out

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.help import OUTPUT, UNCERTAINTY, command, option
+from cli.jobs.progress import ImageProgress
 from cli.model_options import build_upscaler, drawing_options, image_options, model_options, size_options
 from cli.printing import say
-from cli.progress import ImageProgress
 from cli.video_options import overwrite_option
 from image_core.errors import NotFiniteError, OseDiffError, OutputError
 from image_core.options import Draws

@@ -52,7 +52,7 @@ def plan(
     pairs = jobs(sources, output, options.size or f"x{images.scale:g}")
     check_named_files(options)
 
-    from cli.progress import JsonTeller, Teller
+    from cli.jobs.progress import JsonTeller, Teller
     from image_core.errors import OseDiffError
     from osediff_video.farm.planning import plan_job
     from osediff_video.target import check_target

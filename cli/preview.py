@@ -58,7 +58,7 @@ def preview(
     options = video_options(values)
     check_named_files(options)
 
-    from cli.progress import Teller, clock
+    from cli.jobs.progress import Teller, clock
     from osediff_video.plain_resize import PlainResize
     from osediff_video.plan import plan_opened
     from osediff_video.run import carry_out

@@ -51,7 +51,7 @@ def probe(
     target = video_target(source, output, options.size or f"x{images.scale:g}", False)
     check_named_files(options)
 
-    from cli.progress import plan_facts
+    from cli.jobs.progress import plan_facts
     from image_core.models.choice import choose_model
     from osediff_video.plan import plan_video
 

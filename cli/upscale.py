@@ -28,7 +28,7 @@ from osediff_video.media.reading.stdin import PIPE
 from osediff_video.options import VideoOptions
 
 if TYPE_CHECKING:
-    from cli.progress import Teller
+    from cli.jobs.progress import Teller
     from image_core.errors import OseDiffError
     from image_core.upscaler import Upscaler
 
@@ -93,7 +93,7 @@ def upscale(
         raise click.UsageError("--on-done needs a finished file; it goes with neither --segments nor --output -")
     check_extras(options, pairs, overwrite or restart or segments is not None)
 
-    from cli.progress import JsonTeller, Teller, is_well_done
+    from cli.jobs.progress import JsonTeller, Teller, is_well_done
     from image_core.errors import OseDiffError
     from osediff_video.job.finished import check_target_or_finished, plan_run
 

@@ -20,7 +20,7 @@ from cli.video_options import (
 from osediff_video.suffixes import is_image
 
 if TYPE_CHECKING:
-    from cli.progress import Teller
+    from cli.jobs.progress import Teller
 
 WATCHING = "Watching"
 
@@ -56,7 +56,7 @@ def watch(
     check_named_files(options)
     label = options.size or f"x{images.scale:g}"
 
-    from cli.progress import Teller, is_well_done
+    from cli.jobs.progress import Teller, is_well_done
     from image_core.errors import OseDiffError
     from osediff_video.api import upscale_image
     from osediff_video.run import upscale_video

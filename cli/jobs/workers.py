@@ -27,9 +27,10 @@ def by_workers(
     model: str,
     device: str,
     precision: Any,
+    engine: Any,
 ) -> int:
     """Let workers upscale the videos; return how many failed. Raises OseDiffError where no worker can work."""
-    from cli.progress import JsonTeller, Teller, is_well_done
+    from cli.jobs.progress import JsonTeller, Teller, is_well_done
     from osediff_video.farm.driver import Tell, upscale_batch
     from osediff_video.farm.worker import ModelChoice
 
@@ -52,7 +53,7 @@ def by_workers(
         batch.line(sentence)
 
     tell = Tell(lambda source, plan: tellers[source].planned(plan), batch.progress, told, refused, noted)
-    choice = ModelChoice(model, images, device, precision)
+    choice = ModelChoice(model, images, device, precision, engine)
     try:
         upscale_batch(pairs, choice, how, options, farm, restart=restart, overwrite=overwrite, tell=tell)
     except KeyboardInterrupt:

@@ -20,7 +20,7 @@ import torch
 
 from image_core.errors import OseDiffError
 from image_core.models.catalogue import find_model
-from image_core.options import Precision, UpscaleOptions
+from image_core.options import Engine, Precision, UpscaleOptions
 from image_core.storage.files import sha256
 from image_core.storage.sealed import read_sealed
 from osediff_video.api import load_upscaler
@@ -50,6 +50,7 @@ class ModelChoice:
     options: UpscaleOptions
     device: str
     precision: Precision
+    engine: Engine = "auto"
     cores: int | None = None
 
 
@@ -111,6 +112,7 @@ class Worker:
             self.choice.options,
             device=self.choice.device,
             precision=self.choice.precision,
+            engine=self.choice.engine,
             report=self.said.append,
         )
         return {**computation_of(self.upscaler), "model": self.upscaler.identity, "pid": os.getpid(), "said": self.said}

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 
 from cli.eval import find_estimator
+from cli.jobs.progress import JsonTeller
 from cli.jobs.sources import sources_below
 from cli.main import cli
-from cli.progress import JsonTeller
 from image_core.errors import MediaError
 from image_core.options import Draws, UpscaleOptions
 from osediff_video import Encoding, VideoOptions

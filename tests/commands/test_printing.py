@@ -31,7 +31,7 @@ def test_only_our_own_line_ends_are_line_ends():
 def test_progress_shows_brackets_as_they_are(capsys):
     from pathlib import Path
 
-    from cli.progress import ImageProgress
+    from cli.jobs.progress import ImageProgress
 
     progress = ImageProgress(Path("film [x264] [bold]\x1b[2J.png"))
     progress.started = progress.last = 0.0

@@ -270,6 +270,7 @@ def test_options_for_workers_reach_the_library(monkeypatch):
         (["--model", "other"], {"run.choice.model": "other"}),
         (["--device", "cpu"], {"run.choice.device": "cpu"}),
         (["--precision", "bf16"], {"run.choice.precision": "bf16"}),
+        (["--engine", "openvino"], {"run.choice.engine": "openvino"}),
         (["--crf", "40"], {"run.encoding.crf": 40.0}),
         (["--temporal", "off"], {"run.options.temporal": "off"}),
     ):
