@@ -70,7 +70,7 @@ def choose_engine(engine: Engine, device: str, precision: Precision, covered: bo
         raise ValueError(f"engine must be one of {', '.join(ENGINES)}, got {engine!r}")
     obstacle = None
     if not covered:
-        obstacle = "it runs models of the embedded kind only, lite and lite-vivid"
+        obstacle = "it runs models of the embedded kind only, lite and lite-faithful"
     elif device != "cpu":
         obstacle = f"it runs on a CPU, not on {device}; add --device cpu"
     elif precision == "fp16":

@@ -98,16 +98,16 @@ def test_the_command_hands_on_what_was_asked(video, monkeypatch):
     monkeypatch.setattr(bench, "bench", lambda *words, **named: calls.append((words, named)) or {"a": {"b": 1}})
     monkeypatch.setattr(bench, "tune", lambda model, **_: calls.append(model) or {"engine": "torch"})
     words = ["--against", "plain", "--rounds", 2, "--device", "cpu", "--precision", "bf16", "--engine", "torch"]
-    assert json.loads(run("bench", video, "--model", "lite-vivid", *words, "--json")) == {"a": {"b": 1}}
+    assert json.loads(run("bench", video, "--model", "lite-faithful", *words, "--json")) == {"a": {"b": 1}}
     (named,), given = calls[0]
-    assert named == "lite-vivid" and given.pop("report")
+    assert named == "lite-faithful" and given.pop("report")
     assert given == {
         "source": video, "against": "plain", "rounds": 2, "device": "cpu", "precision": "bf16", "engine": "torch",
     }  # fmt: skip
     assert run("bench").split() == ["a", "b", "1"]
     assert run("bench", "--tune").split() == ["engine", "torch"] and calls[-1] == "lite"
-    run("bench", "--tune", "--model", "lite-vivid")
-    assert calls[-1] == "lite-vivid"
+    run("bench", "--tune", "--model", "lite-faithful")
+    assert calls[-1] == "lite-faithful"
     assert "--tune measures by itself" in run("bench", video, "--tune", code=2)
 
 
