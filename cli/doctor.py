@@ -1,5 +1,7 @@
 """Define the command `osediff-video doctor`."""
 
+import sys
+from collections.abc import Sequence
 from fractions import Fraction
 
 from cli.help import command
@@ -13,7 +15,6 @@ def doctor() -> None:
     import os
     import platform
     import shutil
-    import sys
 
     import av
     import psutil
@@ -42,6 +43,8 @@ def doctor() -> None:
     found = gpus() if may_have_gpu() else {}
     for name, facts in (found or {"gpu": "none that torch can use"}).items():
         write(f"{name:24} {facts}")
+    if may_have_gpu() and not any(name.startswith("cuda") for name in found) and (advice := unused_card()):
+        write(f"{'advice':24} {advice}")
     encoders = [name for name in ENCODERS if is_encoder(name)]
     write(f"{'encoders':24} {' '.join(encoders)}")
     if "libx264" not in encoders:
@@ -72,13 +75,47 @@ def gpus() -> dict[str, str]:
     """Return name -> facts of every GPU that torch can use."""
     import torch
 
-    facts = {}
+    facts = {} if torch.version.hip is None else {"rocm": f"{torch.version.hip}, under the names of CUDA"}
     for number in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
         card = torch.cuda.get_device_properties(number)
         facts[f"cuda:{number}"] = f"{card.name}, {card.total_memory / 1e9:.0f} GB"
     if torch.backends.mps.is_available():
         facts["mps"] = f"{torch.mps.recommended_max_memory() / 1e9:.0f} GB of it for the GPU"
     return facts
+
+
+def unused_card() -> str | None:
+    """Return what to do where a driver for a card is here that torch does not use; None where there is none."""
+    from image_core.device.choice import graphics_drivers
+
+    drivers = graphics_drivers()
+    if not drivers:
+        return None
+    import torch
+
+    build = "ROCm" if torch.version.hip else "CUDA" if torch.version.cuda else None
+    return card_advice(drivers, build, sys.platform)
+
+
+def card_advice(drivers: Sequence[str], build: str | None, system: str) -> str:
+    """Return why a card is not used, and what to do.
+
+    drivers: what they compute with, "CUDA" or "ROCm". build: what this torch is made for; None is CPUs alone.
+    """
+    wanted = drivers[0]
+    maker = {"CUDA": "NVIDIA", "ROCm": "AMD"}[wanted]
+    if build in drivers:
+        variable = {"CUDA": "CUDA_VISIBLE_DEVICES", "ROCm": "HIP_VISIBLE_DEVICES"}[build]
+        return (
+            f"torch is built for {build} but cannot use the card: is the driver older than this torch, the card left "
+            f"out by {variable}, or the container without access to it?"
+        )
+    usual = ", as pip installs it on Windows" if build is None and system == "win32" else ""
+    made = f"for {build}" if build else "for CPUs alone"
+    return (
+        f"a driver of {maker} is here, but this torch is built {made}{usual}; install torch for {wanted} "
+        "(docs/install.md says how)"
+    )
 
 
 def is_encoder(name: str) -> bool:

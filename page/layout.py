@@ -35,7 +35,7 @@ def build(actions: Actions, largest_upload: str) -> gr.Blocks:
                 upload = gr.File(label=f"Drop a video or an image, up to {largest_upload.upper()}", height=150)
                 words = gr.Textbox(
                     label="or name a file or a folder of frames",
-                    info="of any size: nothing is copied",
+                    info="read where it lies, however large",
                     placeholder=f"a path in {actions.folders.roots[0]}",
                     max_lines=1,
                 )

@@ -36,13 +36,19 @@ def choose_device_name(name: str) -> str:
 
 def may_have_gpu() -> bool:
     """Return whether torch could find a GPU: False only on a Linux without the driver of NVIDIA's or AMD's."""
-    if sys.platform != "linux" or Path("/dev/kfd").exists():
-        return True
+    return sys.platform != "linux" or bool(graphics_drivers())
+
+
+def graphics_drivers() -> list[str]:
+    """Return what the drivers of this machine's cards compute with: "CUDA", "ROCm"; of AMD's only on Linux."""
+    drivers = []
     try:
-        ctypes.CDLL("libcuda.so.1")
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
     except OSError:
-        return False
-    return True
+        pass
+    else:
+        drivers.append("CUDA")
+    return drivers + (["ROCm"] if Path("/dev/kfd").exists() else [])
 
 
 def choose_precision(precision: Precision, device: str, alpha_bar: float) -> Precision:

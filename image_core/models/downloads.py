@@ -133,13 +133,14 @@ def pull(
     if name not in KNOWN:
         raise ModelNotFoundError(f"no model {name!r} can be pulled: expected one of {', '.join(KNOWN)}")
     if out.exists():
-        raise OutputError(f"{out}: exists already; remove it, or choose another --out")
+        raise OutputError(f"{out}: exists already; remove it, or choose another --output")
     # with torch and diffusers, for which a list must not wait
     from image_core.models.hub import Fetcher
     from image_core.models.official import Ingredients, make_bundle
 
     known, fetcher = KNOWN[name], Fetcher(downloads_folder(), offline, endpoint, report)
     check_room(known, tagger, fetcher.root, out)
+    report(sum_up(name, known, tagger, fetcher.root, out))
     weights = fetcher.fetch(OSEDIFF[known.weights]) / known.weights
     parts = Ingredients(fetcher.fetch(known.base), weights)
     if tagger:
@@ -157,8 +158,7 @@ def pull(
 
 def check_room(known: Known, tagger: bool, downloads: Path, out: Path) -> None:
     """Raise OutputError when the disk cannot hold what is still to come and the bundle that is made of it."""
-    present = sum(file.stat().st_size for file in downloads.rglob("*") if file.is_file())
-    needed = {downloads: max(0.0, known.gigabytes[tagger] * 1e9 - present), out: known.installed_gb[tagger] * 1e9}
+    needed = {downloads: bytes_to_come(known, tagger, downloads), out: known.installed_gb[tagger] * 1e9}
     folders = {path: existing_folder(path) for path in needed}
     for folder in set(folders.values()):
         # several places on one disk share its room
@@ -168,8 +168,23 @@ def check_room(known: Known, tagger: bool, downloads: Path, out: Path) -> None:
         if total > free:
             raise OutputError(
                 f"{folder}: {amount(int(total))} are needed there for the missing files and the model, but "
-                f"only {amount(free)} are free; make room, or choose another --out"
+                f"only {amount(free)} are free; make room, or choose another --output"
             )
+
+
+def bytes_to_come(known: Known, tagger: bool, downloads: Path) -> float:
+    """Return how much of a model's files is still to be downloaded."""
+    present = sum(file.stat().st_size for file in downloads.rglob("*") if file.is_file())
+    return max(0.0, known.gigabytes[tagger] * 1e9 - present)
+
+
+def sum_up(name: str, known: Known, tagger: bool, downloads: Path, out: Path) -> str:
+    """Return what pulling a model takes, in a sentence."""
+    to_come, free = bytes_to_come(known, tagger, downloads), shutil.disk_usage(existing_folder(out)).free
+    return (
+        f"{name}: {amount(int(to_come))} are still to be downloaded into {downloads}, and the model takes "
+        f"{known.installed_gb[tagger]:g} GB in {out.absolute().parent}, where {amount(free)} are free"
+    )
 
 
 def existing_folder(path: Path) -> Path:

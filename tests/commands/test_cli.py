@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from cli.doctor import card_advice
 from cli.main import COMMANDS, cli
 from osediff_video.media.probe import probe
 from tests.support.media_files import packets, read, read_times, sample_image, write_video
@@ -242,6 +243,26 @@ def test_preview_and_compare(video, tmp_path):
 def test_doctor_finds_this_installation_well():
     messages = run("doctor")
     assert "libx264" in messages and "model lite" in messages and "PROBLEM" not in messages
+
+
+@pytest.mark.parametrize(
+    ("drivers", "build", "system", "words"),
+    [
+        (
+            ["CUDA"],
+            None,
+            "win32",
+            "NVIDIA is here, but this torch is built for CPUs alone, as pip installs it on Windows;",
+        ),
+        (["CUDA"], None, "linux", "NVIDIA is here, but this torch is built for CPUs alone; install torch for CUDA"),
+        (["ROCm"], None, "linux", "AMD is here, but this torch is built for CPUs alone; install torch for ROCm"),
+        (["ROCm"], "CUDA", "linux", "AMD is here, but this torch is built for CUDA; install torch for ROCm"),
+        (["CUDA"], "CUDA", "linux", "cannot use the card: is the driver older than this torch"),
+        (["ROCm"], "ROCm", "linux", "HIP_VISIBLE_DEVICES"),
+    ],
+)
+def test_doctor_says_what_to_do_about_a_card_that_is_not_used(drivers, build, system, words):
+    assert words in card_advice(drivers, build, system)
 
 
 def test_pipes_in_and_out(tmp_path):

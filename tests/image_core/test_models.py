@@ -19,7 +19,7 @@ from image_core.bundle import read_bundle, verify_bundle
 from image_core.errors import CheckpointError, ModelNotFoundError, OutputError
 from image_core.models import downloads as known
 from image_core.models.catalogue import find_model
-from image_core.models.downloads import pull
+from image_core.models.downloads import KNOWN, pull
 from image_core.models.load import load_generator
 from image_core.models.official import Ingredients, make_bundle
 from image_core.prompts.embedding import Prompts
@@ -105,9 +105,16 @@ def test_a_model_is_pulled_with_one_command(published, tmp_path, tiny_base, tiny
     assert "exists already" in command("models", "pull", "sd21", "--output", out, code=1)
 
 
-@pytest.mark.usefixtures("published")
-def test_a_model_is_pulled_with_its_tagger(tmp_path):
-    bundle = pull("sd21", tmp_path / "sd21", tagger=True, merge=True)
+def test_a_model_is_pulled_with_its_tagger(published, tmp_path):
+    said = []
+
+    def report(sentence):
+        said.append((sentence, len(published.seen)))
+
+    bundle = pull("sd21", tmp_path / "sd21", tagger=True, merge=True, report=report)
+    first, requests = said[0]
+    gigabytes = KNOWN["sd21"].installed_gb[True]
+    assert first.startswith("sd21: ") and f"the model takes {gigabytes:g} GB in {tmp_path}" in first and not requests
     assert "tagger/model.safetensors" in bundle.config.files and "RAM and DAPE" in bundle.config.licence
     assert "dape_sha256" in bundle.config.card
 

@@ -91,8 +91,8 @@ def page(chromium, served):
 
 
 def open_source(page, name, size="x2"):
-    page.get_by_label("Size").fill(size)
-    page.get_by_label("Size").press("Enter")
+    page.get_by_role("combobox", name="Size").fill(size)
+    page.get_by_role("combobox", name="Size").press("Enter")
     page.get_by_label("or name a file").fill(name)
     page.get_by_label("or name a file").press("Enter")
 
