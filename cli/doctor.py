@@ -104,7 +104,7 @@ def card_advice(drivers: Sequence[str], build: str | None, system: str) -> str:
     """
     wanted = drivers[0]
     maker = {"CUDA": "NVIDIA", "ROCm": "AMD"}[wanted]
-    if build in drivers:
+    if build is not None and build in drivers:
         variable = {"CUDA": "CUDA_VISIBLE_DEVICES", "ROCm": "HIP_VISIBLE_DEVICES"}[build]
         return (
             f"torch is built for {build} but cannot use the card: is the driver older than this torch, the card left "
