@@ -375,3 +375,16 @@ def test_a_copied_run_is_gone_on_with_by_its_content(averaged_run, tmp_path):
     made, folder = averaged_run
     shutil.copytree(folder, tmp_path / "elsewhere")
     assert run(dataclasses.replace(made, name="another"), tmp_path / "elsewhere", quiet) == 2
+
+
+def test_a_rate_rises_to_its_full_height_within_the_steps_asked_for():
+    """Its first step moves already, and the last of the rise is whole."""
+    assert [learning_rate_share(step, LoopConfig(warmup_steps=4)) for step in range(5)] == [0.25, 0.5, 0.75, 1.0, 1.0]
+
+
+def test_the_autoencoder_s_stage_leaves_the_unet_alone(tmp_path, images):
+    for stage, learns in (("autoencoder", False), ("generator", True)):
+        made = tiny(tmp_path, images, f"stage={stage}")
+        restorer = build_lite(made, stages.block_latent(made), None)
+        assert restorer.use_unet == learns
+        assert {p.requires_grad for p in restorer.generator.unet.parameters()} == {learns}
