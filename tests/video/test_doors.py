@@ -12,12 +12,14 @@ import pytest
 
 from image_core.errors import MediaError, OutputError
 from image_core.options import Draws, UpscaleOptions
+from image_core.upscaler import Draft
 from osediff_video import Encoding, VideoOptions, api, chain, finish, read_preset, target, upscale, upscale_frames
 from osediff_video.images.image_file import ImageFile, pixels_of, read_image, write_image
 from osediff_video.plain_resize import PlainResize
 from osediff_video.plan import VideoPlan, plan_video
 from osediff_video.run import Progress, carry_out, upscale_video
 from osediff_video.sources.comparison import compose
+from osediff_video.temporal.steps import Step
 from osediff_video.types import Frame
 from tests.support.media_files import FAST, sample_image, write_video
 from tests.support.tiny_lite import upscaler
@@ -98,7 +100,9 @@ def test_what_is_given_to_upscale_reaches_the_job(video, tmp_path, monkeypatch):
     )  # fmt: skip
     expected = UpscaleOptions(scale=3.0, strength=0.4)
     assert result == "the result"
-    assert loaded == [(("lite", expected), {"device": "cpu", "precision": "bf16", "report": progress})]
+    ((words, named),) = loaded
+    assert words == ("lite", expected)
+    assert named.items() >= {"device": "cpu", "precision": "bf16", "report": progress}.items()
     assert asked == [((video, tmp_path / "out.mkv", 3.0, how, options), {"restart": True, "overwrite": True})]
     named = {"restart": True, "progress": progress, "planned": progress}
     assert done == [(("the plan", "the model", None), named)]
@@ -223,3 +227,47 @@ def test_presets_fit_their_material(name, model, scale, deinterlace):
     """Tapes and discs have fields, scans and videos of the web do not."""
     preset = read_preset(name)
     assert (preset.model, preset.image.scale, preset.video.deinterlace) == (model, scale, deinterlace)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_tones_that_the_blend_brought_from_other_frames_go(generator, kept):
+    image = sample_image(0, 32, 48)
+    step = Step(1, Frame(image, 1), None, draft=Draft(image), output=image + np.uint8(20))
+    result = chain.finished(step, upscaler(generator, scale=1, keep_tones=kept)).image
+    assert abs(result.mean() - image.mean() - (0 if kept else 20)) < 0.5
+
+
+def test_each_frame_is_finished_as_its_shot_asks(video, tmp_path, generator, monkeypatch):
+    (tmp_path / "shots.toml").write_text("[[shot]]\nstart = 0.1\nkeep_tones = true\n")
+    plan, model = plan_of(video, shots=str(tmp_path / "shots.toml"), cuts="off"), upscaler(generator, scale=1)
+    asked, real = [], chain.finished
+
+    def finished(step, own):
+        asked.append(own.options.keep_tones)
+        return real(step, own)
+
+    monkeypatch.setattr(chain, "finished", finished)
+    list(chain.upscaled(plan, model, chain.prepare(plan.options, model), None, 0))
+    assert asked == [False] * 3 + [True] * 3  # the fourth of 25 a second is the first after 0.1 s
+
+
+def test_the_motion_is_estimated_as_asked(monkeypatch, generator):
+    monkeypatch.setattr("osediff_video.temporal.raft.load_raft", lambda path, *_: f"raft of {path}")
+    model = upscaler(generator)
+    assert chain.prepare(VideoOptions(flow="x.pth"), model).estimate == "raft of x.pth"
+    assert chain.prepare(VideoOptions(), model).estimate is chain.dis_flow
+
+
+def test_what_is_taken_up_later_is_as_if_all_had_been_read(tmp_path, generator):
+    """The blend, steady colours and cuts look back; what they need is read again."""
+    draw = np.random.default_rng(0)
+    for n in range(54):
+        image = np.clip(sample_image(n // 2, 24, 32) + draw.integers(-9, 9, (24, 32, 3)), 0, 255).astype(np.uint8)
+        write_image(tmp_path / f"{n:03d}.png", ImageFile(image))
+    plan = plan_video(tmp_path, tmp_path.with_name("made"), 1, FAST, VideoOptions(fps=Fraction(6)))
+    model = upscaler(generator, scale=1, color_fix="adain")
+    whole, later = (
+        [frame.image for _, frame in chain.upscaled(plan, model, chain.prepare(plan.options, model), None, skip)]
+        for skip in (0, 48)
+    )
+    assert len(later) == 6 and all(np.array_equal(a, b) for a, b in zip(whole[48:], later, strict=True))
