@@ -324,9 +324,9 @@ def test_mixing_takes_the_share_of_the_second(tmp_path, monkeypatch):
         return SimpleNamespace(path=tmp_path / "out")
 
     monkeypatch.setattr("image_core.models.mixing.mix_models", mix_models)
-    run("models", "mix", "lite", "lite-vivid", "--share", "0.25", "-o", tmp_path / "out")
+    run("models", "mix", "lite", "lite-faithful", "--share", "0.25", "-o", tmp_path / "out")
     first, second, share, out, card = mixed[0]
-    assert (first.config.name, second.config.name, share, out) == ("lite", "lite-vivid", 0.25, tmp_path / "out")
+    assert (first.config.name, second.config.name, share, out) == ("lite", "lite-faithful", 0.25, tmp_path / "out")
     assert card is None
 
 
