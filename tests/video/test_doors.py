@@ -19,6 +19,7 @@ from osediff_video.plain_resize import PlainResize
 from osediff_video.plan import VideoPlan, plan_video
 from osediff_video.run import Progress, carry_out, upscale_video
 from osediff_video.sources.comparison import compose
+from osediff_video.sources.open import open_source
 from osediff_video.temporal.steps import Step
 from osediff_video.types import Frame
 from tests.support.media_files import FAST, sample_image, write_video
@@ -271,3 +272,14 @@ def test_what_is_taken_up_later_is_as_if_all_had_been_read(tmp_path, generator):
         for skip in (0, 48)
     )
     assert len(later) == 6 and all(np.array_equal(a, b) for a, b in zip(whole[48:], later, strict=True))
+
+
+def test_damaged_frames_of_a_folder_are_stood_in_for_when_allowed(tmp_path):
+    for n in range(3):
+        write_image(tmp_path / f"{n}.png", ImageFile(sample_image(n, 16, 24)))
+    data = (tmp_path / "1.png").read_bytes()
+    (tmp_path / "1.png").write_bytes(data[: len(data) // 2])
+    with pytest.raises(MediaError, match="--allow-damaged"):
+        open_source(tmp_path, VideoOptions())
+    source, _ = open_source(tmp_path, VideoOptions(allow_damaged=True))
+    assert len(list(source.frames())) == 3 and source.faults.repeated == [1]
