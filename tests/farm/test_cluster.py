@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from fractions import Fraction
 from pathlib import Path
 
 import psutil
@@ -131,7 +132,8 @@ def end(process):
 @pytest.fixture(scope="module")
 def video(tmp_path_factory):
     """Twenty segments, so that the work is not over before the last node has loaded the model."""
-    return write_video(tmp_path_factory.mktemp("film") / "in.mp4", [2048 * number for number in range(500)])
+    times = [2048 * number for number in range(500)]
+    return write_video(tmp_path_factory.mktemp("film") / "in.mp4", times, sound_from=Fraction(0))
 
 
 @pytest.fixture(scope="module")
