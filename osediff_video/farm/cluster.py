@@ -209,9 +209,11 @@ class Crew:
                 self.deaths = 0
                 yield Event(member, "done", value)
         except RayTaskError as error:
-            was, member.state, member.pending = member.state, "idle", None
-            if was == "loading":
-                self.dismiss(member)
+            was, member.state, member.pending = (
+                member.state,
+                "idle",
+                None,
+            )  # one that is unfit stays, or would come again
             yield Event(member, "failed" if was == "busy" else "unfit", error.cause or error)
         except (RayActorError, RayError, OutputError) as error:
             self.dismiss(member)

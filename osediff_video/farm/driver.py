@@ -251,7 +251,9 @@ class Driver:
         if event.kind == "ready":
             self.judge(member, event.value)
         elif event.kind == "news":
-            if name in self.incoming:
+            if name not in self.board.running:
+                self.forget(name)  # of a film that is over
+            elif name in self.incoming:
                 try:
                     self.incoming[name].take(event.value)
                 except OSError as error:
@@ -424,8 +426,7 @@ class Driver:
         """Raise OutputError when nothing can go on: every machine is left out, or fails at everything."""
         members = self.crew.members
         useless = [one for one in members if one.node and (one.node in self.unfit or self.board.is_bad(one.node))]
-        stuck = self.unfit and not members
-        if not self.finishing and (stuck or (members and len(useless) == len(members))) and not self.board.running:
+        if members and len(useless) == len(members) and not self.finishing and not self.board.running:
             reasons = "; ".join(f"{node}: {reason}" for node, reason in self.unfit.items()) or "everything fails there"
             raise OutputError(f"no worker is left that can work: {reasons}")
 

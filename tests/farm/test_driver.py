@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from image_core.errors import MediaError, OutputError
+from image_core.errors import MediaError, ModelNotFoundError, OseDiffError, OutputError
 from image_core.options import UpscaleOptions
 from osediff_video.farm import worker
 from osediff_video.farm.board import BAD_NODE, Board, Piece
@@ -54,7 +54,11 @@ class FakeCrew:
         for member in list(self.members):
             if member.state == "new":
                 member.state = "idle"
-                facts = {**member.actor.load(None), **self.facts.get(member.node, {})}
+                try:
+                    facts = {**member.actor.load(None), **self.facts.get(member.node, {})}
+                except OseDiffError as error:
+                    yield SimpleNamespace(member=member, kind="unfit", value=error)
+                    continue
                 yield SimpleNamespace(member=member, kind="ready", value=facts)
             elif member.state == "busy":
                 yield self.step(member)
@@ -219,6 +223,15 @@ def test_machines_that_would_compute_other_bits_are_left_out(run, whole, tmp_pat
     assert any("node 0: left out, since bits would differ: torch is 1.0" in note for note in outcome.notes)
     mixed = run("b.mkv", facts=facts, settings=FarmOptions(workers=2, mixed=True))
     assert mixed.results and not any("left out" in note for note in mixed.notes)
+
+
+def test_a_model_that_no_machine_has_ends_the_batch(run, monkeypatch):
+    def missing(*_, **__):
+        raise ModelNotFoundError("there is no model 'other' here")
+
+    monkeypatch.setattr("osediff_video.farm.worker.load_upscaler", missing)
+    with pytest.raises(OutputError, match=r"no worker is left that can work: node .: there is no model 'other' here"):
+        run("a.mkv")
 
 
 def test_shipped_inputs_need_no_shared_storage(run, whole, tmp_path, monkeypatch):
