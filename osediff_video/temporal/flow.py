@@ -2,8 +2,10 @@
 
 import functools
 import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,6 +23,9 @@ Estimator = Callable[[ImageArray, ImageArray], Flow]
 SMOOTHING_PX = 0.75
 MOST_PX, PART_PX, MARGIN_PX = 9_000_000, 1536, 192
 """The estimator takes 200 bytes a pixel: 1.7 GB for 4K, which is looked at as a whole, and 6.4 GB for 8K."""
+
+MOST_REMEMBERED = 3 * 1920 * 1080
+"""Numbers of an image, all channels, up to which what was computed of it is kept for its other pair."""
 
 DIS_LEAST_SIDE_PX = 16  # what the coarsest patch of the estimator needs
 AGREEMENT_PX = 0.5
@@ -100,8 +105,7 @@ def motion_of_part(previous: ImageArray, current: ImageArray, estimate: Estimato
     agreement *= agreement
     error = agreement.sum(-1)
     del agreement
-    change = blurred(current)
-    change -= remap(blurred(previous), place)
+    change = blurred(current) - remap(blurred(previous), place)
     coarse = cv2.GaussianBlur(change, (0, 0), COARSE_PX)
     noise = np.median(largest(change[::2, ::2] - coarse[::2, ::2]))
     light = np.abs(np.median(coarse[::4, ::4], axis=(0, 1))).max()
@@ -122,11 +126,35 @@ def motion_of_part(previous: ImageArray, current: ImageArray, estimate: Estimato
     return Motion(backward, confidence.astype(np.float32))
 
 
+class Remembered:
+    """Keep what was computed of the last few images: each is half of two pairs, and looked at from both sides in each.
+
+    Known by identity, so of images that nobody changes. Those above `MOST_REMEMBERED` numbers are not kept, for their
+    memory, and parts of images are new each time.
+    """
+
+    def __init__(self, compute: Callable[[ImageArray], NDArray[Any]]) -> None:
+        self.compute = compute
+        self.known: deque[tuple[ImageArray, NDArray[Any]]] = deque(maxlen=3)
+
+    def __call__(self, image: ImageArray) -> NDArray[Any]:
+        """Return what `compute` makes of the image; nobody may change it."""
+        for seen, result in tuple(self.known):
+            if seen is image:
+                return result
+        result = self.compute(image)
+        if image.size <= MOST_REMEMBERED:
+            self.known.append((image, result))
+        return result
+
+
+@Remembered
 def prepared(image: ImageArray) -> NDArray[np.uint8]:
     """Return the luma, slightly smoothed against noise."""
     return cv2.GaussianBlur(cv2.cvtColor(to_eight_bit(image), cv2.COLOR_RGB2GRAY), (0, 0), SMOOTHING_PX)
 
 
+@Remembered
 def blurred(image: ImageArray) -> NDArray[np.float32]:
     """Blur an image with sigma 1 and scale it to [0, 1]."""
     values = image.astype(np.float32)

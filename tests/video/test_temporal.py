@@ -15,6 +15,7 @@ from osediff_video.options import VideoOptions
 from osediff_video.plain_resize import PlainResize
 from osediff_video.run import upscale_video
 from osediff_video.shots.cuts import SETTLED, mark_cuts, mark_listed_cuts, read_cut_list
+from osediff_video.temporal import flow as flow_module
 from osediff_video.temporal.blend import WARMUP_FRAMES, PixelBlend, next_state, steadied
 from osediff_video.temporal.flow import dis_flow, enlarged, motion, warp
 from osediff_video.temporal.steps import steps
@@ -276,3 +277,21 @@ def test_a_list_of_cuts_that_is_none_fails_before_work(tmp_path):
     with pytest.raises(MediaError, match=r"none\.txt"):
         copy(source, tmp_path / "out.mp4", temporal="pixel", cuts=str(tmp_path / "none.txt"))
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
+
+
+def test_what_is_known_of_a_frame_is_computed_once(monkeypatch):
+    images = [np.random.default_rng(number).integers(0, 256, (40, 48, 3), np.uint8) for number in range(4)]
+    counts = dict.fromkeys(("prepared", "blurred"), 0)
+    for name in counts:
+        whole = getattr(flow_module, name).compute
+
+        def counted(image, name=name, whole=whole):
+            counts[name] += 1
+            return whole(image)
+
+        monkeypatch.setattr(flow_module, name, flow_module.Remembered(counted))
+    moved = [flow_module.motion(*pair) for pair in itertools.pairwise(images)]
+    assert counts == {"prepared": 4, "blurred": 4}
+    for one, (previous, current) in zip(moved, itertools.pairwise(images), strict=True):
+        fresh = flow_module.motion(previous.copy(), current.copy())
+        assert np.array_equal(one.flow, fresh.flow) and np.array_equal(one.confidence, fresh.confidence)
