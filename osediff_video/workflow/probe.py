@@ -1,5 +1,8 @@
 """Look at a video or an image before the work: what would become of it, and how it looks at one moment."""
 
+from collections import deque
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -17,6 +20,9 @@ from osediff_video.sources.animation import is_animation
 from osediff_video.sources.open import open_source
 from osediff_video.suffixes import is_image
 from osediff_video.target import check_image_target, default_image_target, default_target, result_name
+from osediff_video.types import Frame
+
+LONGEST_FRAME_S = 1
 
 
 @dataclass(frozen=True)
@@ -109,23 +115,33 @@ def plan_image(source: Path, target: Path, scale: float, size: str | None, overw
 
 
 def read_frame(source: AnyPath, at_s: float = 0.0) -> ImageArray:
-    """Return an image, or the frame that a video shows at a time, upright and in 8 bits.
+    """Return an image, or the first frame of a video from a time on, upright and in 8 bits.
 
     source: a video, a folder of frames or an image.
     at_s: seconds from the first frame.
 
-    Returns (H, W, 3) RGB of uint8. Raises ImageError or MediaError, also for a time after the end.
+    Returns (H, W, 3) RGB of uint8. Within the last frame that is the last one. Raises ImageError or MediaError,
+    also for a time after the end.
     """
     path = as_path(source, "source")
     if is_single_image(path):
         return to_eight_bit(read_image(path).image)
     if not path.exists():
         raise MediaError(f"{path}: no such file")
-    options = VideoOptions(start_s=Fraction(at_s).limit_denominator(1_000_000), deinterlace="off")
-    frame = next(iter(open_source(path, options)[0].frames()), None)
-    if frame is None:
+    start_s = Fraction(at_s).limit_denominator(1_000_000)
+    with suppress(MediaError):
+        for frame in frames_from(path, start_s):
+            return to_eight_bit(frame.image)
+    # the time may lie within the last frame, which began before it
+    last = deque(frames_from(path, max(Fraction(0), start_s - LONGEST_FRAME_S)), maxlen=1)
+    if not last:
         raise MediaError(f"{path}: shows nothing at {at_s:g} s")
-    return to_eight_bit(frame.image)
+    return to_eight_bit(last[0].image)
+
+
+def frames_from(path: Path, start_s: Fraction) -> Iterator[Frame]:
+    """Yield the frames of a video or folder from a time on. Raises MediaError."""
+    return open_source(path, VideoOptions(start_s=start_s, deinterlace="off"))[0].frames()
 
 
 def model_names() -> list[str]:

@@ -85,6 +85,8 @@ def test_probe_plans_videos_and_images_and_takes_a_folder_for_the_usual_name(vid
 
 def test_one_frame_is_read_at_its_time(video, tmp_path):
     assert np.abs(read_frame(video, 1.0).astype(int) - sample_image(25, 36, 50)).mean() < 6
+    within_the_last = read_frame(video, 59.5 / 25)
+    assert np.abs(within_the_last.astype(int) - sample_image(59, 36, 50)).mean() < 6
     write_image(tmp_path / "in.png", ImageFile(sample_image(0, 16, 24)))
     assert np.array_equal(read_frame(tmp_path / "in.png"), sample_image(0, 16, 24))
     for path, at_s in ((video, 9.0), (tmp_path / "none.mkv", 0.0)):
