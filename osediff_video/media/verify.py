@@ -18,7 +18,9 @@ from osediff_video.media.stream_plan import StreamPlan
 
 MATROSKA_TICK_S = Fraction(1, 1000)
 TRANSPORT_TICK_S = Fraction(1, 90000)
-SOUND_TOLERANCE_S = Fraction(1, 1000)
+SOUND_TOLERANCE_S = Fraction(3, 2000)
+"""Containers that count milliseconds round a time on both ways, sound and first frame."""
+
 MOST_PACKETS_TO_SOUND = 200
 IMAGES = ("video", 0)
 """The upscaled video is the first that is written."""
