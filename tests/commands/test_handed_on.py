@@ -363,3 +363,15 @@ def test_pressing_ctrl_c_twice_at_once_is_one_wish(monkeypatch):
             assert ended == [130]
     finally:
         signal.signal(signal.SIGINT, usual)
+
+
+def test_probe_names_the_model_that_would_run(video, monkeypatch):
+    asked = []
+
+    def choose_model(*words, **_):
+        asked.append(words)
+        raise MediaError("enough")
+
+    monkeypatch.setattr("image_core.models.choice.choose_model", choose_model)
+    run("probe", video, "--model", "lite", "--device", "cuda:7", "--precision", "bf16", code=1)
+    assert asked == [("lite", "cuda:7", "bf16")]
