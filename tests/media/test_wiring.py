@@ -26,7 +26,7 @@ from osediff_video.media.writing.encoder import plan_encoder
 from osediff_video.media.writing.segment import SegmentWriter
 from osediff_video.media.writing.stdout import write_pipe
 from osediff_video.types import Bookmark, ColorTags, Frame, checksum_of
-from tests.support.media_files import copy, info, packets, sample_image, write_video
+from tests.support.media_files import copy, info, packets, read_times, sample_image, write_video
 from tests.support.rich_video import write_rich
 
 
@@ -218,12 +218,20 @@ def test_a_place_is_known_by_its_image_too(long, monkeypatch):
 
 def test_sound_lies_beside_its_images_in_the_file(tmp_path):
     """A player that reads on need not seek; the order of a demuxer does not show it, the places in the file do."""
-    source = write_video(tmp_path / "in.mp4", [512 * n for n in range(25)], sound_from=Fraction(0))
+    source = write_video(tmp_path / "in.mkv", [100 * n for n in range(300)], time_base=Fraction(1, 1000), size=(16, 16),
+                         sound_from=Fraction(1), options={"preset": "ultrafast"})  # fmt: skip
     copy(source, tmp_path / "out.mp4")
     with av.open(str(tmp_path / "out.mp4")) as container:
         places = sorted((packet.pos, packet.stream.type) for packet in container.demux() if packet.size)
-    kinds = [kind for _, kind in places]
-    assert "audio" in kinds[:10] and "video" in kinds[-20:]
+    assert [kind for _, kind in places].index("audio") < 40  # of ten images a second, from the first second on
+
+
+def test_an_mp4_begins_at_the_very_time_of_its_source(tmp_path):
+    """Its edit list counts in units of its own, which must hold every time too."""
+    source = write_video(tmp_path / "in.ts", [10_010 + 3003 * n for n in range(10)], time_base=Fraction(1, 90_000),
+                         last_duration=3003)  # fmt: skip
+    copy(source, tmp_path / "out.mp4")
+    assert read_times(tmp_path / "out.mp4") == read_times(source)
 
 
 def test_text_that_must_be_converted_is_a_loss(tmp_path):

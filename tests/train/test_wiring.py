@@ -99,8 +99,11 @@ def test_validation_sees_the_average(tmp_path, images, monkeypatch):
 
     monkeypatch.setattr(GeneratorStage, "scores", scores)
     settings = ("loop.ema=0.9", "loop.validate_every=2", "loop.steps=2", "loop.batch=1", "loop.checkpoint_every=2")
-    run(tiny(tmp_path, images, *settings), tmp_path / "run", quiet)
+    made = tiny(tmp_path, images, *settings)
+    first = dict(stage_of(made).modules["generator"].named_parameters())
+    run(made, tmp_path / "run", quiet)
     content = read_run(tmp_path / "run")
+    assert any(not torch.equal(first[name], tensor) for name, tensor in content["average"].items())
     assert content["average"] and all(torch.equal(seen[0][name], tensor) for name, tensor in content["average"].items())
     weights = content["modules"]["generator"]
     assert any(not torch.equal(weights[name], tensor) for name, tensor in content["average"].items())
@@ -121,11 +124,14 @@ def test_as_many_checkpoints_are_kept_as_asked(tmp_path, images):
     assert [path.name[-4:-3] for path in sorted((tmp_path / "run").glob("*.pt"))] == ["3", "4", "5"]
 
 
-def test_a_stopped_run_ends_in_the_same_bits(tmp_path, images):
+def test_a_stopped_run_goes_on_to_the_same_bits(tmp_path, images, monkeypatch):
+    steps, real = [], GeneratorStage.losses
+    monkeypatch.setattr(GeneratorStage, "losses", lambda *words: steps.append(words[2].step) or real(*words))
     settings = ("loop.checkpoint_every=1", "loop.ema=0.9", "loop.batch=1")
     run(tiny(tmp_path, images, *settings, "loop.steps=2"), tmp_path / "whole", quiet)
-    for steps in (1, 2):
-        run(tiny(tmp_path, images, *settings, f"loop.steps={steps}"), tmp_path / "cut", quiet)
+    for last in (1, 2):
+        run(tiny(tmp_path, images, *settings, f"loop.steps={last}"), tmp_path / "cut", quiet)
+    assert steps == [0, 1, 0, 1]  # nothing is done again
     assert same(learnt(tmp_path / "cut"), learnt(tmp_path / "whole"))
 
 

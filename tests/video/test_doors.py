@@ -18,7 +18,9 @@ from osediff_video.images.image_file import ImageFile, pixels_of, read_image, wr
 from osediff_video.plain_resize import PlainResize
 from osediff_video.plan import VideoPlan, plan_video
 from osediff_video.run import Progress, carry_out, upscale_video
+from osediff_video.sources.animation import AnimationSource
 from osediff_video.sources.comparison import compose
+from osediff_video.sources.folder import list_frames
 from osediff_video.sources.open import open_source
 from osediff_video.temporal.steps import Step
 from osediff_video.types import Frame
@@ -283,3 +285,15 @@ def test_damaged_frames_of_a_folder_are_stood_in_for_when_allowed(tmp_path):
         open_source(tmp_path, VideoOptions())
     source, _ = open_source(tmp_path, VideoOptions(allow_damaged=True))
     assert len(list(source.frames())) == 3 and source.faults.repeated == [1]
+
+
+def test_the_second_frame_comes_before_the_tenth(tmp_path):
+    names = ["f10.png", "f2.png", "f1.png", "f2b.png", "e3.png"]
+    for name in names:
+        (tmp_path / name).touch()
+    assert [path.name for path in list_frames(tmp_path)] == ["e3.png", "f1.png", "f2.png", "f2b.png", "f10.png"]
+
+
+@pytest.mark.parametrize(("said", "shown"), [({}, 100), ({"duration": 10}, 100), ({"duration": 40}, 40)])
+def test_frames_of_next_to_no_duration_are_shown_as_browsers_show_them(said, shown):
+    assert AnimationSource.duration(SimpleNamespace(load=lambda: None, info=said)) == shown

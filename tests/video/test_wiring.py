@@ -22,13 +22,14 @@ from osediff_video.plain_resize import PlainResize
 from osediff_video.plan import plan_video
 from osediff_video.shots.prompts import ShotEmbeddings, ShotPrompt
 from osediff_video.shots.shot_list import ShotSettings
+from osediff_video.shots.treatment import Treatments
 from osediff_video.temporal.blend import WARMUP_FRAMES, LatentBlend, PixelBlend, State, choose_blend
 from osediff_video.temporal.flow import Motion, motion
 from osediff_video.temporal.raft import UPDATES, Raft
 from osediff_video.temporal.steady_colors import steady_colors
 from osediff_video.temporal.steps import Step, steps
 from osediff_video.types import Frame
-from tests.support.media_files import copy, sample_image, write_video
+from tests.support.media_files import copy, info, sample_image, write_video
 from tests.support.tiny_lite import upscaler
 from tests.video.test_job import stopped_copy
 from tests.video.test_temporal import scene, view
@@ -223,3 +224,12 @@ def test_what_came_from_outside_is_not_trusted():
     steps, grey = iter((10.0, -10.0)), np.full((32, 64, 3), 90, np.uint8)
     confidence = motion(grey, grey, moved).confidence
     assert confidence[:, :53].min() > 0.9 and confidence[:, 55:].max() == 0
+
+
+def test_shots_count_from_the_first_frame(generator):
+    """Recordings of transport streams begin at any time of the clock."""
+    facts = info(begins_s=Fraction(100), time_base=Fraction(1, 25))
+    shots = (ShotSettings(start_s=Fraction(2, 25), strength=0.2),)
+    treatments = Treatments(shots, VideoOptions(temporal="off"), upscaler(generator))
+    frames = [Frame(sample_image(n, 16, 16), 2500 + n, cut=n == 0) for n in range(4)]
+    assert [frame.treatment for frame in treatments.marked(frames, facts)] == [None, None, 0, 0]
