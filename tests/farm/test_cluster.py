@@ -57,14 +57,15 @@ class Nodes:
             env={**ENVIRONMENT, **(environment or {})},
             start_new_session=True,
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stderr=(self.folder / f"{name}.log").open("wb"),
         )
 
     def join(self, name, **environment):
-        """Start a node for one worker."""
-        self.start(
-            name, f"--address={self.address}", "--node-ip-address=127.0.0.1", "--num-cpus=1", environment=environment
-        )
+        """Start a node for one worker, and wait for it: those that start at once take each other's ports."""
+        words = f"--address={self.address}", "--node-ip-address=127.0.0.1", "--num-cpus=1"
+        self.start(name, *words, environment=environment)
+        wait_until(lambda: sum("raylet" in words_of(one) for one in self.below(name)), self.roots[name])
+        time.sleep(10)
 
     def below(self, name):
         root = psutil.Process(self.roots[name].pid)
@@ -113,7 +114,7 @@ def wait_until(condition, process=None):
     """Wait for a condition; fails when the process ends before it holds."""
     until = time.monotonic() + PATIENCE_S
     while not condition():
-        assert process is None or process.poll() is None, process.communicate()[1]
+        assert process is None or process.poll() is None, process.communicate()
         assert time.monotonic() < until, "waited in vain"
         time.sleep(0.05)
 
