@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 
 from cli.eval import find_estimator
-from cli.interrupt import one_interrupt
+from cli.jobs.interrupt import one_interrupt
 from cli.jobs.progress import JsonTeller
 from cli.jobs.sources import sources_below
 from cli.main import cli
@@ -351,14 +351,14 @@ def test_a_preview_shows_the_same_part_of_the_input(video, monkeypatch):
 @pytest.mark.skipif(threading.current_thread() is not threading.main_thread(), reason="signals reach the main thread")
 def test_pressing_ctrl_c_twice_at_once_is_one_wish(monkeypatch):
     ended, usual = [], signal.signal(signal.SIGINT, signal.default_int_handler)
-    monkeypatch.setattr("cli.interrupt.os._exit", ended.append)
+    monkeypatch.setattr("cli.jobs.interrupt.os._exit", ended.append)
     try:
         with one_interrupt():
             with pytest.raises(KeyboardInterrupt):
                 signal.raise_signal(signal.SIGINT)
             signal.raise_signal(signal.SIGINT)
             assert not ended
-            monkeypatch.setattr("cli.interrupt.time.monotonic", lambda: time.time() + 1e9)
+            monkeypatch.setattr("cli.jobs.interrupt.time.monotonic", lambda: time.time() + 1e9)
             signal.raise_signal(signal.SIGINT)  # much later it means that stopping takes too long
             assert ended == [130]
     finally:

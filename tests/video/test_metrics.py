@@ -210,3 +210,14 @@ def test_tiny_videos_have_scores(size):
     for n in range(3):
         scores.add(sample_image(n, *size), sample_image(n, *size))
     assert np.isfinite(list(scores.means().values())).all()
+
+
+def test_the_warping_error_is_told_in_ten_thousandths():
+    """As Lai et al. do; E*_warp in thousandths."""
+    still = VideoScores(lambda source, _: np.zeros((*source.shape[:2], 2), np.float32))
+    dark, light = np.full((16, 16, 3), 100, np.uint8), np.full((16, 16, 3), 151, np.uint8)  # a fifth of white apart
+    for result in (dark, light):
+        still.add(result, dark)
+    means = still.means()
+    assert means["e_warp"] == pytest.approx(0.04 * 1e4, rel=1e-4)
+    assert means["e_star_warp"] == pytest.approx(0.04 * 1e3, rel=1e-4) and means["flicker"] == pytest.approx(51)
