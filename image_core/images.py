@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
 ImageArray = NDArray[np.uint8] | NDArray[np.uint16]
@@ -76,22 +75,6 @@ def to_tensor(images: Sequence[ImageArray]) -> "Tensor":
     for place, image in zip(values.numpy(), images, strict=True):
         place[...] = image  # straight into place: each buffer of this size costs page faults
     return values.mul_(2 / white).sub_(1).permute(0, 3, 1, 2)
-
-
-def enlarge_on(device: "torch.device", images: Sequence[NDArray[np.uint8]], height: int, width: int) -> "Tensor":
-    """Return what `to_tensor` makes of 8-bit images enlarged, made on the device: what goes there is the small images.
-
-    Rounded between the two directions as PIL does, so that no value is more than a level from those of `enlarge`.
-    """
-    import torch
-    from torch.nn import functional as F
-
-    values = torch.from_numpy(np.stack(images)).to(device).permute(0, 3, 1, 2).float()
-    for size in ((values.shape[-2], width), (height, width)):
-        if values.shape[-2:] != size:
-            values = F.interpolate(values, size, mode="bicubic", antialias=True)
-            values = values.add_(0.5).floor_().clamp_(0, 255)  # halves go up there, and are frequent
-    return values.mul(2 / 255).sub_(1).contiguous(memory_format=torch.channels_last)
 
 
 def to_images(tensor: "Tensor", dtype: np.dtype | type) -> list[ImageArray]:

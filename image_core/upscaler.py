@@ -26,7 +26,6 @@ from image_core.images import (
     Values,
     crop,
     enlarge,
-    enlarge_on,
     pad_to_multiple,
     scaled_size,
     tensor_to_values,
@@ -86,8 +85,6 @@ class Upscaler:
         self.prompts, self.negative = prompts, negative
         self.planner, self.workers = Planner(self.device, bytes_per_pixel), Workers(self.device)
         self.progress: Callable[[float], None] = lambda _: None
-        # on a card of NVIDIA's or AMD's; Apple's lack the filter
-        self.enlarges_there = self.device.type == "cuda"
 
     def steered(self, options: UpscaleOptions) -> "Upscaler":
         """Return the same model, its weights shared, under other options.
@@ -216,11 +213,7 @@ class Upscaler:
         load: Workload,
     ) -> list[Draft]:
         """Upscale images in one batch, under one workload."""
-        enlarged: Sequence[ImageArray] | Tensor
-        if self.enlarges_there and images[0].dtype == np.uint8:
-            enlarged = enlarge_on(self.device, images, *size)  # type: ignore[arg-type]
-        else:
-            enlarged = [enlarge(image, *size) for image in images]
+        enlarged = [enlarge(image, *size) for image in images]
         embedding = torch.cat(list(embeddings)) if embeddings else None
         return self.restore(enlarged, tones, revisable, embedding, self.shares_of(images, size), load)
 
@@ -257,24 +250,19 @@ class Upscaler:
     @torch.inference_mode()
     def restore(
         self,
-        enlarged: Sequence[ImageArray] | Tensor,
+        enlarged: Sequence[ImageArray],
         tones: Sequence[ColorStats] | None,
         revisable: bool,
         embedding: Tensor | None,
         share: Tensor | None,
         load: Workload,
     ) -> list[Draft]:
-        """Call the model once on images that already have the output size, as tensors of 8 bit too.
-
-        share: see `shares`.
-        """
-        image, dtype = (
-            (enlarged, np.uint8) if isinstance(enlarged, Tensor) else (to_tensor(enlarged), enlarged[0].dtype)
-        )
+        """Call the model once on images that already have the output size. share: see `shares`."""
+        image = to_tensor(enlarged)
         padded = self.padded(image)
         embedding = self.embedding_for(image) if embedding is None else embedding
         latent = self.network(load).clean_latent(padded, embedding, share)
-        results = to_images(self.finished(latent, padded, image, tones, load), dtype)
+        results = to_images(self.finished(latent, padded, image, tones, load), enlarged[0].dtype)
         if not revisable:
             return [Draft(result) for result in results]
         echo = self.network(load).latent_of(self.padded(to_tensor(results)))

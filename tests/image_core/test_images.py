@@ -5,8 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from image_core.images import crop, enlarge, enlarge_on, pad_to_multiple, scaled_size, to_images, to_tensor
-from tests.support.tiny_lite import random_generator, sample_images, upscaler
+from image_core.images import crop, enlarge, pad_to_multiple, scaled_size, to_images, to_tensor
 
 
 def noise(height, width, dtype=np.uint8):
@@ -65,30 +64,3 @@ def test_what_is_no_image_is_refused():
         to_tensor([np.zeros((4, 4), np.uint8)])
     with pytest.raises(ValueError, match="float64"):
         enlarge(np.zeros((4, 4, 3)), 8, 8)
-
-
-@pytest.mark.parametrize("size", [(160, 224), (51, 119), (40, 56), (30, 200)])
-@pytest.mark.parametrize("edges", [False, True])
-def test_a_device_enlarges_as_pil_does_to_a_level(size, edges):
-    draw = np.random.default_rng(0)
-    images = [draw.integers(0, 256, (40, 56, 3), dtype=np.uint8) for _ in range(2)]
-    if edges:  # which overshoot and are clipped in both directions
-        images = [np.where(image > 127, 255, 0).astype(np.uint8) for image in images]
-    there = enlarge_on(torch.device("cpu"), images, *size)
-    here = to_tensor([enlarge(image, *size) for image in images])
-    assert there.shape == here.shape and there.stride() == here.stride()
-    levels = ((there - here) * 127.5).abs()
-    assert levels.max() < 1.001 and (levels > 0.5).float().mean() < 0.001
-
-
-def test_an_upscaler_that_enlarges_on_its_device_gives_the_same_images():
-    model, images = upscaler(random_generator(), scale=2, color_fix="adain"), sample_images(3, 40, 56)
-    expected = model(images)
-    model.enlarges_there = True
-    for one, other in zip(model(images), expected, strict=True):
-        off = np.abs(one.astype(int) - other)
-        assert off.max() <= 2 and (off > 0).mean() < 0.01
-    deep = sample_images(1, 40, 56, np.uint16)
-    there = model(deep)[0]
-    model.enlarges_there = False
-    assert np.array_equal(there, model(deep)[0])  # 16 bit stays with PIL, here
