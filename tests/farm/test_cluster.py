@@ -15,8 +15,13 @@ import pytest
 from tests.farm.test_stretches import everything
 from tests.support.media_files import write_video
 
-ray = pytest.importorskip("ray")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _ray():
+    pytest.importorskip("ray", reason="needs ray: pip install '.[cluster]'")
+
 
 ROOT = Path(__file__).parent.parent.parent
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0", "PYTHONUNBUFFERED": "1"}

@@ -38,6 +38,7 @@ def test_arrays_make_every_segment_once(tmp_path):
     assert mounts == {volume["name"] for volume in spec["volumes"]}
 
 
+@pytest.mark.slow
 def test_the_cluster_of_ray_fits_its_schema():
     ray, jsonschema = pytest.importorskip("ray"), pytest.importorskip("jsonschema")
     schema = json.loads((Path(ray.__file__).parent / "autoscaler" / "ray-schema.json").read_text())
