@@ -5,7 +5,6 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -15,6 +14,7 @@ from image_core.models.catalogue import find_model
 from image_core.models.load import choose_device, choose_dtype, load_upscaler
 from image_core.options import UpscaleOptions
 from image_core.upscaler import Upscaler
+from osediff_video.workflow.peers import read_network
 from train.config import Recipe
 from train.export import export_run
 from train.recipe import build
@@ -60,23 +60,7 @@ def peers_folder() -> Path:
 
 def peer(folder: Path, name: str = "realesr-animevideov3-x4") -> Method:
     """A network of Real-ESRGAN as its authors distribute it, on the CPU through ncnn, on as many threads as torch."""
-    import ncnn  # not among our dependencies: pip install ncnn
-
-    network = ncnn.Net()
-    network.opt.num_threads = torch.get_num_threads()
-    network.load_param(str(folder / f"{name}.param"))
-    network.load_model(str(folder / f"{name}.bin"))
-
-    def enlarged(low: ImageArray) -> ImageArray:
-        height, width = low.shape[:2]
-        extractor = network.create_extractor()
-        image = ncnn.Mat.from_pixels(np.ascontiguousarray(low), ncnn.Mat.PixelType.PIXEL_RGB, width, height)
-        image.substract_mean_normalize([], [1 / 255] * 3)
-        extractor.input("data", image)
-        values = np.array(extractor.extract("output")[1]).transpose(1, 2, 0)
-        return np.clip(np.rint(values * 255), 0, 255).astype(np.uint8)
-
-    return enlarged
+    return read_network(folder, name, torch.get_num_threads())
 
 
 def gmac_per_megapixel(generator: Generator, prompt_width: int) -> float:

