@@ -3,6 +3,7 @@
 import statistics
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 MOST_ON_A_NODE = 2
@@ -10,6 +11,9 @@ MOST_ON_A_NODE = 2
 
 MOST_FAILURES = 4
 """Of a piece, on all nodes together, before it is given up."""
+
+MOST_LOSSES = 8
+"""Workers that a piece is lost with before it is given up: it may be what ends them, though machines do go."""
 
 BAD_NODE = 3
 """Failures in a row, with no success between, after which a node gets nothing any more."""
@@ -32,6 +36,9 @@ class Piece:
         """Return what sorts pieces: what others wait for comes first, then the longest."""
         return self.kind == "manifest", self.kind == "survey", self.cost
 
+    def __str__(self) -> str:
+        return f"segment {self.index}" if self.kind == "segment" else "reading it once"
+
 
 @dataclass
 class Board:
@@ -40,6 +47,7 @@ class Board:
     waiting: list[Piece] = field(default_factory=list)
     running: dict[str, tuple[Piece, float]] = field(default_factory=dict)
     failures: Counter[tuple[Piece, str]] = field(default_factory=Counter)
+    losses: Counter[Piece] = field(default_factory=Counter)
     in_a_row: Counter[str] = field(default_factory=Counter)
     rates: list[float] = field(default_factory=list)
 
@@ -50,7 +58,7 @@ class Board:
 
     def begin(self, worker: str, node: str) -> Piece | None:
         """Return what a worker is to do next; None where there is nothing for it."""
-        if self.is_bad(node):
+        if node in self.bad:
             return None
         piece = next((one for one in self.waiting if self.failures[one, node] < MOST_ON_A_NODE), None)
         if piece is not None:
@@ -75,47 +83,50 @@ class Board:
         ]
         return max(late, key=lambda pair: pair[0])[1] if late else None
 
-    def done(self, worker: str, node: str) -> Piece:
-        """Count the piece of a worker as done, and return it."""
+    def done(self, worker: str, node: str) -> tuple[Piece, list[str]]:
+        """Count the piece of a worker as done; return it, and the workers that do it too, in vain."""
         piece, begun = self.running.pop(worker)
         self.in_a_row[node] = 0
         if piece.kind == "segment":
             self.rates.append((time.monotonic() - begun) / piece.cost)
-        return piece
+        return piece, self._take_away(lambda one: one == piece)
 
-    def lost(self, worker: str) -> Piece | None:
-        """Put back what a worker did that is no more, and return it."""
-        return self._back(worker)
+    def lost(self, worker: str) -> tuple[Piece | None, bool]:
+        """Put back what a worker did that is no more, or give it up; return it, and whether it is given up."""
+        piece = self.running[worker][0] if worker in self.running else None
+        if piece is None:
+            return None, False
+        self.losses[piece] += 1
+        return piece, self._back(worker, self.losses[piece] >= MOST_LOSSES)
 
     def failed(self, worker: str, node: str) -> tuple[Piece, bool]:
         """Put back what failed on a node, or give it up; return it, and whether it is given up."""
         piece = self.running[worker][0]
         self.failures[piece, node] += 1
         self.in_a_row[node] += 1
-        given_up = sum(count for (one, _), count in self.failures.items() if one == piece) >= MOST_FAILURES
+        failures = sum(count for (one, _), count in self.failures.items() if one == piece)
+        return piece, self._back(worker, failures >= MOST_FAILURES)
+
+    def drop(self, video: int) -> list[str]:
+        """Forget everything of a video, and return the workers that were busy with it."""
+        self.waiting = [piece for piece in self.waiting if piece.video != video]
+        return self._take_away(lambda piece: piece.video == video)
+
+    @property
+    def bad(self) -> set[str]:
+        """Return the nodes where everything fails."""
+        return {node for node, count in self.in_a_row.items() if count >= BAD_NODE}
+
+    def _back(self, worker: str, given_up: bool) -> bool:
+        piece, _ = self.running.pop(worker)
         if given_up:
             self.drop(piece.video)
-        else:
-            self._back(worker)
-        return piece, given_up
+        elif not any(one == piece for one, _ in self.running.values()):
+            self.add(piece)
+        return given_up
 
-    def drop(self, video: int) -> None:
-        """Forget everything of a video."""
-        self.waiting = [piece for piece in self.waiting if piece.video != video]
-        self.running = {worker: pair for worker, pair in self.running.items() if pair[0].video != video}
-
-    def is_bad(self, node: str) -> bool:
-        """Return whether everything fails on a node."""
-        return self.in_a_row[node] >= BAD_NODE
-
-    def is_open(self, piece: Piece) -> bool:
-        """Return whether a piece is still to be done, or being done."""
-        return piece in self.waiting or any(one == piece for one, _ in self.running.values())
-
-    def _back(self, worker: str) -> Piece | None:
-        pair = self.running.pop(worker, None)
-        if pair is None:
-            return None
-        if not self.is_open(pair[0]):
-            self.add(pair[0])
-        return pair[0]
+    def _take_away(self, which: Callable[[Piece], bool]) -> list[str]:
+        busy = [worker for worker, (piece, _) in self.running.items() if which(piece)]
+        for worker in busy:
+            del self.running[worker]
+        return busy

@@ -1,5 +1,6 @@
 """What workers make, whatever befalls them, is what one run makes. The workers are real, their machines are not."""
 
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -7,8 +8,8 @@ import pytest
 from image_core.errors import MediaError, ModelNotFoundError, OseDiffError, OutputError
 from image_core.options import UpscaleOptions
 from osediff_video.farm import worker
-from osediff_video.farm.board import BAD_NODE, Board, Piece
-from osediff_video.farm.driver import Tell, upscale_batch
+from osediff_video.farm.board import BAD_NODE, MOST_LOSSES, MOST_ON_A_NODE, Board, Piece
+from osediff_video.farm.driver import Tell, open_crew, upscale_batch
 from osediff_video.farm.options import FarmOptions, check_address
 from osediff_video.farm.worker import ModelChoice, Worker, remove_abandoned
 from osediff_video.job.folder import job_folder
@@ -28,12 +29,14 @@ class FakeCrew:
     """Two workers on two nodes in this process, in place of Ray's, and what befalls them.
 
     befall: called with the worker, the piece and the number of news so far before each step; may raise or return
-    "lost".
+    "lost", or "late" for a step that is not there yet.
     """
+
+    most, nodes = 2, 2
 
     def __init__(self, place, befall=lambda *_: None, facts=None):
         self.place, self.befall, self.facts = place, befall, facts or {}
-        self.members, self.started, self.largest, self.most = [], 0, 0, 2
+        self.members, self.started, self.largest = [], 0, 0
 
     def __enter__(self):
         return self
@@ -42,16 +45,19 @@ class FakeCrew:
         for member in self.members:
             member.actor.close()
 
-    def grow(self):
-        while len(self.members) < self.most:
+    def grow(self, closed=()):
+        nodes = [node for node in (f"node {number}" for number in range(self.nodes)) if node not in closed]
+        while nodes and len(self.members) < self.most:
             self.started += 1
             name = f"worker {self.started}"
-            node = f"node {self.started % 2}"
+            node = min(nodes, key=[member.node for member in self.members].count)
             actor = Worker(CHOICE, str(self.place))
             self.members.append(SimpleNamespace(name=name, actor=actor, node=node, state="new", work=None))
 
     def events(self, _):
         for member in list(self.members):
+            if member not in self.members:
+                continue
             if member.state == "new":
                 member.state = "idle"
                 try:
@@ -60,15 +66,18 @@ class FakeCrew:
                     yield SimpleNamespace(member=member, kind="unfit", value=error)
                     continue
                 yield SimpleNamespace(member=member, kind="ready", value=facts)
-            elif member.state == "busy":
-                yield self.step(member)
+            elif member.state == "busy" and (event := self.step(member)) is not None:
+                yield event
 
     def step(self, member):
         method, arguments, member.count = member.method, member.arguments, member.count + 1
         try:
-            if self.befall(member, method, arguments, member.count) == "lost":
+            fate = self.befall(member, method, arguments, member.count)
+            if fate == "lost":
                 self.dismiss(member)
                 return SimpleNamespace(member=member, kind="lost", value="the machine is gone")
+            if fate == "late":
+                return None
             if method == "make":
                 member.work = member.work or member.actor.make(*arguments)
                 item = next(member.work)
@@ -105,6 +114,7 @@ class FakeCrew:
 def run(video, tmp_path, monkeypatch):  # noqa: F811
     """Upscale by fake workers; returns the crew, the results, errors and notes."""
     monkeypatch.setattr("osediff_video.farm.worker.load_upscaler", lambda *_, **__: PlainResize(2.0))
+    monkeypatch.setattr("osediff_video.farm.driver.GROW_S", 0.0)
     (tmp_path / "scratch").mkdir()
 
     def go(*names, settings=TWO, befall=lambda *_: None, facts=None, source=video, options=QUICK, **more):
@@ -187,6 +197,73 @@ def test_what_fails_everywhere_fails_one_video_and_not_the_others(run, tmp_path)
     assert resumed.results[0].resumed >= SEGMENT and resumed.results[0].frames == FRAMES
 
 
+def test_a_segment_that_fails_twice_on_every_machine_ends_its_video_and_not_the_others(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(FakeCrew, "nodes", 1)  # nobody else could try it: waiting would not end
+    tries = []
+
+    def befall(member, method, arguments, count):
+        if method == "make" and arguments[0].name == "a.mkv" and arguments[2] == 1:
+            tries.append(member.name)
+            raise MediaError("in.mp4: frame 30 is broken")
+
+    outcome = run("a.mkv", "b.mkv", befall=befall)
+    assert outcome.errors == ["segment 1 fails on every machine: in.mp4: frame 30 is broken"]
+    assert len(tries) == MOST_ON_A_NODE and (tmp_path / "b.mkv").exists()
+
+
+def test_a_segment_that_ends_every_worker_is_given_up(run, tmp_path):
+    def befall(member, method, arguments, count):
+        return "lost" if method == "make" and arguments[2] == 2 else None
+
+    outcome = run("a.mkv", befall=befall)
+    assert outcome.errors == [f"segment 2: lost with {MOST_LOSSES} workers, the last time: the machine is gone"]
+    assert outcome.crew.started >= MOST_LOSSES
+
+
+def test_no_machine_with_room_is_waited_for_and_then_named(run, monkeypatch):
+    monkeypatch.setattr("osediff_video.farm.driver.WAIT_S", 0.0)
+    monkeypatch.setattr(FakeCrew, "most", 0)
+    with pytest.raises(OutputError, match=r"no machine of the cluster has 3 cores for a worker \(--worker-cores\)"):
+        run("a.mkv", settings=FarmOptions(cluster="auto", cores=3))
+
+
+def test_without_ray_one_line_says_how_to_get_it(run, monkeypatch):
+    monkeypatch.delitem(sys.modules, "osediff_video.farm.cluster", raising=False)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(OutputError, match=r"need Ray, which is not here .*pip install 'osediff-video\[cluster\]'$"):
+        open_crew(CHOICE, TWO, None)
+
+
+def test_a_full_machine_to_which_an_input_is_shipped_gets_no_more_work(run, whole, tmp_path, monkeypatch):
+    supply = FakeCrew.supply
+
+    def full(self, member, files):
+        if member.node == "node 0":
+            raise OutputError("node 0: shipping files failed (No space left on device)")
+        supply(self, member, files)
+
+    monkeypatch.setattr(FakeCrew, "supply", full)
+    outcome = run("a.mkv", settings=FarmOptions(cluster="auto", ship_input=True))
+    assert everything(tmp_path / "a.mkv") == whole
+    assert sum("No space left on device" in note for note in outcome.notes) == BAD_NODE
+
+
+def test_a_segment_that_is_overtaken_arrives_nowhere(run, whole, tmp_path, monkeypatch):
+    """One worker hangs while the other makes all, and would go on when the result is there."""
+    monkeypatch.setattr("osediff_video.farm.board.LEAST_SLOW_S", 0.0)
+    monkeypatch.setattr("osediff_video.farm.board.SLOW", 0.0)
+    first = []
+
+    def befall(member, method, arguments, count):
+        if method == "make" and count == 2 and not first:
+            first.append(member.name)
+        return "late" if member.name in first and not (tmp_path / "a.mkv").exists() else None
+
+    outcome = run("a.mkv", befall=befall)
+    assert not outcome.errors and everything(tmp_path / "a.mkv") == whole
+    assert not job_folder(tmp_path / "a.mkv").exists()
+
+
 def test_a_segment_that_arrives_damaged_is_made_again(run, whole, tmp_path, monkeypatch):
     make, damaged = Worker.make, []
 
@@ -217,12 +294,26 @@ def test_a_driver_that_is_stopped_resumes_to_the_same_packets(run, whole, tmp_pa
 
 
 def test_machines_that_would_compute_other_bits_are_left_out(run, whole, tmp_path):
-    facts = {"node 0": {"torch": "1.0"}}
+    facts = {"node 1": {"torch": "1.0"}}
     outcome = run("a.mkv", facts=facts)
     assert everything(tmp_path / "a.mkv") == whole
-    assert any("node 0: left out, since bits would differ: torch is 1.0" in note for note in outcome.notes)
+    assert any("node 1: left out: bits would differ: torch is 1.0, not " in note for note in outcome.notes)
     mixed = run("b.mkv", facts=facts, settings=FarmOptions(workers=2, mixed=True))
     assert mixed.results and not any("left out" in note for note in mixed.notes)
+
+
+def test_a_job_that_is_resumed_decides_which_machines_fit(run, whole, tmp_path):
+    """Otherwise the machine that comes first would, and the job would be refused to all that fit."""
+
+    def befall(member, method, arguments, count):
+        if method == "make" and arguments[2] == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run("a.mkv", befall=befall)
+    outcome = run("a.mkv", facts={"node 0": {"processor": "ANOTHER"}})
+    assert outcome.results[0].resumed and everything(tmp_path / "a.mkv") == whole
+    assert any("node 0: left out: bits would differ: processor is ANOTHER" in note for note in outcome.notes)
 
 
 def test_a_model_that_no_machine_has_ends_the_batch(run, monkeypatch):
@@ -280,16 +371,15 @@ def test_a_slow_piece_is_begun_once_more_by_a_worker_that_would_be_idle(monkeypa
         board.add(Piece(0, "segment", index, 100.0))
     slow, quick = board.begin("a", "m"), board.begin("b", "n")
     now[0] = 10
-    assert board.done("b", "n") == quick and board.begin("b", "n").index == 2
+    assert board.done("b", "n") == (quick, []) and board.begin("b", "n").index == 2
     now[0] = 20
     board.done("b", "n")
     assert board.begin("b", "n") is None  # 20 s are no more than twice as long as usual
     now[0] = 31
     assert board.begin("b", "n") == slow
     assert board.begin("c", "o") is None  # two are enough
-    board.done("b", "n")
-    board.lost("a")
-    assert board.waiting == [slow]  # whoever adopts it knows that it is there already
+    assert board.done("b", "n") == (slow, ["a"])
+    assert board.lost("a") == (None, False) and not board.waiting and not board.running
 
 
 def test_scratch_of_workers_that_were_killed_is_removed(tmp_path):
