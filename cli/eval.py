@@ -40,6 +40,7 @@ METRICS = "Metrics"
     metavar="NAME",
     help="Metric of pyiqa, such as niqe, musiq or fid; repeatable.",
 )
+@option(METRICS, "--text", is_flag=True, help="Score how much of the text in REFERENCE is still readable in RESULT.")
 @option(
     METRICS,
     "--lpips",
@@ -63,6 +64,7 @@ def eval(
     niqe: Path | None,
     also: tuple[str, ...],
     paper: bool,
+    text: bool,
     flow: str,
     as_json: bool,
     table_file: Path | None,
@@ -75,11 +77,13 @@ def eval(
     from osediff_video.metrics.table import PAPER, PYIQA, find_scorers
 
     names = list(dict.fromkeys([*also, *(PYIQA if paper else ()), *(("niqe",) if niqe else ())]))
-    scorers, missing = find_scorers([name for name in names if name != "fid"], lpips, niqe, strict=not paper)
+    scorers, missing = find_scorers([name for name in names if name != "fid"], lpips, niqe, strict=not paper, text=text)
     table = score(result, reference, scorers, flow, with_fid="fid" in names, strict=not paper)
     table.missing = missing | table.missing
     if paper:
-        table = table.only([*PAPER, *(name for name in also if name not in PAPER)])
+        table = table.only([*PAPER, *(name for name in also if name not in PAPER), *(["text"] if text else [])])
+    if text and "text" not in table.means:
+        say("note: no text was found in the reference, so there is no score of it")
     if table.unpaired:
         say(f"note: {len(table.unpaired)} images have no partner and are left out: {', '.join(table.unpaired[:3])}")
     if table_file is not None:

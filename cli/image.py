@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.help import OUTPUT, UNCERTAINTY, command, option
+from cli.help import MODEL, OUTPUT, UNCERTAINTY, command, option
 from cli.jobs.progress import ImageProgress
-from cli.model_options import build_upscaler, drawing_options, image_options, model_options, size_options
+from cli.model_options import build_upscaler, draws_option, image_options, model_options, seed_option, size_options
 from cli.printing import say
-from cli.video_options import overwrite_option
-from image_core.errors import NotFiniteError, OseDiffError, OutputError
-from image_core.options import Draws
+from cli.video_options import on_done_option, overwrite_option
+from image_core.errors import OseDiffError, OutputError
+from image_core.options import AsPublished, Draws, UpscaleOptions
 from osediff_video.options import parse_size
 from osediff_video.suffixes import IMAGES, UNREADABLE_IMAGES, is_image
 
@@ -34,8 +34,15 @@ if TYPE_CHECKING:
 )
 @overwrite_option
 @option(OUTPUT, "--json", "as_json", is_flag=True, help="Report results as JSON, one object per image.")
+@on_done_option
 @size_options
 @model_options
+@option(
+    MODEL,
+    "--as-published",
+    is_flag=True,
+    help="Make images as the authors' test code does, to compare with their paper; OUTPUT is a folder, names stay.",
+)
 @option(
     UNCERTAINTY,
     "--uncertainty",
@@ -43,13 +50,16 @@ if TYPE_CHECKING:
     metavar="MAP.png",
     help="Map of per-pixel uncertainty to write, with a coloured one beside it; a folder for several images.",
 )
-@drawing_options
+@draws_option
+@seed_option(UNCERTAINTY, "--draws and --as-published")
 def image(
     sources: tuple[str, ...],
     output: Path | None,
     overwrite: bool,
     as_json: bool,
+    on_done: list[str] | None,
     size: str | None,
+    as_published: bool,
     uncertainty: Path | None,
     draws: int,
     seed: int,
@@ -60,9 +70,12 @@ def image(
     check_size(size)
     paths = expand(sources)
     several = len(paths) > 1 or any(names_several(source) for source in sources)
+    published = published_wish(options, output, size, uncertainty, seed) if as_published else None
+    several |= published is not None and not is_image(output or Path())
     if several and output is not None and is_image(output):
         raise click.UsageError(f"several images need a folder as output, got {output}")
-    targets = [image_target(path, output, size or f"x{options.scale:g}", several) for path in paths]
+    label = "" if published else size or f"x{options.scale:g}"
+    targets = [image_target(path, output, label, several) for path in paths]
     maps = [map_for(target, uncertainty, several) for target in targets]
     check_outputs(paths, targets, maps, overwrite, several)
     for folder in (output, uncertainty):
@@ -70,27 +83,31 @@ def image(
             folder.mkdir(exist_ok=True)
 
     from osediff_video.images.image_file import read_image, write_image
-    from osediff_video.plan import output_size
+    from osediff_video.images.restore import restore_file
+    from osediff_video.workflow.on_done import run_on_done
 
     upscaler = build_upscaler(options, **values)
+    if published:
+        from image_core.draws.as_published import check_model
+
+        check_model(upscaler)
     report = report_json if as_json else report_line
     failed = 0
     for path, target, map_path in zip(paths, targets, maps, strict=True):
         try:
             file = read_image(path)
-            shape = output_size(file.image.shape[0], file.image.shape[1], options.scale, size)
             progress = ImageProgress(path)
             upscaler.progress = progress
-            image = upscaler([file.model_input], shape)[0]
+            made, notes = restore_file(upscaler, file, str(path), options.scale, size, published)
             progress.end()
-            result, lost = file.enlarged(image).fitted(target.suffix)
+            result, lost = made.fitted(target.suffix)
             write_image(target, result, overwrite=overwrite)
-            report(path, target=str(target), width=shape[1], height=shape[0], notes=[*file.notes, *lost])
+            height, width = result.image.shape[:2]
+            report(path, target=str(target), width=width, height=height, notes=[*file.notes, *notes, *lost])
             if map_path is not None:
                 tell_uncertainty(upscaler, file.model_input, result.image, map_path, Draws(draws, seed))
-        except NotFiniteError as error:
-            failed += 1
-            report(path, error=str(NotFiniteError(error.index, str(path))))
+            if on_done:
+                run_on_done(on_done, target)
         except OseDiffError as error:
             if len(paths) == 1 and not as_json:
                 raise
@@ -102,6 +119,27 @@ def image(
     if failed:
         say(f"{failed} of {len(paths)} images failed")
         raise SystemExit(1)
+
+
+def published_wish(
+    options: UpscaleOptions, output: Path | None, size: str | None, uncertainty: Path | None, seed: int
+) -> AsPublished:
+    """Return what --as-published asks for. Raises UsageError for what contradicts it."""
+    wish = AsPublished(seed)
+    try:
+        wish.check(options)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    if size is not None:
+        raise click.UsageError(
+            "--as-published goes by --scale, a whole number, as the published code does; leave --size out"
+        )
+    if uncertainty is not None:
+        raise click.UsageError("--as-published makes one draw; leave --uncertainty out, whose map compares several")
+    if output is None or (is_image(output) and output.suffix.lower() != ".png"):
+        given = "nothing" if output is None else f"{output}"
+        raise click.UsageError(f"--as-published keeps names, as PNG: expected -o FOLDER for the results, got {given}")
+    return wish
 
 
 def names_several(source: str) -> bool:
@@ -171,7 +209,7 @@ def check_outputs(
 
 def tell_uncertainty(upscaler: "Upscaler", image: "ImageArray", result: "ImageArray", path: Path, draws: Draws) -> None:
     """Draw, write the map and its overlay, and say what they show. Raises OutputError or OutOfMemoryError."""
-    from image_core.uncertainty import spread
+    from image_core.draws.uncertainty import spread
     from osediff_video.images.uncertainty_maps import overlay_path, write_map
 
     measured = spread(upscaler, image, draws)
@@ -201,10 +239,13 @@ def expand(sources: tuple[str, ...]) -> list[Path]:
 
 
 def image_target(source: Path, output: Path | None, label: str, several: bool) -> Path:
-    """Return where the result goes: a PNG named by `label` ("x4", "1080p"), unless the output's name says otherwise."""
+    """Return where the result goes: a PNG named by `label` ("x4", "1080p"), unless the output's name says otherwise.
+
+    label: "" keeps the source's name.
+    """
     from osediff_video.target import default_image_target
 
-    default = default_image_target(source, label)
+    default = default_image_target(source, label) if label else source.with_suffix(".png")
     if output is None:
         return default
     return output / default.name if several or output.is_dir() else output

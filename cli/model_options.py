@@ -58,8 +58,8 @@ model_options = together([
     option(MODEL, "--prompt", help="Text of what the image shows, for models that read text."),
     option(
         MODEL, "--prompt-mode", type=click.Choice(PROMPT_MODES), default=DEFAULT.prompt_mode, show_default=True,
-        help="Source of the prompt: tags names what each image shows and adds --prompt, fixed is --prompt alone, "
-        "auto is tags if the model has a tagger.",
+        help="Source of the prompt: tags names what each image shows and adds --prompt, tags+text adds what is "
+        "written in it too, fixed is --prompt alone, auto is tags if the model has a tagger.",
     ),
     option(MODEL, "--negative-prompt", help="Text that --guidance leads away from.  [default: empty]"),
     option(
@@ -92,16 +92,20 @@ model_options = together([
     ),
 ])  # fmt: skip
 
-drawing_options = together([
-    option(
-        UNCERTAINTY, "--draws", type=click.IntRange(2, MAX_DRAWS), default=Draws.count, show_default=True,
-        help="Results that --uncertainty compares; the model runs once more for each.",
-    ),
-    option(
-        UNCERTAINTY, "--seed", type=click.IntRange(0), default=Draws.seed, show_default=True,
-        help="Random seed for --draws.",
-    ),
-])  # fmt: skip
+draws_option = option(
+    UNCERTAINTY, "--draws", type=click.IntRange(2, MAX_DRAWS), default=Draws.count, show_default=True,
+    help="Results that --uncertainty compares; the model runs once more for each.",
+)  # fmt: skip
+
+
+def seed_option(group: str, users: str) -> Any:
+    """Return the option of a random seed. users: the options that draw by it."""
+    return option(
+        group, "--seed", type=click.IntRange(0), default=Draws.seed, show_default=True, help=f"Random seed for {users}."
+    )
+
+
+drawing_options = together([draws_option, seed_option(UNCERTAINTY, "--draws")])
 
 
 def image_options(values: dict[str, Any], model: str = "auto") -> UpscaleOptions:

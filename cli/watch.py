@@ -49,7 +49,8 @@ def watch(
 ) -> None:  # fmt: skip
     """Upscale videos and images that arrive in FOLDER, each when it is complete, until it is interrupted.
 
-    What is there already is upscaled too. The options are those of `upscale`. One that fails is reported, and tried
+    Folders in it are watched too; results lie in OUTPUT as their sources do in FOLDER. What is there already is
+    upscaled too. The options are those of `upscale`. One that fails is reported, and tried
     again when its file changes. Run again, the same command goes on where it was interrupted.
     """
     images, options, how = image_options(values), video_options(values), encoding(values)
@@ -62,7 +63,7 @@ def watch(
     from osediff_video.run import upscale_video
     from osediff_video.target import default_image_target, result_name
     from osediff_video.workflow.on_done import run_on_done
-    from osediff_video.workflow.watch import check_watched, complete_files
+    from osediff_video.workflow.watch import check_watched, complete_files, place_in
 
     check_watched(folder, output)
     output.mkdir(exist_ok=True)
@@ -71,14 +72,14 @@ def watch(
     def handle(source: Path, teller: "Teller") -> bool:
         """Upscale one file; return whether it is whole. Raises OseDiffError."""
         if is_image(source):
-            target = output / default_image_target(source, label).name
+            target = place_in(output, source, folder, default_image_target(source, label).name)
             if target.exists() and target.stat().st_mtime >= source.stat().st_mtime:
                 teller.line(f"{target}: finished by an earlier run; nothing to do")
                 return True
             upscale_image(source, target, model=upscaler, size=options.size, report=teller.line)
             teller.line(f"{source} -> {target}")
         else:
-            target = output / result_name(source, label)
+            target = place_in(output, source, folder, result_name(source, label))
             progress, planned = teller.progress, teller.planned
             result = upscale_video(source, target, upscaler, how, options, progress=progress, planned=planned)
             return is_well_done(teller, result, options.allow_damaged, on_done)
@@ -89,7 +90,7 @@ def watch(
     failed = False
     say(f"{folder}: watched; results go to {output}")
     try:
-        for source in complete_files(folder, settle_s, once=once):
+        for source in complete_files(folder, settle_s, output=output, once=once):
             teller = Teller(source)
             try:
                 failed |= not handle(source, teller)

@@ -16,7 +16,7 @@ GROUPS = {
         "upscale", "upscale_image", "upscale_frames", "load_upscaler", "probe", "preview", "read_frame", "read_preset",
         "preset_names", "model_names", "unfinished_frames", "discard_unfinished",
     ),
-    "Models and settings": ("Upscaler", "UpscaleOptions", "VideoOptions", "Encoding", "Preset"),
+    "Models and settings": ("Upscaler", "UpscaleOptions", "AsPublished", "VideoOptions", "Encoding", "Preset"),
     "Results": ("Result", "Progress", "VideoPlan", "ImagePlan", "Preview"),
     "Errors": (
         "OseDiffError", "CheckpointError", "DownloadError", "ImageError", "MediaError", "ModelNotFoundError",

@@ -33,9 +33,9 @@ class ColorStats(NamedTuple):
     gain: tuple[float, ...]
 
 
-def channel_statistics(image: Tensor) -> Statistics:
+def channel_statistics(image: Tensor, epsilon: float = EPSILON) -> Statistics:
     variance, mean = torch.var_mean(image, dim=(2, 3), keepdim=True)
-    return Statistics(mean, (variance + EPSILON).sqrt())
+    return Statistics(mean, (variance + epsilon).sqrt())
 
 
 def match_statistics(image: Tensor, own: Statistics, target: Statistics) -> Tensor:

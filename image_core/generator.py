@@ -136,11 +136,14 @@ class Generator(nn.Module):
 
         latent: (B, C, h, w). embedding: (B or 1, L, D). Returns the clean latent in float32, (B, C, h, w).
         """
+        # float32: the step divides by sqrt(alpha_bar), 1/14.65 at t = 999, and so multiplies rounding errors
+        return predict_clean(latent.float(), self.predict_noise(latent, embedding), self.alpha_bar)
+
+    def predict_noise(self, latent: Tensor, embedding: Tensor) -> Tensor:
+        """Predict the noise in a latent, in one pass of the UNet. As `denoise`. Returns float32, (B, C, h, w)."""
         dtype = dtype_of(self.unet)
         embedding = embedding.to(dtype).expand(len(latent), -1, -1)
-        noise = self.unet(latent.to(dtype), self.timestep, embedding).sample
-        # float32: the step divides by sqrt(alpha_bar), 1/14.65 at t = 999, and so multiplies rounding errors
-        return predict_clean(latent.float(), noise.float(), self.alpha_bar)
+        return self.unet(latent.to(dtype), self.timestep, embedding).sample.float()
 
     def denoise_guided(self, latent: Tensor, embedding: Tensor, negative: Tensor, guidance: float) -> Tensor:
         """Denoise while leading away from `negative`, like embedding: two passes of the UNet in one batch.

@@ -1,11 +1,11 @@
 """Define settings for upscaling images. Standard library only, so that `--help` is instant."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal, get_args
 
 ColorFix = Literal["auto", "adain", "wavelet", "none"]
-PromptMode = Literal["auto", "tags", "fixed", "none"]
+PromptMode = Literal["auto", "tags", "tags+text", "fixed", "none"]
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
 Engine = Literal["auto", "torch", "openvino"]
 
@@ -34,8 +34,9 @@ class UpscaleOptions:
     batch: images per model call; None is what fits in memory.
     tile_px: edge of a tile in output pixels, a multiple of 8; None is no tiles while the image fits in memory.
     tile_overlap_px: pixels that neighbouring tiles share, a multiple of 8.
-    prompt_mode: "tags" is a description of the image followed by the prompt, "fixed" the prompt alone, "none" the
-        empty prompt; "auto" is "tags" where the model has a tagger.
+    prompt_mode: "tags" is a description of the image followed by the prompt, "tags+text" adds what is written in the
+        image (extra ocr), "fixed" is the prompt alone, "none" the empty prompt; "auto" is "tags" where the model has a
+        tagger.
     """
 
     scale: float = 4.0
@@ -87,6 +88,41 @@ class Draws:
     def __post_init__(self) -> None:
         check_range("draws", self.count, 2, MAX_DRAWS)
         check_range("seed", self.seed, 0, 2**63 - 1)
+
+
+@dataclass(frozen=True)
+class AsPublished:
+    """Ask for an image as the authors' test code makes it, to compare with their paper.
+
+    seed: of the draw from the encoder's distribution; the same draw every time. Theirs differs from run to run.
+    process_px: short side of the output that smaller images are enlarged to, 64 to 4096.
+    """
+
+    seed: int = 0
+    process_px: int = 512
+
+    def __post_init__(self) -> None:
+        check_range("seed", self.seed, 0, 2**63 - 1)
+        check_range("process_px", self.process_px, 64, 4096)
+
+    def check(self, options: UpscaleOptions) -> None:
+        """Refuse settings that the authors' code does not have. Raises ValueError."""
+        if options.scale != round(options.scale):
+            raise ValueError(f"as_published needs a whole scale, as the published code has, got {options.scale:g}")
+        if options.prompt_mode not in ("auto", "tags"):
+            raise ValueError(
+                f"as_published describes every image by tags alone, got prompt_mode {options.prompt_mode}; leave it out"
+            )
+        for field in fields(UpscaleOptions):
+            value = getattr(options, field.name)
+            if field.name not in PUBLISHED_SETTINGS and value != field.default:
+                raise ValueError(
+                    f"as_published goes without {field.name}, as the published code does, got {value}; leave it out"
+                )
+
+
+PUBLISHED_SETTINGS = ("scale", "prompt", "prompt_mode", "color_fix")
+"""What the authors' test code can be told."""
 
 
 def check_range(name: str, value: float, least: float, most: float) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         OutputError,
         PresetError,
     )
-    from image_core.options import UpscaleOptions
+    from image_core.options import AsPublished, UpscaleOptions
     from image_core.upscaler import Upscaler
     from osediff_video.api import load_upscaler, upscale, upscale_frames, upscale_image
     from osediff_video.encoding import Encoding
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "AsPublished",
     "CheckpointError",
     "DownloadError",
     "Encoding",
@@ -71,6 +72,7 @@ __all__ = [
 ]
 
 _ROOMS = {
+    "AsPublished": "image_core.options",
     "Encoding": "osediff_video.encoding",
     "ImagePlan": "osediff_video.workflow.probe",
     "Preset": "osediff_video.workflow.presets",

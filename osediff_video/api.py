@@ -12,16 +12,17 @@ import torch
 
 from image_core.bundle import Bundle
 from image_core.device.estimate import seconds_per_megapixel
-from image_core.errors import NotFiniteError
+from image_core.draws.as_published import upscale_as_published
 from image_core.images import ImageArray
 from image_core.models import load
 from image_core.models.catalogue import advised_scale
 from image_core.models.choice import choose_model
-from image_core.options import Engine, Precision, UpscaleOptions
+from image_core.options import AsPublished, Engine, Precision, UpscaleOptions
 from image_core.upscaler import Upscaler
 from osediff_video.chain import prepare, upscaled
 from osediff_video.encoding import Encoding
 from osediff_video.images.image_file import read_image, write_image
+from osediff_video.images.restore import restore_file
 from osediff_video.job.finished import check_target_or_finished, plan_run
 from osediff_video.options import VideoOptions
 from osediff_video.plan import VideoPlan, output_size, plan_pipe
@@ -92,7 +93,12 @@ def upscale(
 
 @overload
 def upscale_image(
-    source: ImageArray, *, model: str | Upscaler = ..., scale: float | None = ..., size: str | None = ...
+    source: ImageArray,
+    *,
+    model: str | Upscaler = ...,
+    scale: float | None = ...,
+    size: str | None = ...,
+    as_published: AsPublished | None = ...,
 ) -> ImageArray: ...
 @overload
 def upscale_image(
@@ -107,6 +113,7 @@ def upscale_image(
     device: str = ...,
     precision: Precision = ...,
     engine: Engine = ...,
+    as_published: AsPublished | None = ...,
     report: Callable[[str], None] | None = ...,
 ) -> Path: ...
 def upscale_image(
@@ -121,6 +128,7 @@ def upscale_image(
     device: str = "auto",
     precision: Precision = "auto",
     engine: Engine = "auto",
+    as_published: AsPublished | None = None,
     report: Callable[[str], None] | None = None,
 ) -> ImageArray | Path:
     """Upscale one image: an array gives an array, a file gives a file.
@@ -135,6 +143,8 @@ def upscale_image(
     device: as in `upscale`.
     precision: as in `upscale`.
     engine: as in `upscale`.
+    as_published: make it as the authors' test code of OSEDiff does, to compare with their paper, with a model of the
+        kind sd21 that has a tagger; other settings than theirs are refused.
     report: called with sentences about the model, about what memory forces, and about what the target cannot hold.
 
     Returns an array of the same type, (H * scale, W * scale, 3) or of `size`, or the path of the file that was written.
@@ -142,10 +152,17 @@ def upscale_image(
     Raises TypeError or ValueError for a wrong argument, and an `OseDiffError` for everything that the command refuses.
     """
     settings = _settings(model, scale, options)
+    if as_published is not None:
+        _instance(as_published, AsPublished, "as_published").check(settings)
+        if size is not None:
+            raise ValueError("size: as_published goes by scale, a whole number, as the published code does")
     if not isinstance(source, str | PathLike):
         if target is not None:
             raise TypeError("target: an array is returned, not written; leave target out, or give a path as source")
         image = ArraySource([source]).first
+        if as_published is not None:
+            upscaler = _upscaler(model, settings, device, precision, report, engine)
+            return upscale_as_published(upscaler, image, as_published)
         shape = output_size(image.shape[0], image.shape[1], settings.scale, size)
         return _upscaler(model, settings, device, precision, report, engine)([image], shape)[0]
     origin = as_path(source, "source")
@@ -154,14 +171,10 @@ def upscale_image(
     )
     check_image_target(origin, place, overwrite)
     file = read_image(origin)
-    shape = output_size(file.image.shape[0], file.image.shape[1], settings.scale, size)
     upscaler = _upscaler(model, settings, device, precision, report, engine)
-    try:
-        image = upscaler([file.model_input], shape)[0]
-    except NotFiniteError as error:
-        raise NotFiniteError(error.index, str(origin)) from error
-    result, lost = file.enlarged(image).fitted(place.suffix)
-    for note in (*file.notes, *lost) if report else ():
+    made, notes = restore_file(upscaler, file, str(origin), settings.scale, size, as_published)
+    result, lost = made.fitted(place.suffix)
+    for note in (*file.notes, *notes, *lost) if report else ():
         report(f"{origin}: {note}")  # type: ignore[misc]
     write_image(place, result, overwrite=overwrite)
     return place

@@ -2,15 +2,18 @@
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from image_core.bundle import Bundle
 from image_core.device.memory import attempt, give_back_cache
 from image_core.errors import CheckpointError, OutOfMemoryError
+from image_core.images import to_images
 from image_core.options import UpscaleOptions
 from image_core.prompts.embedding import Prompts
 from image_core.prompts.tagger import Tagger, load_tagger
+from image_core.prompts.written import Reader, load_reader, said_of
 
 
 def published_prompt(tags: Sequence[str], prompt: str) -> str:
@@ -21,18 +24,34 @@ def published_prompt(tags: Sequence[str], prompt: str) -> str:
 class Prompter:
     """Name what images show. tagger: None where the same text, `fixed`, goes with every image.
 
-    prompt: the user's own words, put behind the tags.
+    prompt: the user's own words, put behind the tags. reader: what is written is added to the tags.
     """
 
-    def __init__(self, prompts: Prompts, tagger: Tagger | None, prompt: str, fixed: str | None = None) -> None:
-        self.prompts, self.tagger, self.prompt, self.fixed = prompts, tagger, prompt, fixed
+    def __init__(
+        self,
+        prompts: Prompts,
+        tagger: Tagger | None,
+        prompt: str,
+        fixed: str | None = None,
+        reader: Reader | None = None,
+    ) -> None:
+        self.prompts, self.tagger, self.prompt, self.fixed, self.reader = prompts, tagger, prompt, fixed, reader
 
     def describe(self, image: Tensor) -> list[str]:
         """Describe images.
 
         image: enlarged, (B, 3, H, W) in [-1, 1]. Returns the prompt of each image.
         """
-        return [published_prompt(tags, self.prompt) for tags in self.tags(image)]
+        return [
+            published_prompt([*tags, *words], self.prompt)
+            for tags, words in zip(self.tags(image), self.written(image), strict=True)
+        ]
+
+    def written(self, image: Tensor) -> list[list[str]]:
+        """Return what is written in each image, as further tags; nothing without a reader. image: as `describe`."""
+        if self.reader is None:
+            return [[]] * len(image)
+        return [said_of(self.reader.lines(one)) for one in to_images(image, np.uint8)]
 
     def tags(self, image: Tensor) -> list[list[str]]:
         """Name what each image shows; on the CPU from the first shortage of memory on. Raises OutOfMemoryError."""
@@ -74,7 +93,7 @@ def load_prompter(
     "auto" is tags where the model has a tagger and reads text, else the fixed prompt.
 
     report: told in a sentence when a prompt is too long. Raises CheckpointError for tags without a tagger, or a prompt
-    that the model cannot read.
+    that the model cannot read, ModelNotFoundError for text without the extra `ocr`.
     """
     prompts, mode = Prompts(bundle, device, dtype, report), options.prompt_mode
     if mode == "auto":
@@ -88,8 +107,9 @@ def load_prompter(
             f"the model {bundle.config.name} has no tagger, so it cannot tell what an image shows; use --prompt-mode "
             "fixed, or make a model that has one: osediff models pull sd21 --tagger, or import with --tagger"
         )
+    reader = load_reader() if mode == "tags+text" else None
     # float32 whatever the model runs in: tags must not depend on it
-    return Prompter(prompts, load_tagger(bundle.path / "tagger", device), options.prompt or "")
+    return Prompter(prompts, load_tagger(bundle.path / "tagger", device), options.prompt or "", reader=reader)
 
 
 def negative_embedding(prompts: Prompts, options: UpscaleOptions) -> Tensor | None:

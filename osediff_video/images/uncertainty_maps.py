@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from image_core.draws.uncertainty import Spread, spread
 from image_core.errors import OutputError
 from image_core.images import to_eight_bit
 from image_core.options import Draws
 from image_core.storage.files import replacing
-from image_core.uncertainty import Spread, spread
 from osediff_video.shots.treatment import Treatments
 from osediff_video.temporal.steps import Step
 from osediff_video.types import ImageArray

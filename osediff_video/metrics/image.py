@@ -23,6 +23,7 @@ DEFINITIONS = {
     "gradient_kept": "sum(grad . grad of the reference) / sum |grad of the reference|^2",
     "edges": "mean gradient magnitude where the reference's is among its strongest tenth / the reference's there",
     "lpips": "Zhang et al. 2018, version 0.1, AlexNet",
+    "text": "share of the reference's characters that PP-OCR reads in the same places, by edit distance",
 }
 
 

@@ -13,6 +13,7 @@ from image_core.images import to_eight_bit
 from osediff_video.images.image_file import read_image
 from osediff_video.metrics.image import DEFINITIONS, Scorers, image_scores, mean_scores
 from osediff_video.metrics.networks import frechet_distance, lpips_distance, pyiqa_score
+from osediff_video.metrics.text import text_kept
 from osediff_video.suffixes import is_image
 
 PAPER = ("psnr_y", "ssim_y", "lpips", "dists", "fid", "niqe", "musiq", "maniqa-pipal", "clipiqa")
@@ -63,12 +64,17 @@ def definition(name: str) -> str:
 
 
 def find_scorers(
-    also: Sequence[str], lpips: Path | None = None, niqe: Path | None = None, strict: bool = True
+    also: Sequence[str],
+    lpips: Path | None = None,
+    niqe: Path | None = None,
+    strict: bool = True,
+    text: bool = False,
 ) -> tuple[Scorers, dict[str, str]]:
     """Return the networks that score a pair of images, by name; and why others cannot, by name.
 
     LPIPS is there if its weights are. also: metrics of pyiqa. lpips, niqe: files with weights.
-    strict: one of `also` that cannot be had is an error, CheckpointError or ModelNotFoundError.
+    strict: one of `also` that cannot be had is an error, CheckpointError or ModelNotFoundError. text: how much of what
+    is written is readable too; an error without the extra `ocr`.
     """
     scorers: Scorers = {}
     missing: dict[str, str] = {}
@@ -82,6 +88,8 @@ def find_scorers(
             missing[name] = str(error)
 
     put("lpips", partial(lpips_distance, lpips), lpips is not None)
+    if text:
+        put("text", text_kept, True)
     for name in also:
         parameters = niqe if name == "niqe" else None
         put(name, partial(pyiqa_score, name, parameters), strict or parameters is not None)

@@ -1,5 +1,6 @@
 """Watch a folder for files that arrive, and hand each on when it is complete."""
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,6 +9,9 @@ from image_core.errors import MediaError, OutputError
 from osediff_video.suffixes import is_image, is_video
 
 POLL_S = 1.0
+JOB_ENDING = ".osediff"
+"""Of folders of unfinished work."""
+
 Stamp = tuple[int, int]
 
 
@@ -24,18 +28,24 @@ def check_watched(folder: Path, output: Path) -> None:
 
 
 def complete_files(
-    folder: Path, settle_s: float, *, once: bool = False, sleep: Callable[[float], None] = time.sleep
+    folder: Path,
+    settle_s: float,
+    *,
+    output: Path | None = None,
+    once: bool = False,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[Path]:
-    """Yield the videos and images directly in a folder, each when it is complete, and again when it was replaced.
+    """Yield the videos and images below a folder, each when it is complete, and again when it was replaced.
 
     settle_s: seconds for which size and time of change must stay as they are.
+    output: folder of results, which are not upscaled again.
     once: end when all that is there was handed on.
     sleep: what waits between two looks.
     """
     handed: dict[Path, Stamp] = {}
     settling: dict[Path, tuple[Stamp, float]] = {}
     while True:
-        for path in arrived(folder):
+        for path in arrived(folder, output):
             stamp, now = stamp_of(path), time.monotonic()
             if stamp is None or handed.get(path) == stamp:
                 settling.pop(path, None)
@@ -52,13 +62,35 @@ def complete_files(
         sleep(min(POLL_S, settle_s))
 
 
-def arrived(folder: Path) -> list[Path]:
-    """Return the videos and images in a folder; names that begin with a dot are of files on their way."""
+def arrived(folder: Path, output: Path | None = None) -> list[Path]:
+    """Return the videos and images below a folder; names that begin with a dot are of files on their way.
+
+    output: a folder that is left out, as are those of unfinished work.
+    """
+    results = None if output is None else output.resolve()
+    found = list[Path]()
+    for place, inner, names in os.walk(folder):  # which passes over what cannot be read: a share away for a while
+        here = Path(place)
+        inner[:] = [
+            name
+            for name in inner
+            if not name.startswith(".") and not name.endswith(JOB_ENDING) and (here / name).resolve() != results
+        ]
+        found += [here / name for name in names if not name.startswith(".")]
+    return sorted(path for path in found if is_video(path) or is_image(path))
+
+
+def place_in(output: Path, source: Path, folder: Path, name: str) -> Path:
+    """Return where the result of `source` goes: under `output` as the source lies under `folder`. Makes the folder.
+
+    Raises OutputError.
+    """
+    place = output / source.relative_to(folder).parent
     try:
-        paths = sorted(folder.iterdir())
-    except OSError:  # a share that is away for a while
-        return []
-    return [path for path in paths if (is_video(path) or is_image(path)) and not path.name.startswith(".")]
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{place}: cannot be made ({error}); choose another folder for results") from error
+    return place / name
 
 
 def stamp_of(path: Path) -> Stamp | None:

@@ -146,7 +146,7 @@ def test_an_image_keeps_what_its_file_held(tmp_path):
 @pytest.mark.usefixtures("loaded")
 def test_maps_of_an_image_are_drawn_as_asked(tmp_path, monkeypatch):
     drawn, written = [], []
-    monkeypatch.setattr("image_core.uncertainty.spread", lambda *words: drawn.append(words[2]) or "measured")
+    monkeypatch.setattr("image_core.draws.uncertainty.spread", lambda *words: drawn.append(words[2]) or "measured")
     monkeypatch.setattr("osediff_video.images.uncertainty_maps.write_map", lambda *words: written.append(words))
     Image.fromarray(sample_image(0, 16, 16)).save(tmp_path / "in.png")
     words = ("--uncertainty", tmp_path / "map.png", "--draws", 3, "--seed", 9)

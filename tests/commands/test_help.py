@@ -63,7 +63,7 @@ def test_commands_that_share_options_share_their_definition():
                 facts = (one.help, repr(one.default), one.type.name, one.group)
                 shared.setdefault(one.opts[-1], {})[context.info_name] = facts
     of_upscale = {name for name, where in shared.items() if "upscale" in where}
-    own = {"--output", "--json", "--uncertainty"}  # what they write differs
+    own = {"--output", "--json", "--uncertainty", "--seed"}  # what they write or draw differs
     for name in of_upscale - own:
         assert len(set(shared[name].values())) == 1, name
     job = {"--restart", "--overwrite", "--strict", "--pipe-format", "--json", "--uncertainty", "--draws", "--seed"}

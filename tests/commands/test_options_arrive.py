@@ -44,9 +44,9 @@ IMAGE = {
 }
 IMAGE_ELSEWHERE = {
     "--output", "--overwrite", "--json", "--size", "--model", "--device", "--batch", "--preset-file", "--prompt-mode",
-    "--uncertainty", "--draws", "--seed", "--engine",
+    "--uncertainty", "--draws", "--seed", "--engine", "--on-done", "--as-published",
 }  # fmt: skip
-"""Tested below by what they write, refuse, or must not change."""
+"""Tested below, or in test_as_published.py, by what they write, refuse, or must not change."""
 
 
 def test_every_option_of_image_has_a_row():

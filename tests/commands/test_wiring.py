@@ -318,7 +318,8 @@ def test_every_option_of_image_reaches_the_library(monkeypatch):
 
         load = recorder(calls, "load", ("model", "options"), result=Upscaler())
         monkeypatch.setattr("osediff_video.api.load_upscaler", load)
-        monkeypatch.setattr("image_core.uncertainty.spread", recorder(calls, "spread", ("upscaler", "image", "draws")))
+        spread = recorder(calls, "spread", ("upscaler", "image", "draws"))
+        monkeypatch.setattr("image_core.draws.uncertainty.spread", spread)
         write_map = recorder(calls, "map", ("path", "result"))
         monkeypatch.setattr("osediff_video.images.uncertainty_maps.write_map", write_map)
         write = recorder(calls, "write", ("target", "image"))
@@ -328,6 +329,7 @@ def test_every_option_of_image_reaches_the_library(monkeypatch):
 
     before = call()
     own = {"--output", "--overwrite", "--json", "--size", "--uncertainty", "--draws", "--seed", "--preset-file"}
+    own |= {"--as-published", "--on-done"}  # in test_as_published.py and test_watch.py
     assert OPTIONS["image"] - set(SHARED) - own == set()
     for option in sorted(OPTIONS["image"] - own):
         row = SHARED[option]
@@ -379,7 +381,7 @@ def test_every_option_of_eval_reaches_the_library(here, monkeypatch):
         return calls
 
     before = call()
-    seen = {"--json", "--csv", "--overwrite", "--paper", "--also", "--lpips", "--niqe", "--flow"}
+    seen = {"--json", "--csv", "--overwrite", "--paper", "--also", "--lpips", "--niqe", "--flow", "--text"}
     assert OPTIONS["eval"] == seen
     assert json.loads(call("in.png", "--json")["said"])["mean"] == {"psnr": 1.0, "odd score": 2.0}
     call("in.png", "--csv", "table.csv")
@@ -392,6 +394,7 @@ def test_every_option_of_eval_reaches_the_library(here, monkeypatch):
     assert call("in.png", "--also", "musiq")["find.names"] == ["musiq"]
     assert difference(before, call("in.png", "--lpips", "L")) == {"find.lpips": Path("L")}
     assert difference(before, call("in.png", "--niqe", "N")) == {"find.niqe": Path("N"), "find.names": ["niqe"]}
+    assert call("in.png", "--text")["find.text"] is True and before["find.text"] is False
     assert call("in.mkv", "--flow", "RAFT")["raft.path"] == Path("RAFT")
 
 

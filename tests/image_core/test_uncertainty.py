@@ -12,10 +12,10 @@ from torch.nn import functional as F
 
 from cli.main import cli
 from image_core.autoencoder import LATENT_PX
+from image_core.draws.uncertainty import noise_level, spread
 from image_core.generator import Generator
 from image_core.models.load import load_upscaler
 from image_core.options import Draws, UpscaleOptions
-from image_core.uncertainty import noise_level, spread
 from image_core.upscaler import Upscaler
 from osediff_video.images.uncertainty_maps import UNITS_PER_LEVEL, overlay, overlay_path, top_level
 from osediff_video.options import VideoOptions

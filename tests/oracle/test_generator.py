@@ -14,12 +14,14 @@ from PIL import Image
 
 from cli.main import cli
 from image_core.color import adain, wavelet
+from image_core.draws.as_published import prepare, round_down, upscale_as_published, with_colors_of
 from image_core.generator import predict_clean
 from image_core.images import enlarge, to_images, to_tensor
 from image_core.lora import add_lora, unet_targets, vae_targets
-from image_core.models.load import load_generator
+from image_core.models.load import load_generator, load_upscaler
 from image_core.models.official import import_official
 from image_core.models.single_file import SD21_SETTINGS
+from image_core.options import AsPublished, UpscaleOptions
 from image_core.prompts.embedding import Prompts
 from image_core.prompts.text_encoder import TextEncoder
 
@@ -100,6 +102,42 @@ def test_colour_fix(oracle, file, image, reference, suffix, fix):
 def test_enlarging(oracle):
     low, high = (np.asarray(Image.open(oracle / "prep" / n)) for n in ("in_128x128.png", "out_128x128_x4_ps512.png"))
     assert np.array_equal(enlarge(low, 512, 512), high)
+
+
+@pytest.mark.parametrize("name", ["128x128_x4_ps512", "37x50_x4_ps128", "41x33_x3_ps96"])
+def test_images_are_prepared_as_published(oracle, name):
+    size, scale, process = name.split("_")
+    low, high = (np.asarray(Image.open(oracle / "prep" / f)) for f in (f"in_{size}.png", f"out_{name}.png"))
+    ours = prepare(low, int(scale[1:]), int(process[2:]))
+    assert ours.shape == high.shape and np.abs(ours.astype(int) - high.astype(int)).max() <= 1
+
+
+def test_sizes_as_published(oracle):
+    for case in json.loads((oracle / "prep" / "cases.json").read_text())["cases"]:
+        width, height = case["in_wh"]
+        ours = prepare(np.zeros((height, width, 3), np.uint8), case["upscale"], case["process_size"])
+        assert [ours.shape[1], ours.shape[0]] == case["out_wh"]
+
+
+def test_a_seeded_draw_as_published(oracle, bundle):
+    golden = np.load(oracle / "generator" / "fwd_64x64_p1_seed1234.npz")
+    options = UpscaleOptions(scale=1, color_fix="none")
+    upscaler = load_upscaler(bundle, options, device=torch.device("cpu"), dtype=torch.float32)
+    text = Prompts(bundle)(str(golden["prompt"]))
+    result = upscale_as_published(upscaler, golden["input_u8"], AsPublished(seed=1234, process_px=64), text)
+    expected = round_down(torch.from_numpy(golden["output"]) / 2 + 0.5)
+    off = np.abs(result.astype(int) - expected.astype(int))
+    assert off.max() <= 1 and (off == 0).mean() > 0.99
+
+
+@pytest.mark.parametrize("fix", ["adain", "wavelet"])
+def test_colours_and_rounding_as_published(oracle, fix):
+    golden = np.load(oracle / "generator" / "final_96x160_p1_mode.npz")
+    whole = np.load(oracle / "generator" / "fwd_96x160_p1_mode.npz")
+    output = round_down(torch.from_numpy(whole["output"]) / 2 + 0.5)
+    assert np.array_equal(output, golden["output_u8"])
+    off = np.abs(with_colors_of(golden["input_u8"], output, fix).astype(int) - golden[f"{fix}_u8"].astype(int))
+    assert off.max() <= 1 and (off == 0).mean() > 0.999
 
 
 def test_command_line(oracle, bundle, tmp_path):

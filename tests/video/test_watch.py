@@ -13,7 +13,7 @@ from osediff_video import MediaError, OutputError
 from osediff_video.job.folder import job_folder
 from osediff_video.media.probe import probe
 from osediff_video.workflow.on_done import command_words, run_on_done
-from osediff_video.workflow.watch import check_watched, complete_files, is_written_to
+from osediff_video.workflow.watch import check_watched, complete_files, is_written_to, place_in
 from tests.commands.test_cli import run
 from tests.support.media_files import sample_image, write_video
 
@@ -47,6 +47,19 @@ def test_files_are_handed_on_once_they_no_longer_change(tmp_path):
         seen[path.name] = path.read_bytes()
     writer.join()
     assert seen == {"a.mp4": b"whole", "b.png": b"whole", "slow.mkv": b"some" * 8}
+
+
+def test_folders_within_are_watched_but_for_results_and_unfinished_work(tmp_path):
+    for name in ("a.mp4", "b/c/d.png", "out/b/e.mp4", "f.mkv.osediff/g.mkv", ".h/i.mp4"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"whole")
+    found = list(complete_files(tmp_path, SETTLE_S, output=tmp_path / "out", once=True))
+    assert found == [tmp_path / "a.mp4", tmp_path / "b" / "c" / "d.png"]
+    place = place_in(tmp_path / "out", found[1], tmp_path, "d_x2.png")
+    assert place == tmp_path / "out" / "b" / "c" / "d_x2.png" and place.parent.is_dir()
+    (tmp_path / "b" / "a.mp4").mkdir()
+    with pytest.raises(OutputError, match="cannot be made"):
+        place_in(tmp_path, tmp_path / "b" / "a.mp4" / "x.png", tmp_path / "b", "x.png")
 
 
 def test_a_replaced_file_is_handed_on_again(tmp_path):
@@ -97,7 +110,8 @@ def test_folders_that_cannot_be_watched_are_refused(folders):
 def test_the_command_upscales_what_is_there_and_goes_on_after_a_failure(folders):
     source, output = folders
     write_video(source / "film.mp4", [512 * n for n in range(5)], size=(16, 24))
-    Image.fromarray(sample_image(0, 16, 24)).save(source / "photo.png")
+    (source / "trip").mkdir()
+    Image.fromarray(sample_image(0, 16, 24)).save(source / "trip" / "photo.png")
     (source / "broken.mp4").write_bytes(b"no video")
     note = [
         sys.executable,
@@ -109,10 +123,11 @@ def test_the_command_upscales_what_is_there_and_goes_on_after_a_failure(folders)
     words = ["watch", source, "-o", output, "--once", "--settle", SETTLE_S, "--scale", "2", "--model", "lite"]
     said = run(*words, "--on-done", hook, code=1)
     assert "broken.mp4" in said and "verified: 5 of 5 frames" in said
-    assert sorted(path.name for path in output.iterdir()) == ["film_x2.mp4", "photo_x2.png"]
-    assert (probe(output / "film_x2.mp4").width, Image.open(output / "photo_x2.png").size) == (48, (48, 32))
+    photo = output / "trip" / "photo_x2.png"
+    assert sorted(output.rglob("*")) == [output / "film_x2.mp4", photo.parent, photo]
+    assert (probe(output / "film_x2.mp4").width, Image.open(photo).size) == (48, (48, 32))
     done = (output.parent / "log").read_text().splitlines()
-    assert done == [str(output / "film_x2.mp4"), str(output / "photo_x2.png")]
+    assert done == [str(output / "film_x2.mp4"), str(photo)]
     (source / "broken.mp4").unlink()
     said = run(*words, "--on-done", hook)
     assert said.count("nothing to do") == 2 and (output.parent / "log").read_text().splitlines() == done
@@ -150,3 +165,17 @@ def test_upscale_tells_a_command_of_each_result_and_fails_with_it(folders):
     assert "is done, but" in said and "code 4" in said and (output.parent / "out.mkv").is_file()
     run(*words, "--on-done", f"{quoted(sys.executable)} -c 'raise SystemExit(4)'")  # finished before: nothing is run
     assert "goes with neither" in run("upscale", source / "film.mp4", "-o", "-", "--on-done", "true", code=2)
+
+
+def test_image_tells_a_command_of_each_result_and_fails_with_it(folders):
+    source, output = folders
+    for name in ("a.png", "b.png"):
+        Image.fromarray(sample_image(0, 16, 24)).save(source / name)
+    note = "import sys; open(sys.argv[1], 'a').write(sys.argv[2] + '\\n'); raise SystemExit('a_x2' in sys.argv[2])"
+    hook = f"{quoted(sys.executable)} -c {quoted(note)} {quoted(output.parent / 'log')}"
+    words = ["image", source, "--scale", "2", "--model", "lite", "-o", output]
+    assert "there is no program" in run(*words, "--on-done", "no-such-program-anywhere", code=1)
+    said = run(*words, "--on-done", hook, code=1)
+    assert "a_x2.png: is done, but" in said and "1 of 2 images failed" in said
+    assert (output.parent / "log").read_text().split() == [str(output / f"{name}_x2.png") for name in "ab"]
+    assert sorted(path.name for path in output.iterdir()) == ["a_x2.png", "b_x2.png"]
