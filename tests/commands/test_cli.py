@@ -184,11 +184,15 @@ def test_bad_input_is_one_line_and_leaves_nothing(video, tmp_path, monkeypatch, 
     assert sorted(tmp_path.iterdir()) == before
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+@pytest.mark.skipif(os.name == "nt", reason="permissions are POSIX's")
 def test_a_folder_without_permission_is_refused(video, tmp_path):
     locked = tmp_path / "locked"
     locked.mkdir(mode=0o500)
-    assert "not writable" in run("upscale", video, "-o", locked / "out.mp4", code=1)
+    command = [sys.executable, "-m", "cli", "upscale", str(video), "-o", str(locked / "out.mp4")]
+    if os.geteuid() == 0:  # who may write everywhere, unless that is taken away
+        command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", *command]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1 and "not writable" in done.stderr and not list(locked.iterdir())
 
 
 def test_json_events_tell_the_whole_story(video):
@@ -269,26 +273,28 @@ def test_pipes_in_and_out(tmp_path):
     source = write_video(
         tmp_path / "in.mkv", [0, 40, 90, 100], time_base=Fraction(1, 1000), codec="ffv1", size=(16, 24)
     )
-    command = [sys.executable, "-m", "cli", "upscale", "-", "-o", "-", "--scale", "2"]
-    for pipe_format in ("matroska", "nut", "y4m"):
-        with source.open("rb") as file:
-            done = subprocess.run(
-                [*command, "--pipe-format", pipe_format], cwd=ROOT, stdin=file, capture_output=True, check=True
-            )
-        (tmp_path / f"out.{pipe_format}").write_bytes(done.stdout)
-        facts = probe(tmp_path / f"out.{pipe_format}")
-        assert (facts.width, facts.height) == (48, 32) and len(read(tmp_path / f"out.{pipe_format}")) == 4
-    assert read_times(tmp_path / "out.matroska") == read_times(source)
-    with source.open("rb") as file:
-        subprocess.run(
-            [*command[:5], "-o", str(tmp_path / "out.mp4")], cwd=ROOT, stdin=file, capture_output=True, check=True
+    words = ["upscale", "-", "--scale", "2"]
+    with source.open("rb") as file:  # real pipes once: what comes through is the film and nothing else
+        done = subprocess.run(
+            [sys.executable, "-m", "cli", *words, "-o", "-"], cwd=ROOT, stdin=file, capture_output=True, check=True
         )
-    assert read_times(tmp_path / "out.mp4") == read_times(source)
+    (tmp_path / "out.matroska").write_bytes(done.stdout)
+    for pipe_format in ("nut", "y4m"):
+        more = ["-o", "-", "--pipe-format", pipe_format]
+        outcome = CliRunner().invoke(cli, [*words, *more], input=source.read_bytes())
+        assert outcome.exit_code == 0, outcome.stderr
+        (tmp_path / f"out.{pipe_format}").write_bytes(outcome.stdout_bytes)
+    for path in tmp_path.glob("out.*"):
+        assert (probe(path).width, probe(path).height) == (48, 32) and len(read(path)) == 4
+    assert read_times(tmp_path / "out.matroska") == read_times(source)
+    outcome = CliRunner().invoke(cli, [*words, "-o", str(tmp_path / "out.mp4")], input=source.read_bytes())
+    assert outcome.exit_code == 0 and read_times(tmp_path / "out.mp4") == read_times(source)
 
 
 @pytest.mark.parametrize("presses", [1, 4])
 def test_control_c_keeps_the_work_and_says_how_to_go_on(tmp_path, presses):
-    source = write_video(tmp_path / "in.mp4", [512 * n for n in range(300)], size=(64, 96))
+    # about 6 frames a second: the first segment is complete after 25
+    source = write_video(tmp_path / "in.mp4", [2048 * n for n in range(60)], size=(48, 64))
     with subprocess.Popen(
         [sys.executable, "-m", "cli", "upscale", str(source), "--json"],
         cwd=ROOT,
@@ -298,7 +304,7 @@ def test_control_c_keeps_the_work_and_says_how_to_go_on(tmp_path, presses):
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         for line in process.stdout:
-            if '"progress"' in line and json.loads(line)["frames"] > 110:
+            if '"progress"' in line and json.loads(line)["frames"] > 30:
                 break
         for _ in range(presses):
             process.send_signal(signal.SIGINT)
@@ -308,7 +314,7 @@ def test_control_c_keeps_the_work_and_says_how_to_go_on(tmp_path, presses):
     assert "Traceback" not in errors and "ignored" not in errors
     assert not (tmp_path / "in_x4.mp4").exists()
     messages = run("upscale", source)
-    assert "from an earlier run" in messages and "verified: 300 of 300" in messages
+    assert "from an earlier run" in messages and "verified: 60 of 60" in messages
 
 
 def test_a_stopped_batch_goes_on_as_one_job(tmp_path):

@@ -11,6 +11,7 @@ from osediff_video.media.probe import probe
 from osediff_video.media.stream_plan import plan_streams
 from osediff_video.media.verify import verify
 from osediff_video.media.writing.assemble import CONTAINERS
+from osediff_video.plain_resize import PlainResize
 from tests.commands.test_cli import run
 from tests.support.media_files import read, write_video
 
@@ -31,6 +32,12 @@ def cut_short(whole, tmp_path_factory):
     path = tmp_path_factory.mktemp("short") / "in.mkv"
     path.write_bytes(whole.read_bytes()[: whole.stat().st_size * 2 // 3])
     return path
+
+
+@pytest.fixture(autouse=True)
+def _plain_resize(monkeypatch):
+    """What is lost, and what is wrong, does not depend on the model."""
+    monkeypatch.setattr("osediff_video.api.load_upscaler", lambda *_, **__: PlainResize(1.0))
 
 
 def as_they_are(number, packet):  # noqa: ARG001 - one of many

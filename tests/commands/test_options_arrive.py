@@ -3,6 +3,7 @@
 The tables are held against click's own list, so that an option without a row fails.
 """
 
+import functools
 import json
 from fractions import Fraction
 
@@ -22,6 +23,12 @@ from tests.support.media_files import read, sample_image, write_video
 def option_names(command):
     parameters = cli.get_command(click.Context(cli), command).params
     return {max(one.opts, key=len) for one in parameters if isinstance(one, click.Option)}
+
+
+def some_quickly(rows, *quick):
+    """Mark all but a few as slow: that each arrives alone is what test_wiring shows in no time, without the pixels."""
+    assert set(quick) <= set(rows)
+    return [pytest.param(name, marks=[pytest.mark.slow] * (name not in quick)) for name in rows]
 
 
 # ---- image: (words of the command, options of the library, words that both the row and the plain result have)
@@ -65,8 +72,15 @@ def by_command(photo, target, model, *words):
     return np.asarray(Image.open(target))
 
 
-@pytest.mark.parametrize("name", IMAGE)
-def test_options_of_image_arrive(name, photo, tiny_bundle, tmp_path):
+@pytest.fixture(scope="module")
+def without(photo, tiny_bundle, tmp_path_factory):
+    """Returns what the command makes of the photo with some words, each once."""
+    target = tmp_path_factory.mktemp("without") / "b.png"
+    return functools.cache(lambda *words: by_command(photo, target, tiny_bundle.path, *words))
+
+
+@pytest.mark.parametrize("name", some_quickly(IMAGE, "--strength", "--prompt", "--precision"))
+def test_options_of_image_arrive(name, photo, tiny_bundle, without, tmp_path):
     words, values, plain = IMAGE[name]
     base = ["--precision", "fp32", "--scale", "2"]  # click takes the last of two
     result = by_command(photo, tmp_path / "a.png", tiny_bundle.path, *base, *words)
@@ -74,8 +88,8 @@ def test_options_of_image_arrive(name, photo, tiny_bundle, tmp_path):
     options = UpscaleOptions(**{"scale": 2.0} | {key: one for key, one in values.items() if key != "precision"})
     upscaler = load_upscaler(str(tiny_bundle.path), options, precision=precision)
     assert np.array_equal(result, upscaler([np.asarray(Image.open(photo))])[0])
-    without = by_command(photo, tmp_path / "b.png", tiny_bundle.path, *base, *plain)
-    assert result.shape != without.shape or not np.array_equal(result, without)
+    other = without(*base, *plain)
+    assert result.shape != other.shape or not np.array_equal(result, other)
 
 
 def test_what_decides_no_pixel_of_an_image_arrives(photo, tiny_bundle, tmp_path):
@@ -100,7 +114,7 @@ def test_what_decides_no_pixel_of_an_image_arrives(photo, tiny_bundle, tmp_path)
 def test_maps_of_uncertainty_depend_on_draws_and_seed(photo, tiny_bundle, tmp_path):
     maps = {}
     for label, words in {"plain": [], "draws": ["--draws", "3"], "seed": ["--seed", "9"], "again": []}.items():
-        words = ["--uncertainty", tmp_path / f"{label}.png", "--scale", "2", *words]
+        words = ["--uncertainty", tmp_path / f"{label}.png", "--scale", "2", "--draws", "2", *words]
         by_command(photo, tmp_path / "a.png", tiny_bundle.path, *words)
         maps[label] = np.asarray(Image.open(tmp_path / f"{label}.png"))
     assert np.array_equal(maps["plain"], maps["again"])
@@ -137,9 +151,9 @@ def moving(tmp_path_factory):
     """A clip with noise, that every blend changes, and large enough for an encoder that decides the same again."""
     draw = np.random.default_rng(1)
     images = [np.clip(sample_image(n, 96, 256) + draw.integers(-20, 20, (96, 256, 3)), 0, 255).astype(np.uint8)
-              for n in range(8)]  # fmt: skip
+              for n in range(6)]  # fmt: skip
     path = tmp_path_factory.mktemp("moving") / "in.mkv"
-    return write_video(path, [40 * n for n in range(8)], time_base=Fraction(1, 1000), images=images,
+    return write_video(path, [40 * n for n in range(6)], time_base=Fraction(1, 1000), images=images,
                        size=(96, 256), last_duration=40)  # fmt: skip
 
 
@@ -150,7 +164,7 @@ def unchanged(moving, tmp_path_factory):
     return packets(target)
 
 
-@pytest.mark.parametrize("name", VIDEO)
+@pytest.mark.parametrize("name", some_quickly(VIDEO, "--start", "--temporal", "--crf", "--pix-fmt"))
 def test_options_of_upscale_arrive(name, moving, unchanged, tmp_path):
     words, values = VIDEO[name]
     run("upscale", moving, "-o", tmp_path / "a.mkv", "--model", "lite", "--scale", "1", *words)

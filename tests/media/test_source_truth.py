@@ -197,15 +197,18 @@ def test_every_name_is_a_file(tmp_path, monkeypatch, name):
 def test_slow_work_after_the_decoder_is_not_taken_for_a_dead_decoder(tmp_path, monkeypatch):
     from osediff_video import chain
 
+    pauses = [1.3, 1.3]  # longer than a second, after which whoever waits looks at the decoder
+
     class Slow(PlainResize):
         def drafts(self, images, *rest):
-            time.sleep(0.8)
+            time.sleep(pauses.pop() if pauses else 0)
             return super().drafts(images, *rest)
 
     monkeypatch.setattr(chain, "DECODER_PATIENCE_S", 0.3)
     source = write_video(tmp_path / "in.mp4", STEADY[:14])
     options = VideoOptions(temporal="off")
     assert upscale_video(source, tmp_path / "out.mkv", Slow(), FAST, options).frames == 14
+    assert not pauses
 
 
 def test_damage_of_either_video_is_said_of_a_comparison(tmp_path):

@@ -53,12 +53,16 @@ def write_video(
     last_duration: int = 512,
     aspect: Fraction | None = None,
     timecode: str | None = None,
+    rate: Fraction = Fraction(25),
 ) -> Path:
-    """Encode images with PyAV alone. tags: matrix, range, primaries, transfer. sound_from: where the sound starts."""
+    """Encode images with PyAV alone. tags: matrix, range, primaries, transfer. sound_from: where the sound starts.
+
+    rate: what the container says of it, where it says something; a segment is four seconds of it.
+    """
     height, width = size
     scale = {"video_track_timescale": str(time_base.denominator)} if path.suffix in (".mp4", ".mov") else {}
     with av.open(str(path), "w", container_options=scale) as container:
-        stream = container.add_stream(codec, rate=25, options=options or {})
+        stream = container.add_stream(codec, rate=rate, options=options or {})
         context = stream.codec_context
         context.width, context.height, context.pix_fmt, context.time_base = width, height, pix_fmt, time_base
         context.flags |= av.codec.context.Flags.frame_duration

@@ -1,5 +1,6 @@
 """Tiny recipes and images that the tests of training share."""
 
+import json
 import os
 import socket
 import subprocess
@@ -15,6 +16,29 @@ from train.recipe import load_recipe
 
 ROOT = Path(__file__).parent.parent.parent
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": ""}
+GROUP = """
+import json, os, sys
+from click.testing import CliRunner
+from cli.main import cli
+import train.check, train.export, train.runs
+
+commands = json.load(sys.stdin)
+other = os.fork()  # everything is imported: once for both
+os.environ |= {name: str(int(not other)) for name in ("RANK", "LOCAL_RANK")}
+said = []
+for words in commands:
+    outcome = CliRunner().invoke(cli, ["train", *words])
+    if outcome.exit_code:
+        sys.stderr.write(f"{words}: {outcome.output} {outcome.exception!r}")
+        os._exit(1)
+    said.append(outcome.output)
+if other:
+    print(json.dumps(said))
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(other, 0)[1]))
+"""
+ALL_TURNS = ("loss.balance=true", "loss.adversarial=0.1", "loss.feature_matching=0.3", "vsd.weight=0.3", "loop.ema=0.9")
+"""Generator, critic and discriminator learn, and an average is kept; needs start.prior."""
+
 TINY = """
     [loss]
     pixel = "charbonnier"
@@ -86,19 +110,23 @@ def tiny_sd21(base: Path, images: Path, folder: Path, *overrides: str) -> Recipe
     return load_recipe(path, (*own, *overrides))
 
 
-def in_two_processes(arguments: list[str]) -> list[int]:
-    """Python with `arguments`, twice, as one group on the CPU. The exit codes."""
+def in_two_processes(commands: list[list[str]]) -> list[str]:
+    """Run `osediff train` with each of these words, in two processes that are one group on the CPU.
+
+    Returns what the first of them prints to each command. Fails with what was printed where one of them fails.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "ACCELERATE_USE_CPU": "true"}
-    children = [
-        subprocess.Popen(
-            [sys.executable, *arguments],
-            cwd=ROOT,
-            env={**ENVIRONMENT, **group, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.DEVNULL,
-        )
-        for rank in range(2)
-    ]
-    return [child.wait(timeout=180) for child in children]
+    done = subprocess.run(
+        [sys.executable, "-c", GROUP],
+        cwd=ROOT,
+        env={**ENVIRONMENT, **group},
+        input=json.dumps(commands),
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+    assert not done.returncode, done.stderr
+    return json.loads(done.stdout)

@@ -1,6 +1,4 @@
-"""`osediff train` as it is typed, in one process and in two."""
-
-import json
+"""`osediff train` as it is typed."""
 
 import numpy as np
 import pytest
@@ -8,7 +6,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from cli.main import cli
-from tests.support.train_recipes import in_two_processes, tiny, write_images
+from tests.support.train_recipes import tiny, write_images
 
 
 @pytest.fixture(scope="module")
@@ -39,18 +37,3 @@ def test_the_command_trains_exports_and_upscale_takes_it(images, tmp_path):
     assert refused.exit_code == 1 and "expected a JSON object" in refused.output
     again = CliRunner().invoke(cli, ["train", *words, "--set", "loss.latent=0.3"])
     assert again.exit_code == 1 and "another recipe" in again.output
-
-
-def test_two_processes_check_validate_and_export_once(images, tmp_path):
-    """The prior is validated through its wrapper, whose buffers are sent around: all processes must take part."""
-    tiny(tmp_path, images, "stage=prior")
-    words = ["-m", "cli", "train", str(tmp_path / "tiny.toml"), "--set", f"data.folder={images.as_posix()!r}"]
-    more = [*words, "--output", str(tmp_path / "run"), "--set", "loop.steps=2"]
-    assert in_two_processes([*more, "--set", "stage=prior", "--set", "loop.validate_every=1"]) == [0, 0]
-    lines = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines if "held_out/noise_t50" in line] == [1, 2]
-    (tmp_path / "tiny.toml").write_text((tmp_path / "tiny.toml").read_text() + "sample_every = 1\n")
-    result = [*words, "--output", str(tmp_path / "lite"), "--set", "loop.steps=1"]
-    assert in_two_processes([*result, "--check"]) == [0, 0]
-    assert in_two_processes([*result, "--export", str(tmp_path / "model")]) == [0, 0]
-    assert (tmp_path / "model/bundle.json").is_file()

@@ -1,12 +1,10 @@
 """Several recipes in one command, and a command that stops when its time is over: the same as without either."""
 
-import json
-
 import pytest
 from click.testing import CliRunner
 
 from cli.main import cli
-from tests.support.train_recipes import in_two_processes, write_chain, write_images
+from tests.support.train_recipes import write_chain, write_images
 from tests.support.training_runs import learnt, quiet, same
 from train.config import RecipeError
 from train.loop import run
@@ -15,17 +13,6 @@ from train.runs import plan_runs, train_runs
 from train.state import read_run, with_starts
 
 NAMES = ("first", "prior", "last")
-THRICE = """
-import sys
-from pathlib import Path
-from cli.main import cli
-from train.state import read_run
-words = sys.argv[1:]
-cli([*words, "--check"], standalone_mode=False)
-cli([*words, "--minutes", "1e-9"], standalone_mode=False)
-assert read_run(Path(words[-1]) / "first")["step"] == 1
-cli(words, standalone_mode=False)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -118,14 +105,3 @@ def test_minutes_stop_at_a_step_and_going_on_ends_in_the_same_bits(chain, tmp_pa
     assert "model: written" in ends[-1][-1] and (tmp_path / "model").is_dir()
     for name in NAMES:
         assert same(learnt(tmp_path / "runs" / name), learnt(whole / name))
-
-
-def test_two_processes_stop_together_and_follow_the_chain(chain, tmp_path):
-    """Precision changes between the stages, and each begins from what the first process alone has written."""
-    words = ["train", *map(str, chain[0]), "--set", "loop.batch=1", "--output", str(tmp_path / "runs")]
-    assert in_two_processes(["-c", THRICE, *words]) == [0, 0]
-    for name in NAMES:
-        content = read_run(tmp_path / "runs" / name)
-        assert (content["step"], content["items_per_step"]) == (2, 2)
-        lines = [json.loads(line) for line in (tmp_path / "runs" / name / "log.jsonl").read_text().splitlines()]
-        assert [line["step"] for line in lines] == [2]

@@ -1,6 +1,5 @@
-"""The trainer: a run resumes exactly, two processes are one, and what it exports runs."""
+"""The trainer: a run resumes exactly, and what it exports runs."""
 
-import shutil
 import signal
 import subprocess
 import sys
@@ -10,7 +9,7 @@ import pytest
 import torch
 
 from image_core.errors import OutputError
-from tests.support.train_recipes import ENVIRONMENT, ROOT, in_two_processes, tiny, write_images
+from tests.support.train_recipes import ALL_TURNS, ENVIRONMENT, ROOT, tiny, write_images
 from tests.support.training_runs import largest_difference, learnt, quiet, same
 from train.config import LoopConfig, RecipeError
 from train.loop import DivergedError, run
@@ -23,7 +22,6 @@ from train.loop import run
 from train.recipe import load_recipe
 run(load_recipe(Path(sys.argv[1]), tuple(sys.argv[3:])), Path(sys.argv[2]), print)
 """
-ALL_TURNS = ("loss.balance=true", "loss.adversarial=0.1", "loss.feature_matching=0.3", "vsd.weight=0.3", "loop.ema=0.9")
 
 
 @pytest.fixture(scope="module")
@@ -64,22 +62,6 @@ def test_a_killed_run_ends_in_the_same_bits(full, tmp_path):
     run(recipe, tmp_path / "whole", quiet)
     assert same(learnt(tmp_path / "cut"), learnt(tmp_path / "whole"))
     assert set(learnt(tmp_path / "cut")["optimizers"]) == {"generator", "critic", "discriminator"}
-
-
-def test_two_processes_with_batch_2_are_one_with_batch_4(full, tmp_path):
-    """Gradients of generator, critic and discriminator are averaged over the processes, and draws go by item."""
-    # a few steps before the two part: Adam divides a first gradient by itself, were it rounding noise
-    run(full("loop.batch=4", "loop.steps=3"), tmp_path / "two", quiet)
-    shutil.copytree(tmp_path / "two", tmp_path / "one")
-    one = full("loop.batch=4", "loop.steps=5")
-    run(one, tmp_path / "one", quiet)
-    overrides = [f"data.folder={one.data.folder!r}", f"start.prior={one.start.prior!r}", *ALL_TURNS, "loop.steps=5"]
-    command = ["-c", RUN, str(tmp_path / "tiny.toml"), str(tmp_path / "two"), *overrides]
-    assert in_two_processes(command) == [0, 0]
-    alone, together = read_run(tmp_path / "one"), read_run(tmp_path / "two")
-    assert largest_difference(alone["modules"], together["modules"]) < 1e-6
-    assert largest_difference(alone["average"], together["average"]) < 1e-6
-    assert together["items_per_step"] == 4
 
 
 def test_two_passes_accumulated_are_one_of_twice_the_size(tmp_path, images):

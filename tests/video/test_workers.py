@@ -20,7 +20,7 @@ from osediff_video.run import upscale_video
 from tests.image_core.test_upscale import Greedy
 from tests.support.media_files import copy, packets, read, write_video
 from tests.support.tiny_lite import random_generator, sample_images, upscaler
-from tests.video.test_job_folder import LONG, LOSSLESS
+from tests.video.test_job_folder import LONG, LOSSLESS, RATE
 
 
 @pytest.fixture
@@ -187,13 +187,14 @@ def test_one_image_that_is_no_number_changes_no_other(threads):
 
 
 def test_a_job_goes_on_with_other_threads_to_the_same_bits(threads, tmp_path):
-    source = write_video(tmp_path / "in.mkv", LONG[:150], codec="ffv1", pix_fmt="bgr0", tags=None, size=(24, 32))
+    source = write_video(tmp_path / "in.mkv", LONG[:45], codec="ffv1", pix_fmt="bgr0", tags=None, size=(24, 32),
+                         rate=RATE)  # fmt: skip
 
     class StoppedError(Exception):
         pass
 
     def stop(progress):
-        if progress.frames >= 130:
+        if progress.frames >= 35:
             raise StoppedError
 
     threads(1)
