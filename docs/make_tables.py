@@ -168,6 +168,28 @@ def guards() -> str:
     return table(["method", *heads], body)
 
 
+def presets() -> str:
+    """Scores of presets on one clip of their kind each, beside the command without a preset."""
+    result = {(row["kind"], row["preset"] != "none"): row for row in rows("presets")}
+    body = []
+    for kind in dict.fromkeys(kind for kind, _ in result):
+        for is_preset in (False, True):
+            row = result[kind, is_preset]
+            name = f"`{row['preset']}`" if is_preset else "none"
+            scores = [f"{row['vgg']:.3f}", f"{row['psnr_y']:.2f}", f"{row['flicker']:.2f}", f"{row['kilobytes']:.0f}"]
+            body.append(["" if is_preset else kind, name, *scores])
+    return table(["clip", "preset", "distance", "PSNR", "flicker", "kB"], body, text_columns=2)
+
+
+def text() -> str:
+    """How much of ten pages of text is still read, by method."""
+    body = [
+        [METHODS.get(row["method"], row["method"]), f"{100 * row['text']:.0f} %", f"{100 * row['exact']:.0f} %"]
+        for row in rows("text_kept")
+    ]
+    return table(["method", "characters read", "lines without a fault"], body)
+
+
 COLUMNS = (("psnr_y", 2), ("ssim_y", 3), ("gradient", 3), ("grid", 3))
 TABLES = {
     "stills": stills,
@@ -178,6 +200,8 @@ TABLES = {
     "distances": distances,
     "guards": guards,
     "stages": stages,
+    "presets": presets,
+    "text": text,
 }
 
 

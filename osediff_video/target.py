@@ -13,7 +13,16 @@ from pathlib import Path
 
 from image_core.errors import ImageError, MediaError, OutputError
 from osediff_video.media.reading.stdin import PIPE
-from osediff_video.suffixes import CONTAINERS, FRAME_NAMES, WRITABLE_IMAGES, ending, is_pattern, matcher, split_pattern
+from osediff_video.suffixes import (
+    CONTAINERS,
+    FRAME_NAMES,
+    WRITABLE_IMAGES,
+    ending,
+    is_pattern,
+    matcher,
+    split_pattern,
+    unreadable,
+)
 
 LONGEST_NAME_BYTES = 255
 """What nearly every file system takes."""
@@ -38,7 +47,7 @@ def check_target(sources: Path | Sequence[Path], target: Path, overwrite: bool, 
     sources = [sources] if isinstance(sources, Path) else list(sources)
     for source in sources:
         if source != PIPE and not (source.exists() or is_pattern(source)):
-            raise MediaError(f"{source}: no such file")
+            raise MediaError(f"{source}: no such file{unreadable([source])}")
     keep_sources(sources, target)
     if names is None and not ending(target) and not any(source.is_dir() or is_pattern(source) for source in sources):
         raise OutputError(f"{target}: has no file extension; expected one of {' '.join(CONTAINERS)}")

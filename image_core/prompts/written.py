@@ -1,7 +1,7 @@
 """Read what is written in an image, with PP-OCR's networks, which the package rapidocr carries (extra `ocr`)."""
 
 from functools import cache
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,7 +65,7 @@ class PaddleReader:
 
 def reversed_channels(image: ImageArray) -> ImageArray:
     """Return BGR, in which order the networks were trained."""
-    return np.ascontiguousarray(image[..., ::-1])
+    return cast(ImageArray, np.ascontiguousarray(image[..., ::-1]))
 
 
 def around(corners: NDArray[Any], height: int, width: int) -> tuple[int, int, int, int]:

@@ -23,6 +23,9 @@ ORIENTATIONS = {
     8: Orientation(True, False, True),
 }
 """What the values of the EXIF tag ask for."""
+CINEMA = {b"v/1\x01": "EXR", b"SDPX": "DPX", b"XPDS": "DPX"}
+"""First bytes of formats that neither Pillow nor the wheels of OpenCV read."""
+
 HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 GREY_MODES = ("1", "L", "LA", "La", "I;16", "I;16B", "I;16L", "I", "F")
 ANIMATIONS = ("GIF", "PNG", "WEBP", "AVIF")
@@ -54,6 +57,12 @@ def decode(data: bytes) -> Decoded:
         raise ValueError(
             "HEIC cannot be read; convert it to PNG first, for example with `heif-convert IN.heic OUT.png` or in the "
             "photo application (phones: Settings, Camera, Formats, Most Compatible)"
+        )
+    if kind := CINEMA.get(data[:4]):
+        light = "-apply_trc iec61966_2_1 " if kind == "EXR" else ""
+        raise ValueError(
+            f"{kind} cannot be read by the libraries here; convert it to PNG of 16 bits first: "
+            f"ffmpeg {light}-i IN.{kind.lower()} -pix_fmt rgb48be OUT.png"
         )
     chunks = list(png.chunks(data)) if data.startswith(png.SIGNATURE) else []
     try:

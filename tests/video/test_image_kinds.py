@@ -133,6 +133,14 @@ def test_a_heic_says_what_to_do(tmp_path):
         read(tmp_path, "x.heic", bytes(4) + b"ftypheic" + bytes(99))
 
 
+@pytest.mark.parametrize(("data", "command"), [
+    (b"v/1\x01" + bytes(99), "ffmpeg -apply_trc iec61966_2_1 -i IN.exr"), (b"SDPX" + bytes(99), "ffmpeg -i IN.dpx"),
+])  # fmt: skip
+def test_formats_of_the_cinema_say_what_to_do(tmp_path, data, command):
+    with pytest.raises(ImageError, match=command):
+        read(tmp_path, "x.png", data)
+
+
 def test_a_png_with_a_wrong_checksum_is_refused(tmp_path):
     data = bytearray(png.encode_deep(DEEP))
     data[len(data) // 2] ^= 1

@@ -95,6 +95,7 @@ def test_the_folder_of_the_source_and_odd_names_are_refused(tmp_path):
     (tmp_path / "cinema").mkdir()
     (tmp_path / "cinema" / "a.0001.exr").touch()
     assert "convert them to 16-bit PNG first" in run("upscale", tmp_path / "cinema", code=2)
+    assert "convert them to 16-bit PNG first" in run("upscale", tmp_path / "cinema" / "a.%04d.exr", code=1)
 
 
 def test_a_pattern_without_output_goes_beside_its_folder(tmp_path):
