@@ -20,6 +20,7 @@ from osediff_video.media.probe import probe
 from osediff_video.media.reading.reader import VideoSource
 from osediff_video.media.streams import OtherStreams
 from osediff_video.media.verify import verify
+from osediff_video.media.writing import encoder
 from osediff_video.media.writing import segment as segments
 from osediff_video.media.writing.assemble import Assembly, video_packets
 from osediff_video.media.writing.encoder import plan_encoder
@@ -30,7 +31,9 @@ from tests.support.media_files import copy, info, packets, read_times, sample_im
 from tests.support.rich_video import write_rich
 
 
-def test_settings_of_the_encoder_arrive():
+def test_settings_of_the_encoder_arrive(monkeypatch):
+    monkeypatch.setattr(encoder, "processor_features", set)
+
     def options(suffix=".mkv", **settings):
         return dict(plan_encoder(info(), 64, 48, Encoding(**settings), suffix).options)
 

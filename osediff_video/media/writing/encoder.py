@@ -11,6 +11,7 @@ from av.container import OutputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
+from image_core.device.choice import processor_features
 from image_core.errors import OutputError
 from osediff_video.encoding import Encoding
 from osediff_video.media.color import BT709, RGB, ColorConverter, is_rgb
@@ -91,10 +92,9 @@ def plan_encoder(info: VideoInfo, width: int, height: int, encoding: Encoding, s
         if hdr_options is None:
             losses.append(f"HDR10 mastering data cannot be written by {codec}; libx265 and libsvtav1 can")
         options |= hdr_options or {}
-    if codec == "libx265":
-        # frames at once decide bits, and would follow the number of cores; what the user says comes last and holds
-        ours = "log-level=none:frame-threads=3"
-        options["x265-params"] = ":".join(filter(None, (ours, options.get("x265-params"))))
+    if ours := repeatable(codec):
+        key = f"{codec.removeprefix('lib')}-params"
+        options[key] = ":".join(filter(None, (ours, options.get(key))))  # what the user says comes last and holds
     return EncoderPlan(
         codec=codec,
         pix_fmt=pix_fmt,
@@ -110,6 +110,15 @@ def plan_encoder(info: VideoInfo, width: int, height: int, encoding: Encoding, s
         losses=tuple(losses),
         frames=encoding.frames or FRAME_NAMES,
     )
+
+
+def repeatable(codec: str) -> str:
+    """Return the encoder's own parameters without which two runs may differ in bits; empty where there are none."""
+    if codec == "libx265":
+        return "log-level=none:frame-threads=3"  # frames at once decide bits, and would follow the number of cores
+    if codec == "libx264" and "avx512f" in processor_features():
+        return "asm=avx2"  # its AVX-512 code decides by memory that nobody wrote, at 720 x 576 and other common sizes
+    return ""
 
 
 def display_aspect(info: VideoInfo, height: int, width: int) -> Fraction:
