@@ -72,6 +72,7 @@ class PoolConfig:
     pages: number of pages that hold contours alone.
     overlay_share: share of overlays among the samples.
     page_share: share of pages among the samples.
+    stored: probability that a page or an overlay is only made small and stored as JPEG, as drawings and screens are.
     recoloured: probability that the channels change places.
     squeezed: probability that each channel is squeezed into a part of its range.
     half: probability that an image is made half as large instead of a quarter.
@@ -87,6 +88,7 @@ class PoolConfig:
     pages: int = 0
     overlay_share: float = 0.0
     page_share: float = 0.0
+    stored: float = 0.0
     recoloured: float = 0.0
     squeezed: float = 0.0
     half: float = 0.0
@@ -100,12 +102,14 @@ class PoolConfig:
                 raise RecipeError(f"data.pool: {name} is a probability, a number from 0 to 1; got {chance!r}")
         if abs(sum(self.mixture.values()) - 1) > 1e-6:
             raise RecipeError(f"data.pool.mixture must sum to 1, got {sum(self.mixture.values()):g}")
+        if self.stored and not self.overlays + self.pages:
+            raise RecipeError(f"data.pool.stored is {self.stored:g}, but there are no overlays or pages")
         for share, count in (("overlay_share", self.overlays), ("page_share", self.pages)):
             if getattr(self, share) and not count:
                 raise RecipeError(f"data.pool.{share} is {getattr(self, share):g}, but there are none of these images")
 
 
-POOL_CHANCES = ("overlay_share", "page_share", "recoloured", "squeezed", "half")
+POOL_CHANCES = ("overlay_share", "page_share", "stored", "recoloured", "squeezed", "half")
 
 
 @dataclass(frozen=True)
@@ -169,8 +173,11 @@ class LossConfig:
 
     pixel: "mse" or "charbonnier". lpips: with lpips_network "vgg" or "alex", lpips_backbone a file with its
     ImageNet weights (empty: where torch keeps them); or "st-alex", the shift-tolerant one that the package
-    stlpips-pytorch brings whole. latent: mean absolute distance to the latent of the target
-    (lite only). adversarial, feature_matching: of a patch discriminator. warp: between neighbouring frames.
+    stlpips-pytorch brings whole. lpips_px: side of the part of a sample that it sees, each time another; 0 is all, but
+    for 8 px of the lite model's. latent: mean absolute distance to the latent of the target (lite only).
+    adversarial, feature_matching: of a patch discriminator. warp: between neighbouring frames. grid: sharpness that
+    depends on the place in a block of 8 x 8 pixels. pattern: what repeats from
+    block to block, and not in the target.
     balance: the weights of LPIPS, VSD, adversarial and feature_matching are shares of the pixel loss's gradient,
     measured at every step where the two meet, instead of plain factors.
     """
@@ -180,10 +187,13 @@ class LossConfig:
     lpips: float = 0.0
     lpips_network: Literal["vgg", "alex", "st-alex"] = "vgg"
     lpips_backbone: str = ""
+    lpips_px: int = 0
     latent: float = 0.0
     adversarial: float = 0.0
     feature_matching: float = 0.0
     warp: float = 0.0
+    grid: float = 0.0
+    pattern: float = 0.0
     balance: bool = False
 
 
@@ -300,5 +310,9 @@ class Recipe:
         least_px = 40 if self.model == "lite" else 32  # of the lite model it sees parts that are smaller by 8
         if self.loss.lpips and self.data.crop_px < least_px:
             raise RecipeError(f"LPIPS needs sides of {least_px} px; data.crop_px is {self.data.crop_px}")
+        if self.loss.lpips_px and not 32 <= self.loss.lpips_px <= self.data.crop_px:
+            raise RecipeError(
+                f"loss.lpips_px is {self.loss.lpips_px}, expected 32 to data.crop_px, {self.data.crop_px}"
+            )
         if self.loss.lpips_network == "st-alex" and self.loss.lpips_backbone:
             raise RecipeError("loss.lpips_backbone does nothing with st-alex, whose weights come with its package")

@@ -15,6 +15,7 @@ from image_core.autoencoder import LATENT_PX
 from train.batch import Batch
 from train.config import LossConfig, Recipe
 from train.losses import vsd
+from train.losses.artifacts import block_grid, printed_pattern
 from train.losses.balance import balanced
 from train.losses.discriminator import PatchDiscriminator, feature_matching, hinge_discriminator, hinge_generator
 from train.losses.pixel import charbonnier
@@ -73,6 +74,10 @@ class GeneratorStage:
             losses["lpips"] = self.perceptual_loss(parts.lpips, image, batch, losses["pixel"])
         if parts.latent is not None:
             losses["latent"] = config.latent * F.l1_loss(clean, parts.latent(batch.high))
+        if config.grid:
+            losses["grid"] = config.grid * block_grid(image, batch.high)
+        if config.pattern:
+            losses["pattern"] = config.pattern * printed_pattern(image, batch.high)
         if config.warp and batch.frames > 1:
             clips = (frames.unflatten(0, (-1, batch.frames)) for frames in (image, batch.high))
             losses["warp"] = config.warp * warp_consistency(*clips)
@@ -81,9 +86,11 @@ class GeneratorStage:
         return losses | (self.adversarial_losses(image, batch, losses["pixel"]) if parts.discriminator else {})
 
     def perceptual_loss(self, distance: nn.Module, image: Tensor, batch: Batch, pixel: Tensor) -> Tensor:
-        images = [image, batch.high]
-        if self.recipe.model == "lite":  # whose blocks of 8 x 8 pixels would learn the pattern of the strides
-            images = parts_of(batch, "lpips", *images)
+        images, side_px = [image, batch.high], self.recipe.loss.lpips_px
+        if not side_px and self.recipe.model == "lite":  # whose blocks would learn the pattern of the strides
+            side_px = image.shape[-1] - LATENT_PX
+        if side_px:
+            images = parts_of(batch, "lpips", side_px, *images)
         return self._weighted(distance(*images).mean(), pixel, image, self.recipe.loss.lpips)
 
     def vsd_loss(self, clean: Tensor, batch: Batch) -> Tensor:
@@ -115,7 +122,7 @@ class GeneratorStage:
     def adversarial_losses(self, image: Tensor, batch: Batch, pixel: Tensor) -> dict[str, Tensor]:
         config, discriminator = self.recipe.loss, self.parts.discriminator
         assert discriminator is not None
-        result, high = parts_of(batch, "adversarial", image, batch.high)
+        result, high = parts_of(batch, "adversarial", image.shape[-1] - LATENT_PX, image, batch.high)
         # the bare module, and frozen: this turn moves the generator alone, and no wrapper may wait for gradients
         with frozen(discriminator):
             with torch.no_grad():
@@ -131,7 +138,8 @@ class GeneratorStage:
 
     def discriminator_losses(self, batch: Batch) -> dict[str, Tensor]:
         # one call for both: a wrapper expects one forward for each backward
-        images = torch.cat(parts_of(batch, "discriminator", batch.high, batch.made_image))
+        side_px = batch.high.shape[-1] - LATENT_PX
+        images = torch.cat(parts_of(batch, "discriminator", side_px, batch.high, batch.made_image))
         real, fake = self.modules["discriminator"](images)[0].float().chunk(2)
         return {"discriminator": hinge_discriminator(real, fake)}
 
@@ -164,16 +172,16 @@ def frozen(module: nn.Module) -> Iterator[None]:
         module.requires_grad_(True)
 
 
-def parts_of(batch: Batch, name: str, *images: Tensor) -> list[Tensor]:
-    """Cut the same part of each image, (B, 3, H - 8, W - 8), for every item another.
+def parts_of(batch: Batch, name: str, side_px: int, *images: Tensor) -> list[Tensor]:
+    """Cut the same part of each image, (B, 3, side_px, side_px), for every item another.
 
     Strided layers leave a pattern of their stride in the gradient. Were it always in the same place, the generator,
     which makes blocks of 8 x 8 pixels, would learn to print it.
     """
-    height, width = (side - LATENT_PX for side in batch.high.shape[-2:])
-    downs, rights = (batch.integers(f"{name}/{axis}", 0, LATENT_PX).tolist() for axis in ("y", "x"))
+    space = batch.high.shape[-1] - side_px
+    downs, rights = (batch.integers(f"{name}/{axis}", 0, max(1, space)).tolist() for axis in ("y", "x"))
     return [
-        torch.stack([p[:, y : y + height, x : x + width] for p, y, x in zip(image, downs, rights, strict=True)])
+        torch.stack([p[:, y : y + side_px, x : x + side_px] for p, y, x in zip(image, downs, rights, strict=True)])
         for image in images
     ]
 

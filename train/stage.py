@@ -97,7 +97,7 @@ def _with_judges(parts: Parts, recipe: Recipe, device: torch.device) -> Parts:
     """Add the networks that look at images."""
     loss = recipe.loss
     if loss.lpips:
-        parts.lpips = load_perceptual(loss).to(device)
+        parts.lpips = load_perceptual(loss).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if loss.adversarial or loss.feature_matching:
         parts.discriminator = PatchDiscriminator().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return parts

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.nn import functional as F
 
 from image_core.images import to_images
 from train.config import DataConfig, PoolConfig, RecipeError
@@ -15,6 +16,7 @@ from train.data.contours import contour_page
 from train.data.damage import KINDS, MATERIALS, damage
 from train.data.encoders import CHANCES, encoder_options, transcode
 from train.data.material import held_out, open_material
+from train.data.pool_samples import PoolSamples
 
 MIXTURE = {"video": 0.5, "camera": 0.2, "clean": 0.1, "old film": 0.1, "heavy": 0.1}
 
@@ -52,6 +54,24 @@ def test_a_pool_is_the_same_on_every_run_and_an_interrupted_one_is_completed(dat
     pool.make_pool(again)
     for name in ("lows-001.npy", "notes-001.npy"):
         assert (first / name).read_bytes() == (pool.pool_folder(again) / name).read_bytes()
+
+
+def test_stored_pages_are_only_made_small_and_photographs_keep_their_damage(data):
+    """The mean of each block of 4 x 4 pixels is what a page's low image shows there, but for JPEG."""
+
+    def pairs(count=12, **changes):
+        samples = PoolSamples(moved(data, data.pool.folder, **changes), 0, count)
+        return [(sample.low[0], sample.high[0]) for sample in map(samples.__getitem__, range(count))]
+
+    def distance(low, high):
+        return float((F.avg_pool2d(low - high, 8)).abs().mean())
+
+    pages = {"page_share": 1.0, "overlay_share": 0.0}
+    stored, damaged = (np.mean([distance(*pair) for pair in pairs(stored=chance, **pages)]) for chance in (1.0, 0.0))
+    assert stored < 0.5 * damaged
+    photographs = {"page_share": 0.0, "overlay_share": 0.0}
+    for one, other in zip(pairs(stored=1.0, **photographs), pairs(stored=0.0, **photographs), strict=True):
+        assert torch.equal(one[0], other[0]) and torch.equal(one[1], other[1])
 
 
 def test_other_settings_are_another_pool(data):

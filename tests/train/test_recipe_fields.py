@@ -45,6 +45,8 @@ LEARNT = {
     "loss.adversarial": ((), "loss.adversarial=0.5"),
     "loss.feature_matching": (ADVERSARY, "loss.feature_matching=0.5"),
     "loss.warp": (("data.frames=2",), "loss.warp=0.5"),
+    "loss.grid": ((), "loss.grid=0.5"),
+    "loss.pattern": ((), "loss.pattern=5.0"),
     "loss.balance": (("loss.latent=0.5", *VSD), "loss.balance=true"),
     "vsd.weight": (("start.prior={prior}",), "vsd.weight=0.5"),
     "vsd.guidance": (VSD, "vsd.guidance=1.0"),
@@ -79,6 +81,7 @@ ELSEWHERE = {
     "vsd.shared": "test_one_unet_with_adapters_switched_equals_two",
     "loss.lpips": "test_a_recipe_learns_from_it",
     "loss.lpips_network": "test_a_recipe_learns_from_it",
+    "loss.lpips_px": "test_it_sees_as_large_a_part_as_asked",
     "loss.lpips_backbone": "test_missing_perceptual_weights_are_told_before_training",
     "data.licence": "test_the_lite_bundle_runs_like_the_trained_model",
     "data.latent": "test_the_latent_of_the_whole_comes_from_a_file",
@@ -103,7 +106,12 @@ POOL = {
     "half": {"half": 1.0},
     "seed": {"seed": 1},
 }
-SHARES = {"overlay_share": 1.0, "page_share": 1.0}
+SHARES = {
+    # field: what is there on both sides
+    "overlay_share": {"overlays": 1},
+    "page_share": {"pages": 1},
+    "stored": {"pages": 1, "page_share": 1.0},
+}
 
 
 def leaves(kind, prefix=""):
@@ -229,6 +237,5 @@ def test_the_field_decides_the_pool(field, pooled):
 
 @pytest.mark.parametrize("field", SHARES)
 def test_the_share_decides_which_sample_is_drawn(field, pooled):
-    kinds = {field.replace("_share", "s"): 1}
-    samples = [open_material(pooled(kinds | share)[0], 0, 8) for share in ({}, {field: SHARES[field]})]
-    assert any(not torch.equal(samples[0][n].high, samples[1][n].high) for n in range(8))
+    samples = [open_material(pooled(SHARES[field] | share)[0], 0, 8) for share in ({}, {field: 1.0})]
+    assert any(not torch.equal(samples[0][n].low, samples[1][n].low) for n in range(8))

@@ -6,11 +6,16 @@ import pytest
 import torch
 
 from image_core.errors import CheckpointError
+from image_core.perceptual import Perceptual
 from tests.support.train_recipes import tiny, write_images
+from train.batch import Batch
 from train.config import RecipeError
+from train.item_random import ItemRandom
 from train.loop import run
 from train.losses.shift_tolerant import PACKAGE, empty_distance, load_shift_tolerant
+from train.stage import build_stage
 
+CPU = torch.device("cpu")
 INSTALLED = importlib.util.find_spec(PACKAGE) is not None
 
 
@@ -82,7 +87,28 @@ def test_a_recipe_learns_from_it(package, tmp_path):
     assert package.is_dir() and reports[-1]["generator/lpips"] > 0
 
 
+@pytest.mark.usefixtures("package")
+@pytest.mark.parametrize(("asked", "seen"), [((), 40), (("loss.lpips_px=32",), 32)])
+def test_it_sees_as_large_a_part_as_asked(tmp_path, monkeypatch, asked, seen):
+    """Of two equal samples another part each, but of the result and its target the same."""
+    seen_images, forward = [], Perceptual.forward
+    monkeypatch.setattr(Perceptual, "forward", lambda self, *pair: seen_images.extend(pair) or forward(self, *pair))
+    overrides = ("loss.lpips=1", "loss.lpips_network=st-alex", "data.crop_px=48", *asked)
+    stage = build_stage(tiny(tmp_path, write_images(tmp_path / "images"), *overrides), CPU)
+    ramp = torch.linspace(-1, 1, 48 * 48).view(1, 1, 48, 48).expand(2, 3, 48, 48)
+    batch = Batch(ramp, ramp, ["", ""], 1, ItemRandom(0, [0, 1], CPU), 0)
+    stage.losses("generator", batch)
+    result, target = seen_images
+    assert result.shape == target.shape == (2, 3, seen, seen)
+    assert not torch.equal(*target)
+    place = int((target[0, 0, 0, 0] == ramp[0, 0].flatten()).nonzero()[0])
+    row, column = divmod(place, 48)
+    assert torch.equal(result[0], batch.made_image[0, :, row : row + seen, column : column + seen])
+
+
 def test_a_recipe_that_cannot_use_it_is_refused(tmp_path):
+    with pytest.raises(RecipeError, match="expected 32 to data"):
+        tiny(tmp_path, tmp_path, "loss.lpips=1", "data.crop_px=48", "loss.lpips_px=56")
     with pytest.raises(RecipeError, match="sides of 40"):
         tiny(tmp_path, tmp_path, "loss.lpips=1", "data.crop_px=32")
     with pytest.raises(RecipeError, match="does nothing with st-alex"):

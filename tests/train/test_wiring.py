@@ -247,7 +247,7 @@ def test_judges_see_what_was_made(recipe, monkeypatch):
     monkeypatch.setattr(vsd, "critic_loss", critic)
     stage.losses("critic", batch)
     assert torch.equal(seen["latent"], batch.made_latent) and not seen["latent"].requires_grad
-    monkeypatch.setattr(generator_stage, "parts_of", lambda _batch, _name, *pictures: list(pictures))
+    monkeypatch.setattr(generator_stage, "parts_of", lambda _batch, _name, _side, *pictures: list(pictures))
     stage.modules["discriminator"] = lambda pictures: seen.update(shown=pictures) or (pictures[:, :1], [])
     stage.losses("discriminator", batch)
     assert torch.equal(seen["shown"], torch.cat([batch.high, batch.made_image]))

@@ -2,6 +2,7 @@
 
 from typing import cast
 
+import cv2
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
@@ -9,9 +10,11 @@ from torch.utils.data import Dataset
 
 from image_core.images import enlarge, to_tensor
 from train.config import DataConfig, RecipeError
+from train.data.damage import jpeg
 from train.data.pool import HIGHS, LOW_PX, LOWS, NOTES, pool_folder, toned
 from train.data.samples import Sample
 
+STORED_QUALITY, STORED_AS_JPEG = (65, 98), 0.8
 MARGIN_PX = 4  # of the low image around a crop: what the filter that enlarges it sees
 
 
@@ -48,13 +51,25 @@ class PoolSamples(Dataset[Sample[str]]):
         scale = int(note["scale"])
         side = crop_px // scale
         top, left = (int(place) for place in rng.integers(0, LOW_PX - side + 1, 2))
-        low = enlarged_part(lows[number], top, left, side, scale)
+        whole = self.stored(number, note, rng) if number >= self.photos and self.draws_stored(rng) else lows[number]
+        low = enlarged_part(whole, top, left, side, scale)
         y, x = (int(place) + scale * corner for place, corner in zip(note["place"], (top, left), strict=True))
         high = toned(self.highs[number, y : y + crop_px, x : x + crop_px], note)
         pair = np.rot90(np.stack([low, high]), int(rng.integers(4)), (1, 2))
         pair = pair[:, :, ::-1] if rng.random() < 0.5 else pair
         low_tensor, high_tensor = to_tensor(list(np.ascontiguousarray(pair))).split(1)
         return Sample(low_tensor, high_tensor, "")
+
+    def draws_stored(self, rng: Generator) -> bool:
+        chance = self.data.pool.stored
+        return chance > 0 and rng.random() < chance
+
+    def stored(self, number: int, note: NDArray[np.void], rng: Generator) -> NDArray[np.uint8]:
+        """Return the low image of a pair without the damage of its shard: made small, mostly stored as JPEG."""
+        (top, left), edge = note["place"], LOW_PX * int(note["scale"])
+        good = toned(self.highs[number, top : top + edge, left : left + edge], note)
+        small = cv2.resize(good, (LOW_PX, LOW_PX), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+        return jpeg(small, STORED_QUALITY, rng) if rng.random() < STORED_AS_JPEG else small
 
     def draw_high(self, rng: Generator) -> int:
         config, kind = self.data.pool, rng.random()

@@ -1,0 +1,65 @@
+"""The losses against printed patterns: what they punish, and what they leave alone."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from osediff_video.metrics.image import grid
+from train.losses.artifacts import block_grid, printed_pattern
+
+
+@pytest.fixture(scope="module")
+def target() -> torch.Tensor:
+    """Smooth texture without a lattice, (4, 3, 64, 64) in [-1, 1]."""
+    noise = torch.randn(4, 3, 72, 72, generator=torch.Generator().manual_seed(0))
+    return (F.avg_pool2d(noise, 9, 1)[..., :64, :64] * 3).clamp(-1, 1)
+
+
+def blurred_at_seams(image: torch.Tensor) -> torch.Tensor:
+    """Every eighth column replaced by the mean of its neighbours: blocks whose borders are soft."""
+    image = image.clone()
+    columns = torch.arange(8, image.shape[-1] - 1, 8)
+    image[..., columns] = (image[..., columns - 1] + image[..., columns + 1]) / 2
+    return image
+
+
+def test_a_grid_of_blocks_costs_and_the_target_itself_does_not(target):
+    assert block_grid(target, target) == 0
+    assert block_grid(blurred_at_seams(target), target) > 0.1
+    assert block_grid(blurred_at_seams(target).mT, target.mT) > 0.1
+
+
+def test_sharper_everywhere_alike_is_no_grid(target):
+    assert block_grid(2 * target, target) < 1e-5
+    soft = block_grid(F.avg_pool2d(F.pad(target, (1, 1, 1, 1), mode="replicate"), 3, 1), target)
+    assert soft < 0.3 * block_grid(blurred_at_seams(target), target)
+
+
+def test_following_its_gradient_evens_out_the_grid_that_the_score_sees(target):
+    image = blurred_at_seams(target).requires_grad_(True)
+    before = grid(image.detach()[0, 0].numpy() * 127.5)
+    optimiser = torch.optim.Adam([image], 1e-3)
+    for _ in range(60):
+        optimiser.zero_grad()
+        block_grid(image, target).backward()
+        optimiser.step()
+    assert grid(image.detach()[0, 0].numpy() * 127.5) < 0.6 * before
+
+
+def test_a_hatch_in_every_block_costs_and_texture_does_not(target):
+    rows, columns = torch.meshgrid(torch.arange(64), torch.arange(64), indexing="ij")
+    hatch = 0.1 * torch.sin((rows + columns) * torch.pi / 2)
+    texture = 0.1 * torch.randn(target.shape, generator=torch.Generator().manual_seed(1))
+    assert printed_pattern(target, target) == 0
+    assert printed_pattern(target + hatch, target) > 0.03
+    assert printed_pattern(target + texture, target) < 0.2 * printed_pattern(target + hatch, target)
+    slope = 0.02 * (rows + columns)  # the same in every block, and no pattern
+    assert printed_pattern(target + slope, target) < 0.05 * printed_pattern(target + hatch, target)
+    assert printed_pattern(target, target + hatch) == 0  # softer than the target is no pattern
+    assert printed_pattern(target - hatch, target + hatch) < 0.1 * printed_pattern(target + hatch, target)
+
+
+def test_neither_reaches_the_target(target):
+    image, other = (2 * target).requires_grad_(True), blurred_at_seams(target).requires_grad_(True)
+    (block_grid(image, other) + printed_pattern(image, other)).backward()
+    assert image.grad is not None and image.grad.abs().sum() > 0 and other.grad is None
