@@ -155,6 +155,7 @@ except ImportError:
 """
 
 
+@pytest.mark.slow  # as tests/test_start.py says of the embedded model in less time
 def test_with_fixed_prompts_no_transformers_are_needed(tiny_bundle):
     outcome = subprocess.run(
         [sys.executable, "-c", BLOCKED, str(tiny_bundle.path)],
