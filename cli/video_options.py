@@ -159,7 +159,7 @@ farm_options = together([
     option(FARM, "--allow-public", is_flag=True, help="Accept a cluster at a public address, which is dangerous."),
     option(
         FARM, "--allow-mixed", is_flag=True,
-        help="Accept another kind of device, processor or torch than planned the job; bits may differ.",
+        help="Accept machines with another kind of device, processor, torch or state of this program; bits may differ.",
     ),
 ])  # fmt: skip
 

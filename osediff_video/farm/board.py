@@ -51,9 +51,9 @@ class Board:
     in_a_row: Counter[str] = field(default_factory=Counter)
     rates: list[float] = field(default_factory=list)
 
-    def add(self, piece: Piece) -> None:
-        """Add a piece to do."""
-        self.waiting.append(piece)
+    def add(self, piece: Piece, *, first: bool = False) -> None:
+        """Add a piece to do. first: before others of the same cost."""
+        self.waiting.insert(0 if first else len(self.waiting), piece)
         self.waiting.sort(key=lambda one: one.order, reverse=True)
 
     def begin(self, worker: str, node: str) -> Piece | None:
@@ -92,12 +92,12 @@ class Board:
         return piece, self._take_away(lambda one: one == piece)
 
     def lost(self, worker: str) -> tuple[Piece | None, bool]:
-        """Put back what a worker did that is no more, or give it up; return it, and whether it is given up."""
+        """Put back what a lost worker did, to be made next, or give it up; return it, and whether it is given up."""
         piece = self.running[worker][0] if worker in self.running else None
         if piece is None:
             return None, False
         self.losses[piece] += 1
-        return piece, self._back(worker, self.losses[piece] >= MOST_LOSSES)
+        return piece, self._back(worker, self.losses[piece] >= MOST_LOSSES, first=True)
 
     def failed(self, worker: str, node: str) -> tuple[Piece, bool]:
         """Put back what failed on a node, or give it up; return it, and whether it is given up."""
@@ -117,12 +117,12 @@ class Board:
         """Return the nodes where everything fails."""
         return {node for node, count in self.in_a_row.items() if count >= BAD_NODE}
 
-    def _back(self, worker: str, given_up: bool) -> bool:
+    def _back(self, worker: str, given_up: bool, *, first: bool = False) -> bool:
         piece, _ = self.running.pop(worker)
         if given_up:
             self.drop(piece.video)
         elif not any(one == piece for one, _ in self.running.values()):
-            self.add(piece)
+            self.add(piece, first=first)
         return given_up
 
     def _take_away(self, which: Callable[[Piece], bool]) -> list[str]:

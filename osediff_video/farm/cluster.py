@@ -87,7 +87,11 @@ class Crew:
             self.model = sha256(self.bundle["bundle.json"])
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error", "configure_logging": True}
         try:
-            if self.settings.cluster is None:
+            if self.settings.cluster is not None:
+                check_address(self.settings.cluster, self.settings.public)
+                with unsaid():
+                    ray.init(address=self.settings.cluster, **quiet)
+            else:
                 store = max(STORE_BYTES, 2 * (self.settings.workers or 1) * AHEAD * CHUNK_BYTES)
                 ray.init(
                     num_cpus=self.settings.workers,
@@ -96,9 +100,6 @@ class Crew:
                     _node_ip_address="127.0.0.1",
                     **quiet,
                 )
-            else:
-                check_address(self.settings.cluster, self.settings.public)
-                ray.init(address=self.settings.cluster, **quiet)
         except (ConnectionError, RuntimeError, ValueError, RayError, TimeoutError) as error:
             where = "this machine" if self.settings.cluster is None else self.settings.cluster
             raise OutputError(
@@ -267,6 +268,20 @@ class Crew:
             shipped = {name: sha256(path) for name, path in self.bundle.items()}
             self.supply(member, {digest: self.bundle[name] for name, digest in shipped.items()})
         member.state, member.pending = "loading", member.actor.load.remote(shipped)
+
+
+@contextlib.contextmanager
+def unsaid() -> Iterator[None]:
+    """Drop what libraries in C++ write to standard error: of a cluster that refuses, one line says enough."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 class OnNode(Worker):

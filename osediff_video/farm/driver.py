@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from image_core.errors import OseDiffError, OutputError
 from osediff_video.encoding import Encoding
 from osediff_video.farm.board import Board, Piece
@@ -101,7 +103,7 @@ class Driver:
 
     def __init__(self, films: list[Film], settings: FarmOptions, tell: Tell, held: ExitStack) -> None:
         self.films, self.settings, self.tell, self.held = films, settings, tell, held
-        self.board, self.machines = Board(), Machines(settings.mixed)
+        self.board, self.machines = Board(), Machines(settings.mixed, torch.__version__)
         self.incoming: dict[str, Incoming] = {}
         self.finishing: dict[int, Future[Result]] = {}
         self.hand = held.enter_context(ThreadPoolExecutor(1, "finish"))

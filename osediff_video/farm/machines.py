@@ -12,10 +12,12 @@ COMPUTES = ("device", "torch", "processor", "model")
 class Machines:
     """Hold what has to be equal, and which machines are left out, and why.
 
-    mixed: they may differ. same: of `COMPUTES`, from jobs that are resumed, the rest from the machine that comes first.
+    mixed: they may differ. torch: the version of the machine that drives, whose build alone may be another. same: of
+    `COMPUTES`, from jobs that are resumed, the rest from the first machine with that torch.
     """
 
     mixed: bool
+    torch: str
     same: dict[str, Any] = field(default_factory=dict)
     unfit: dict[str, str] = field(default_factory=dict)
 
@@ -27,11 +29,13 @@ class Machines:
 
     def judge(self, facts: Mapping[str, Any]) -> str | None:
         """Return why a machine would compute other bits than the others; None where it would not, or may."""
-        self.follow(facts)
-        wrong = [
-            f"{what} is {facts[what]}, not {self.same[what]}" for what in COMPUTES if facts[what] != self.same[what]
-        ]
-        return f"bits would differ: {'; '.join(wrong)} (--allow-mixed uses it)" if wrong and not self.mixed else None
+        if self.mixed:
+            return None
+        if release(facts["torch"]) == release(self.same.get("torch", self.torch)):
+            self.follow(facts)
+        same = {"torch": self.torch, **self.same}
+        wrong = [f"{what} is {facts[what]}, not {same[what]}" for what in same if facts[what] != same[what]]
+        return f"bits would differ: {'; '.join(wrong)} (--allow-mixed uses it)" if wrong else None
 
     def leave_out(self, name: str, why: str) -> None:
         """Give a machine no work."""
@@ -40,3 +44,8 @@ class Machines:
     def reasons(self) -> str:
         """Return why machines are left out."""
         return "; ".join(f"{name}: {why}" for name, why in self.unfit.items())
+
+
+def release(version: str) -> str:
+    """Return a version of torch without its build, which differs between a CPU and a GPU."""
+    return version.partition("+")[0]

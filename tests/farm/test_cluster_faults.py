@@ -5,6 +5,7 @@ import resource
 import shutil
 import signal
 import subprocess
+import time
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -39,10 +40,21 @@ def _ray():
     pytest.importorskip("ray", reason="needs ray: pip install '.[cluster]'")
 
 
-@pytest.fixture
-def nodes():
+@pytest.fixture(scope="module")
+def both():
+    """A cluster with two nodes, which all tests share."""
     with cluster() as nodes:
+        nodes.join("good")
+        nodes.join("second")
         yield nodes
+
+
+@pytest.fixture
+def nodes(both):
+    """The cluster; what a test lets join leaves it afterwards."""
+    yield both
+    for name in both.roots.keys() - {"head", "good", "second"}:
+        both.leave(name)
 
 
 @pytest.fixture(scope="module")
@@ -86,10 +98,8 @@ def suspended(nodes, name, driver):
 def test_a_node_with_a_full_disk_gets_no_more_work(nodes, video, whole, tmp_path):
     with small_disk(tmp_path / "disk", "16k") as disk:
         nodes.join("full", TMPDIR=str(disk))
-        nodes.join("good")
-        driver = upscale(video, tmp_path / "a.mkv", *on_cluster(nodes))
-        lines = end(driver)
-        nodes.stop()  # nothing may be open on the disk
+        lines = end(upscale(video, tmp_path / "a.mkv", *on_cluster(nodes)))
+        nodes.leave("full")  # nothing may be open on the disk
     assert everything(tmp_path / "a.mkv") == whole
     assert lines.count("No space left on device") == BAD_NODE
     assert lines.count("gets no more work, since everything fails there") == 1
@@ -97,12 +107,10 @@ def test_a_node_with_a_full_disk_gets_no_more_work(nodes, video, whole, tmp_path
 
 def test_a_segment_that_fails_twice_on_a_node_is_made_by_another(nodes, video, whole, tmp_path):
     """A node on which files may not grow so large that the first segment fits; all others do."""
-    nodes.join("small")
-    nodes.join("good")
     driver = upscale(video, tmp_path / "a.mkv", *on_cluster(nodes))
     good = suspended(nodes, "good", driver)
-    wait_until(lambda: nodes.workers("small"), driver)
-    [small] = nodes.workers("small")
+    wait_until(lambda: nodes.workers("second"), driver)
+    [small] = nodes.workers("second")
     small.rlimit(psutil.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
     wait_until(lambda: said(driver).count("File too large") == MOST_ON_A_NODE, driver)
     wait_until(lambda: finished(tmp_path / "a.mkv") == 7, driver)
@@ -113,39 +121,16 @@ def test_a_segment_that_fails_twice_on_a_node_is_made_by_another(nodes, video, w
 
 
 def test_a_segment_on_a_node_that_hangs_is_made_by_another(nodes, video, whole, tmp_path):
-    nodes.join("slow")
-    nodes.join("good")
     driver = upscale(video, tmp_path / "a.mkv", *on_cluster(nodes))
     good = suspended(nodes, "good", driver)
     wait_until(lambda: finished(tmp_path / "a.mkv"), driver)
-    [slow] = nodes.workers("slow")
+    [slow] = nodes.workers("second")
     slow.suspend()
     good.resume()
     end(driver)
     assert everything(tmp_path / "a.mkv") == whole
     _, alive = psutil.wait_procs([slow], timeout=60)  # it has never gone on
     assert not alive
-
-
-def test_a_node_that_is_now_and_then_away_only_takes_longer(nodes, video, whole, tmp_path):
-    nodes.join("slow")
-    driver = upscale(video, tmp_path / "a.mkv", *on_cluster(nodes))
-    wait_until(lambda: nodes.workers("slow"), driver)
-    [slow] = nodes.workers("slow")
-    while driver.poll() is None:
-        for act, seconds in ((slow.suspend, 0.4), (slow.resume, 0.4)):
-            if slow.is_running():
-                act()
-            with_patience(driver, seconds)
-    assert "lost" not in end(driver) and everything(tmp_path / "a.mkv") == whole
-
-
-def with_patience(process, seconds):
-    """Wait for a process, but not for long."""
-    try:
-        process.wait(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        return
 
 
 def test_nodes_with_other_versions_are_named_and_left_out(nodes, video, whole, tmp_path):
@@ -161,10 +146,10 @@ def test_nodes_with_other_versions_are_named_and_left_out(nodes, video, whole, t
     nodes.join("torch", PYTHONPATH=torch)
     nodes.join("other", PYTHONPATH=str(tmp_path / "other"))
     nodes.join("none", PYTHONPATH=str(tmp_path / "none"))
-    nodes.join("good", OMP_NUM_THREADS="3")
+    nodes.join("threads", OMP_NUM_THREADS="3")
     lines = end(upscale(video, tmp_path / "a.mkv", *on_cluster(nodes), cwd=tmp_path))
     assert everything(tmp_path / "a.mkv") == whole
-    assert lines.count("left out: bits would differ: torch is") == 1  # of the two, whichever came second
+    assert lines.count("left out: bits would differ: torch is 1.0.0, not") == 1 == lines.count("would differ")
     assert lines.count("left out: this program is") == 1 and "it is not installed" in lines and "Traceback" not in lines
     lines = end(upscale(video, tmp_path / "b.mkv", *on_cluster(nodes, "--allow-mixed"), cwd=tmp_path))
     assert "left out: " not in lines and everything(tmp_path / "b.mkv") == whole  # which they only pretended
@@ -190,23 +175,20 @@ def test_a_node_whose_clock_is_days_ahead_makes_the_same_bits(nodes, video, whol
 
 def test_a_segment_larger_than_the_memory_for_objects_passes_through_it(nodes, tmp_path):
     draw = np.random.default_rng(0)
-    images = [draw.integers(0, 256, (180, 320, 3), np.uint8) for _ in range(SEGMENT)]
-    video = write_video(
-        tmp_path / "in.mkv", [2048 * number for number in range(SEGMENT)], images=images, size=(180, 320)
-    )
-    nodes.join("a")
+    images = [draw.integers(0, 256, (180, 320, 3), np.uint8) for _ in range(50)]
+    times = [1024 * number for number in range(50)]  # four seconds: one segment
+    video = write_video(tmp_path / "in.mkv", times, images=images, size=(180, 320))
     target, seen = tmp_path / "a.mkv", []
-    driver = upscale(video, target, *on_cluster(nodes), "--scale", "4")
+    driver = upscale(video, target, *on_cluster(nodes), "--scale", "6")
     while driver.poll() is None:
         seen.append(max(nodes.store_bytes(name) for name in nodes.roots))
-        with_patience(driver, 0.1)
+        time.sleep(0.1)
     end(driver)
-    assert target.stat().st_size > STORE_BYTES
+    assert target.stat().st_size > STORE_BYTES  # a video of one segment
     assert 0 < max(seen) <= 4 * CHUNK_BYTES, f"{max(seen)} bytes"
 
 
 def test_two_commands_on_one_job_and_a_job_of_another_input(nodes, video, whole, tmp_path):
-    nodes.join("a")
     target = tmp_path / "a.mkv"
     driver = upscale(video, target, *on_cluster(nodes))
     wait_until(lambda: finished(target), driver)

@@ -296,11 +296,13 @@ def test_a_driver_that_is_stopped_resumes_to_the_same_packets(run, whole, tmp_pa
     assert not folder.exists()
 
 
-def test_machines_that_would_compute_other_bits_are_left_out(run, whole, tmp_path):
-    facts = {"node 1": {"torch": "1.0"}}
+@pytest.mark.parametrize("node", ["node 0", "node 1"])
+def test_machines_that_would_compute_other_bits_are_left_out(node, run, whole, tmp_path):
+    """Also the one that comes first: another torch than that of the command is not what the others have to have."""
+    facts = {node: {"torch": "1.0"}}
     outcome = run("a.mkv", facts=facts)
     assert everything(tmp_path / "a.mkv") == whole
-    assert any("node 1: left out: bits would differ: torch is 1.0, not " in note for note in outcome.notes)
+    assert any(f"{node}: left out: bits would differ: torch is 1.0, not " in note for note in outcome.notes)
     mixed = run("b.mkv", facts=facts, settings=FarmOptions(workers=2, mixed=True))
     assert mixed.results and not any("left out" in note for note in mixed.notes)
 
@@ -383,6 +385,20 @@ def test_a_slow_piece_is_begun_once_more_by_a_worker_that_would_be_idle(monkeypa
     assert board.begin("c", "o") is None  # two are enough
     assert board.done("b", "n") == (slow, ["a"])
     assert board.lost("a") == (None, False) and not board.waiting and not board.running
+
+
+def test_what_was_lost_is_made_next_and_what_failed_last():
+    board = Board()
+    for index in range(4):
+        board.add(Piece(0, "segment", index, 100.0))
+    lost, failed = board.begin("a", "m"), board.begin("b", "n")
+    board.failed("b", "n")
+    board.lost("a")
+    assert [board.begin(name, "o") for name in "cdef"] == [
+        lost,
+        *[Piece(0, "segment", n, 100.0) for n in (2, 3)],
+        failed,
+    ]
 
 
 def test_scratch_of_workers_that_were_killed_is_removed(tmp_path):

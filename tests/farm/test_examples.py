@@ -53,4 +53,24 @@ def test_the_image_runs_the_command_as_nobody_special():
     lines = [line.split(maxsplit=1) for line in text.splitlines() if line and not line.startswith("#")]
     known = {"FROM", "ARG", "RUN", "WORKDIR", "COPY", "USER", "ENTRYPOINT"}
     assert {words[0] for words in lines} == known and lines[0][0] == "FROM"
-    assert lines[-1] == ["ENTRYPOINT", '["osediff-video"]'] and ["USER", "osediff"] in lines
+    assert lines[-1] == ["ENTRYPOINT", '["osediff-video"]'] and ["USER", "1000"] in lines
+
+
+QUIET = "{extends: default, rules: {line-length: {max: 120}, document-start: disable, braces: disable}}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("linter", "words", "names"),
+    [
+        ("hadolint", [], ["Dockerfile"]),
+        ("shellcheck", [], ["array.sbatch"]),
+        ("yamllint", ["--strict", "-d", QUIET], ["job.yaml", "ray.yaml", "fsdp.yaml"]),
+        ("kubernetes-validate", ["--strict"], ["job.yaml"]),
+    ],
+)
+def test_linters_find_nothing(linter, words, names):
+    if (program := shutil.which(linter)) is None:
+        pytest.skip(f"needs {linter}: pip install '.[lint]'")
+    done = subprocess.run([program, *words, *(FOLDER / name for name in names)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr

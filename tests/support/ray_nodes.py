@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import sysconfig
@@ -38,31 +39,55 @@ class Nodes:
         self.folder, self.roots = folder, {}
         self.port = 20000 + os.getpid() % 20000
         self.address = f"127.0.0.1:{self.port}"
+
+    def open(self):
+        """Start the node that the others join, and wait for it."""
         head = "--head", "--node-ip-address=127.0.0.1", f"--port={self.port}", "--num-cpus=0"
         self.start("head", *head, "--include-dashboard=false")
 
+    def answers(self):
+        """Whether nodes can join."""
+        with suppress(OSError):
+            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+            return True
+        return False
+
     def start(self, name, *words, environment=None):
-        """Start a node that stays in the foreground of a process group of its own."""
+        """Start a node that stays in the foreground of a process group of its own, and wait for it."""
         small = f"--object-store-memory={STORE_BYTES}", "--disable-usage-stats"
-        self.roots[name] = subprocess.Popen(
-            [*RAY, "start", "--block", f"--temp-dir={self.folder / 'ray'}", *small, *words],
-            env={**ENVIRONMENT, **(environment or {})},
-            start_new_session=True,
-            stdout=subprocess.DEVNULL,
-            stderr=(self.folder / f"{name}.log").open("wb"),
-        )
+        for _ in range(3):  # on a busy machine half a minute, which Ray allows, is not enough
+            log = self.folder / f"{name}.log"
+            root = subprocess.Popen(
+                [*RAY, "start", "--block", f"--temp-dir={self.folder / 'ray'}", *small, *words],
+                env={**ENVIRONMENT, **(environment or {})},
+                start_new_session=True,
+                stdout=subprocess.DEVNULL,
+                stderr=log.open("wb"),
+            )
+            root.log, self.roots[name] = log, root
+            wait_until(lambda root=root: root.poll() is not None or self.is_up(name))
+            with suppress(subprocess.TimeoutExpired):
+                root.wait(timeout=10)  # those that start at once take each other's ports
+            if root.poll() is None:
+                return
+            self.kill(name)
+        raise AssertionError(log.read_text())
+
+    def is_up(self, name):
+        """Whether a node is at work, as far as can be seen from outside."""
+        return self.answers() and any("/raylet/raylet " in words_of(one) for one in self.below(name))
 
     def join(self, name, **environment):
-        """Start a node for one worker, and wait for it: those that start at once take each other's ports."""
+        """Start a node for one worker."""
         words = f"--address={self.address}", "--node-ip-address=127.0.0.1", "--num-cpus=1"
         self.start(name, *words, environment=environment)
-        wait_until(lambda: sum("raylet" in words_of(one) for one in self.below(name)), self.roots[name])
-        time.sleep(10)
 
     def below(self, name):
         """All processes of a node."""
-        root = psutil.Process(self.roots[name].pid)
-        return [root, *root.children(recursive=True)]
+        with suppress(psutil.NoSuchProcess):
+            root = psutil.Process(self.roots[name].pid)
+            return [root, *root.children(recursive=True)]
+        return []
 
     def workers(self, name):
         """The processes of a node that make segments."""
@@ -70,22 +95,34 @@ class Nodes:
 
     def store_bytes(self, name):
         """The most that a node's objects have taken at once: pages of its shared memory, which are never given back."""
-        [raylet] = [one for one in self.below(name) if words_of(one).split("/")[-1].startswith("raylet ")] or [None]
+        raylet = next((one for one in self.below(name) if "/raylet/raylet " in words_of(one)), None)
         if raylet is None:
             return 0
-        taken = 0
+        taken = {}
         for link in Path(f"/proc/{raylet.pid}/fd").iterdir():
             with suppress(OSError):
                 if "plasma" in str(link.readlink()):
-                    taken += link.stat().st_blocks * 512
-        return taken
+                    status = link.stat()
+                    taken[status.st_ino] = status.st_blocks * 512
+        return sum(taken.values())
 
     def kill(self, name):
         """Take the power from a node: every process of it at once."""
         for process in reversed(self.below(name)):
             with suppress(psutil.NoSuchProcess):
                 process.kill()
-        self.roots.pop(name).wait()
+        root = self.roots.pop(name)
+        with suppress(ProcessLookupError):
+            os.killpg(root.pid, signal.SIGKILL)  # those whose parent has ended
+        root.wait()
+
+    def leave(self, name):
+        """Let a node say good-bye to the others, who would take some time to miss it."""
+        for raylet in (one for one in self.below(name) if "/raylet/raylet " in words_of(one)):
+            raylet.terminate()
+            with suppress(psutil.TimeoutExpired):
+                raylet.wait(timeout=20)
+        self.kill(name)
 
     def stop(self):
         """Take the power from all."""
@@ -100,6 +137,7 @@ def cluster() -> Iterator[Nodes]:
     with tempfile.TemporaryDirectory(prefix="farm", ignore_cleanup_errors=True) as folder:
         nodes = Nodes(Path(folder))
         try:
+            nodes.open()
             yield nodes
         finally:
             nodes.stop()
@@ -135,7 +173,7 @@ def wait_until(condition, process=None):
     """Wait for a condition; fails when the process ends before it holds."""
     until = time.monotonic() + PATIENCE_S
     while not condition():
-        assert process is None or process.poll() is None, said(process) if hasattr(process, "log") else process.args
+        assert process is None or process.poll() is None, said(process)
         assert time.monotonic() < until, "waited in vain"
         time.sleep(0.05)
 
