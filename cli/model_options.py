@@ -52,8 +52,8 @@ model_options = together([
     ),
     option(
         LOADING, "--engine", type=click.Choice(ENGINES), default="auto", show_default=True,
-        help="Library that multiplies: openvino runs lite on a CPU, within a level of torch; auto is what "
-        "bench --tune found fastest here, else torch.",
+        help="Library that multiplies: openvino runs lite on a CPU, within a level of torch; openvino-int8 rounds, "
+        "for processors without bfloat16; auto is what bench --tune found fastest here, else torch.",
     ),
     option(MODEL, "--prompt", help="Text of what the image shows, for models that read text."),
     option(

@@ -7,12 +7,15 @@ from typing import Literal, get_args
 ColorFix = Literal["auto", "adain", "wavelet", "none"]
 PromptMode = Literal["auto", "tags", "tags+text", "fixed", "none"]
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
-Engine = Literal["auto", "torch", "openvino"]
+Engine = Literal["auto", "torch", "openvino", "openvino-int8"]
 
 COLOR_FIXES: tuple[str, ...] = get_args(ColorFix)
 PROMPT_MODES: tuple[str, ...] = get_args(PromptMode)
 PRECISIONS: tuple[str, ...] = get_args(Precision)
 ENGINES: tuple[str, ...] = get_args(Engine)
+
+INT8_FILE = "int8.json"
+"""In a model's folder, what the engine openvino-int8 needs."""
 
 MIN_SCALE, MAX_SCALE = 1.0, 8.0
 MAX_GUIDANCE, MAX_LORA_SCALE, MAX_DRAWS = 20.0, 2.0, 256

@@ -66,7 +66,8 @@ def upscale(
     encoding: settings of the encoder.
     device: "auto", "cpu", "cuda", "cuda:1" or "mps".
     precision: "auto", "fp32", "fp16" or "bf16".
-    engine: "torch", "openvino" (lite on a CPU), or "auto", which is what `bench --tune` found fastest here, else torch.
+    engine: "torch", "openvino" (lite on a CPU), "openvino-int8" (the same in 8 bits, for processors without bfloat16),
+        or "auto", which is what `bench --tune` found fastest here, else torch.
     restart: discard the unfinished work of an earlier call.
     planned: called with the plan (size, encoder, streams, notes) before the work begins.
     report: called with sentences about the model and about what memory forces.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from image_core.device.tuned import read_tuned
 from image_core.errors import ModelNotFoundError
-from image_core.options import ENGINES, PRECISIONS, Engine, Precision
+from image_core.options import ENGINES, INT8_FILE, PRECISIONS, Engine, Precision
 
 DTYPE_NAMES: Mapping[str, str] = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 """torch's names of the precisions."""
@@ -67,10 +67,11 @@ def choose_precision(precision: Precision, device: str, alpha_bar: float) -> Pre
     return "bf16" if forgiving and "avx512_bf16" in processor_features() else "fp32"
 
 
-def choose_engine(engine: Engine, device: str, precision: Precision, covered: bool) -> Engine:
+def choose_engine(engine: Engine, device: str, precision: Precision, covered: bool, has_ranges: bool = False) -> Engine:
     """Choose what multiplies; "auto" is OpenVINO where it was measured to be faster here (`bench --tune`), else torch.
 
-    covered: OpenVINO's graphs cover the model. Raises ModelNotFoundError for an engine that cannot be used.
+    covered: OpenVINO's graphs cover the model. has_ranges: those of int8 were measured. "auto" is never int8. Raises
+    ModelNotFoundError for an engine that cannot be used.
     """
     if engine not in ENGINES:
         raise ValueError(f"engine must be one of {', '.join(ENGINES)}, got {engine!r}")
@@ -83,8 +84,10 @@ def choose_engine(engine: Engine, device: str, precision: Precision, covered: bo
         obstacle = "it computes in fp32 or bf16; leave --precision at auto"
     elif importlib.util.find_spec("openvino") is None:
         obstacle = "it is not installed; pip install 'osediff-video[openvino]'"
-    if engine == "openvino" and obstacle:
-        raise ModelNotFoundError(f"engine 'openvino' cannot be used here: {obstacle}")
+    elif engine == "openvino-int8" and not has_ranges:
+        obstacle = f"the model holds no {INT8_FILE}; make it with python -m train.int8"
+    if engine.startswith("openvino") and obstacle:
+        raise ModelNotFoundError(f"engine {engine!r} cannot be used here: {obstacle}")
     if engine != "auto":
         return engine
     tuned = None if obstacle else read_tuned()

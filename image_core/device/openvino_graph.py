@@ -3,11 +3,12 @@
 Images are (B, H, W, C) at the border of a graph, as they lie in memory here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import openvino.opset13 as ops
 import torch
+from numpy.typing import NDArray
 from openvino import Model, Node
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -26,6 +27,8 @@ from image_core.small_unet import (
 
 Quantize = Callable[[Node, str], Node]
 """From what a convolution reads, and the convolution's name, to the same in few levels."""
+
+Bound = np.float32 | NDArray[np.float32]
 
 
 class GraphWriter:
@@ -188,3 +191,26 @@ def write_graphs(
         image, seen = image_input(3, "image")
         decode = graph(writer.decoder(autoencoder, planes, seen), [latent, image], "decode")
     return {"encode": encode, "denoise": denoise, "decode": decode}
+
+
+def quantizer(ranges: Mapping[str, float]) -> Quantize:
+    """Return what puts the input and the weights of a convolution into 8 bits: signed, weights by output channel.
+
+    ranges: the largest absolute value that each convolution reads (image_core/models/int8_ranges.py).
+    """
+
+    def quantize(node: Node, name: str) -> Node:
+        if name in ranges:
+            largest = np.float32(ranges[name])
+            return cut(node, -largest, largest * np.float32(127 / 128), 256)
+        weights = node.get_data()
+        most = np.maximum(np.abs(weights).max(axis=(1, 2, 3), keepdims=True), np.float32(1e-12))
+        return cut(node, -most, most, 255)
+
+    return quantize
+
+
+def cut(node: Node, low: Bound, high: Bound, levels: int) -> Node:
+    """Round to so many evenly spaced levels from `low` to `high`; zero is one of them."""
+    bounds = [ops.constant(np.asarray(bound, np.float32)) for bound in (low, high)]
+    return ops.fake_quantize(node, *bounds, *bounds, levels)

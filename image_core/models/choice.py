@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from image_core.bundle import Bundle
 from image_core.device.choice import DTYPE_NAMES, choose_device_name, choose_engine, choose_precision
 from image_core.models.catalogue import find_model
-from image_core.options import Engine, Precision
+from image_core.options import INT8_FILE, Engine, Precision
 
 
 @dataclass(frozen=True)
 class Choice:
     """Hold what runs. device: torch's name of it, such as cpu or cuda:0. precision: fp32, fp16 or bf16.
 
-    engine: torch or openvino.
+    engine: torch, openvino or openvino-int8, whose precision is that of what is not convolution.
     """
 
     bundle: Bundle
@@ -25,8 +25,9 @@ class Choice:
         """Say which model runs, and where, in a sentence."""
         config = self.bundle.config
         summary = config.card.get("summary", "")
-        engine = " through OpenVINO" if self.engine == "openvino" else ""
-        return f"{config.name} on {self.device} in {DTYPE_NAMES[self.precision]}{engine}. {summary}".strip()
+        engine = " through OpenVINO" if self.engine.startswith("openvino") else ""
+        numbers = "int8" if self.engine == "openvino-int8" else DTYPE_NAMES[self.precision]
+        return f"{config.name} on {self.device} in {numbers}{engine}. {summary}".strip()
 
 
 def choose_model(
@@ -42,6 +43,8 @@ def choose_model(
     Raises ModelNotFoundError or CheckpointError.
     """
     bundle, place = find_model(str(model), report), choose_device_name(device)
+    if engine == "openvino-int8" and precision == "auto":
+        precision = "fp32"  # of the little that is not convolution: conversions to bfloat16 cost more than they spare
     chosen = choose_precision(precision, place, bundle.config.alpha_bar)
-    covered = bundle.config.autoencoder == "lite"
-    return Choice(bundle, place, chosen, choose_engine(engine, place, chosen, covered))
+    covered, has_ranges = bundle.config.autoencoder == "lite", bundle.holds(INT8_FILE)
+    return Choice(bundle, place, chosen, choose_engine(engine, place, chosen, covered, has_ranges))

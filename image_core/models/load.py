@@ -18,6 +18,7 @@ from image_core.device.tuned import read_tuned
 from image_core.errors import CheckpointError, ModelNotFoundError, OutOfMemoryError
 from image_core.generator import Generator, KLAutoencoder, set_precision
 from image_core.lora import LoraWeights, check_weights, from_tensors, merged
+from image_core.models.int8_ranges import read_ranges
 from image_core.options import Engine, Precision, UpscaleOptions
 from image_core.prompts.prompter import load_prompter, negative_embedding
 from image_core.small_unet import SmallUNet, is_small
@@ -160,7 +161,7 @@ def load_upscaler(
     report: Callable[[str], None] = lambda _: None,
     engine: Engine = "torch",
 ) -> Upscaler:
-    """Read weights and prompt, ready to run. engine: torch or openvino, which must be usable.
+    """Read weights and prompt, ready to run. engine: any but auto, which must be usable.
 
     Raises CheckpointError for damaged files or a prompt it cannot read, OutOfMemoryError for too small a device.
     """
@@ -185,7 +186,9 @@ def _read_upscaler(
     engine: Engine,
 ) -> Upscaler:
     verify_bundle(bundle)
-    stored = torch.float32 if engine == "openvino" else dtype  # whose graphs take float32 and round by themselves
+    stored = (
+        dtype if engine == "torch" else torch.float32
+    )  # for OpenVINO, whose graphs take float32 and round by themselves
     prompter = load_prompter(bundle, options, device, stored, report)
     # with a fixed prompt its embedding; else one that stands for the shape of all
     text = prompter.embedding(None if prompter.tagger else prompter.fixed)
@@ -197,15 +200,20 @@ def _read_upscaler(
         if embedding is not None and embedding.shape[-1] != (width := generator.unet.config.cross_attention_dim):
             raise CheckpointError(f"{bundle.path}: its prompts are {embedding.shape[-1]} wide, its UNet reads {width}")
     identity = f"{bundle.config.name} {sha256(bundle.path / 'bundle.json')[:16]} {str(dtype).removeprefix('torch.')}"
-    if engine == "openvino":
+    if engine != "torch":
         from image_core.device.openvino_engine import VERSION, is_runnable, with_openvino
 
         if not is_runnable(generator):
             raise ModelNotFoundError(
-                f"engine 'openvino' cannot be used here: {bundle.path} is of another shape than its graphs; use torch"
+                f"engine {engine!r} cannot be used here: {bundle.path} is of another shape than its graphs; use torch"
             )
-        generator = with_openvino(generator, dtype)
-        identity += f" openvino {VERSION}"
+        quantize = None
+        if engine == "openvino-int8":
+            from image_core.device.openvino_graph import quantizer
+
+            quantize = quantizer(read_ranges(bundle.path, generator))
+        generator = with_openvino(generator, dtype, quantize)
+        identity += f" {engine} {VERSION}"
     upscaler = Upscaler(
         generator,
         text,

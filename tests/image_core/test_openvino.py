@@ -1,24 +1,34 @@
 """The embedded model through OpenVINO: torch's results, to a level, in any size, batch, tile, and number of threads."""
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from image_core.autoencoder import LiteAutoencoder, LiteAutoencoderConfig
+from image_core.bundle import read_bundle, write_config
 from image_core.device import tuned
 from image_core.device.choice import choose_engine
 from image_core.device.tuned import Tuned, read_tuned, write_tuned
 from image_core.device.workers import Crew
-from image_core.errors import ModelNotFoundError
+from image_core.errors import CheckpointError, ModelNotFoundError
 from image_core.generator import Generator, set_precision
+from image_core.models.catalogue import find_model
+from image_core.models.choice import choose_model
+from image_core.models.int8_ranges import measure_ranges
 from image_core.options import UpscaleOptions
 from image_core.small_unet import SmallUNet, SmallUNetConfig
 from image_core.upscaler import Upscaler
 from osediff_video import load_upscaler
 from tests.support.tiny_lite import sample_images
+from tests.support.train_recipes import write_images
+from train import int8
 
 engine = pytest.importorskip("image_core.device.openvino_engine", reason="the extra openvino is not installed")
+quantizer = pytest.importorskip("image_core.device.openvino_graph").quantizer
 
 SHAPE = LiteAutoencoderConfig(latent_channels=8, encoder_width=16, encoder_blocks=1, decoder_width=16, decoder_blocks=2)
 UNET = SmallUNetConfig(
@@ -74,6 +84,68 @@ def test_half_precision_is_no_further_from_float32_than_torchs(generator):
     assert (ours - exact).abs().mean() <= 1.5 * (theirs - exact).abs().mean()
 
 
+def in_8_bits(generator, *images):
+    embedding = torch.ones(1, 5, 12)
+    ranges = measure_ranges(generator, images, embedding)
+    return engine.with_openvino(generator, torch.float32, quantizer(ranges)), ranges
+
+
+def test_8_bits_are_near_and_not_the_same(generator):
+    """The error is that of 256 levels: well below what the model changes, well above that of float32."""
+    image, text = torch.rand(2, 3, 64, 72, generator=torch.Generator().manual_seed(3)) * 2 - 1, torch.ones(1, 5, 12)
+    other, ranges = in_8_bits(generator, image[:1], image[1:])
+    with torch.inference_mode():
+        exact, rounded = generator(image, text), other(image, text)
+        features = generator.encode(image)
+    error = (rounded - exact).abs().mean() / (exact - image).abs().mean()
+    assert 1e-4 < error < 0.1
+    assert ranges["autoencoder.projection"] == image.abs().max()
+    assert ranges["unet.conv_in"] == pytest.approx(float(features.abs().max()))
+
+
+def test_ranges_decide_the_levels(generator):
+    """What lies outside is cut off: a hundredth of the ranges leaves next to nothing of the image's detail."""
+    image, text = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(4)) * 2 - 1, torch.ones(1, 5, 12)
+    near, ranges = in_8_bits(generator, image)
+    narrow = {name: value / 100 for name, value in ranges.items()}
+    far = engine.with_openvino(generator, torch.float32, quantizer(narrow))
+    with torch.inference_mode():
+        exact = generator(image, text)
+        assert (far(image, text) - exact).abs().mean() > 5 * (near(image, text) - exact).abs().mean()
+
+
+def test_a_model_is_made_ready_for_8_bits_by_one_command(tmp_path, capsys):
+    """And says what is wrong with the ranges that it finds, before it runs."""
+    shutil.copytree(find_model("lite").path, tmp_path / "model", ignore=shutil.ignore_patterns("int8.json"))
+    write_config(tmp_path / "model", find_model("lite").config)
+    with pytest.raises(ModelNotFoundError, match=r"holds no int8\.json; make it with python -m train\.int8"):
+        load_upscaler(tmp_path / "model", device="cpu", engine="openvino-int8")
+    write_images(tmp_path / "images", 3, 264)
+    int8.main([str(tmp_path / "model"), "--images", str(tmp_path / "images"), "--count", "2"])
+    assert json.loads(capsys.readouterr().out)["convolutions"] > 10
+    image = sample_images(1, 24, 32)
+    exact = load_upscaler(tmp_path / "model", device="cpu", precision="fp32")(image)[0].astype(int)
+    upscaler = load_upscaler(tmp_path / "model", device="cpu", engine="openvino-int8")
+    assert "openvino-int8" in upscaler.identity and np.abs(upscaler(image)[0] - exact).mean() < 4
+    for asked, chosen in (("auto", "fp32"), ("bf16", "bf16")):  # of what is not convolution
+        assert choose_model(str(tmp_path / "model"), "cpu", asked, engine="openvino-int8").precision == chosen
+    bundle = read_bundle(tmp_path / "model")
+    ranges = json.loads(bundle.file("int8.json").read_text())
+    for change in ({"unet.conv_in": -1.0}, {"unet.conv_in": "much"}, {"unet.other": 1.0}):
+        write_ranges_as(bundle, ranges | change)
+        with pytest.raises(CheckpointError, match=next(iter(change)).replace(".", r"\.")):
+            load_upscaler(tmp_path / "model", device="cpu", engine="openvino-int8")
+    del ranges["unet.conv_in"]
+    write_ranges_as(bundle, ranges)
+    with pytest.raises(CheckpointError, match=r"unet\.conv_in"):
+        load_upscaler(tmp_path / "model", device="cpu", engine="openvino-int8")
+
+
+def write_ranges_as(bundle, values):
+    (bundle.path / "int8.json").write_text(json.dumps(values))
+    write_config(bundle.path, bundle.config)
+
+
 def test_bits_depend_on_no_number_of_workers(generator):
     results = []
     for workers in (1, 3):
@@ -108,6 +180,7 @@ def test_an_engine_is_chosen_by_name_and_else_by_what_was_measured_here(tmp_path
     write_tuned(Tuned("openvino", 1))
     assert choose_engine("auto", "cpu", "bf16", True) == "openvino"
     assert choose_engine("torch", "cpu", "bf16", True) == "torch"
+    assert choose_engine("auto", "cpu", "bf16", True, has_ranges=True) == "openvino"  # never 8 bits unasked
     assert choose_engine("auto", "cuda:0", "fp16", True) == choose_engine("auto", "cpu", "fp32", False) == "torch"
     assert load_upscaler("lite", device="cpu").planner.most_workers == 1
     for device, precision, covered, reason in (
