@@ -176,8 +176,8 @@ class LossConfig:
     stlpips-pytorch brings whole. lpips_px: side of the part of a sample that it sees, each time another; 0 is all, but
     for 8 px of the lite model's. latent: mean absolute distance to the latent of the target (lite only).
     adversarial, feature_matching: of a patch discriminator. warp: between neighbouring frames. grid: sharpness that
-    depends on the place in a block of 8 x 8 pixels. pattern: what repeats from
-    block to block, and not in the target.
+    depends on the place in a block of 8 x 8 pixels. pattern: fine stripes and
+    hatches, more regular than the target.
     balance: the weights of LPIPS, VSD, adversarial and feature_matching are shares of the pixel loss's gradient,
     measured at every step where the two meet, instead of plain factors.
     """

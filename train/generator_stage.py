@@ -15,7 +15,7 @@ from image_core.autoencoder import LATENT_PX
 from train.batch import Batch
 from train.config import LossConfig, Recipe
 from train.losses import vsd
-from train.losses.artifacts import block_grid, printed_pattern
+from train.losses.artifacts import block_grid, regular_pattern
 from train.losses.balance import balanced
 from train.losses.discriminator import PatchDiscriminator, feature_matching, hinge_discriminator, hinge_generator
 from train.losses.pixel import charbonnier
@@ -77,7 +77,7 @@ class GeneratorStage:
         if config.grid:
             losses["grid"] = config.grid * block_grid(image, batch.high)
         if config.pattern:
-            losses["pattern"] = config.pattern * printed_pattern(image, batch.high)
+            losses["pattern"] = config.pattern * regular_pattern(image, batch.high)
         if config.warp and batch.frames > 1:
             clips = (frames.unflatten(0, (-1, batch.frames)) for frames in (image, batch.high))
             losses["warp"] = config.warp * warp_consistency(*clips)

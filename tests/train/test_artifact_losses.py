@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from osediff_video.metrics.image import grid
-from train.losses.artifacts import block_grid, printed_pattern
+from train.losses.artifacts import block_grid, regular_pattern
 
 
 @pytest.fixture(scope="module")
@@ -46,20 +46,23 @@ def test_following_its_gradient_evens_out_the_grid_that_the_score_sees(target):
     assert grid(image.detach()[0, 0].numpy() * 127.5) < 0.6 * before
 
 
-def test_a_hatch_in_every_block_costs_and_texture_does_not(target):
-    rows, columns = torch.meshgrid(torch.arange(64), torch.arange(64), indexing="ij")
-    hatch = 0.1 * torch.sin((rows + columns) * torch.pi / 2)
+@pytest.mark.parametrize(("down", "right"), [(0.25, 0.25), (0.0, 0.5), (0.31, 0.09), (0.2, -0.13)])
+def test_stripes_at_any_angle_cost_and_texture_or_edges_do_not(target, down, right):
+    """Cycles per pixel: periods of 2 to 4 px, along the blocks and not."""
+    rows, columns = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
+    stripes = 0.1 * torch.cos(2 * torch.pi * (down * rows + right * columns))
     texture = 0.1 * torch.randn(target.shape, generator=torch.Generator().manual_seed(1))
-    assert printed_pattern(target, target) == 0
-    assert printed_pattern(target + hatch, target) > 0.03
-    assert printed_pattern(target + texture, target) < 0.2 * printed_pattern(target + hatch, target)
-    slope = 0.02 * (rows + columns)  # the same in every block, and no pattern
-    assert printed_pattern(target + slope, target) < 0.05 * printed_pattern(target + hatch, target)
-    assert printed_pattern(target, target + hatch) == 0  # softer than the target is no pattern
-    assert printed_pattern(target - hatch, target + hatch) < 0.1 * printed_pattern(target + hatch, target)
+    cost = regular_pattern(target + stripes, target)
+    assert cost > 0.01
+    assert regular_pattern(target, target) < 0.02 * cost
+    assert regular_pattern(target + texture, target) < 0.2 * cost
+    assert regular_pattern(target + 0.02 * (rows + columns), target) < 0.05 * cost  # a slope
+    assert regular_pattern(target + 0.5 * (columns > rows + 3), target) < 0.2 * cost  # an edge
+    assert regular_pattern(target + stripes, target + texture) > 0.5 * cost  # texture is no excuse
+    assert regular_pattern(target + stripes, target + 2 * stripes) < 0.1 * cost  # stripes that are there are
 
 
 def test_neither_reaches_the_target(target):
     image, other = (2 * target).requires_grad_(True), blurred_at_seams(target).requires_grad_(True)
-    (block_grid(image, other) + printed_pattern(image, other)).backward()
+    (block_grid(image, other) + regular_pattern(image, other)).backward()
     assert image.grad is not None and image.grad.abs().sum() > 0 and other.grad is None
