@@ -307,6 +307,14 @@ def test_machines_that_would_compute_other_bits_are_left_out(node, run, whole, t
     assert mixed.results and not any("left out" in note for note in mixed.notes)
 
 
+def test_a_clock_that_jumps_changes_nothing(run, whole, tmp_path, monkeypatch):
+    """Machines have other clocks: whoever asks for the time of day is told another day each time."""
+    days = iter(range(0, 10**9, 86_400))
+    monkeypatch.setattr(time, "time", lambda: float(next(days)))
+    outcome = run("a.mkv", settings=FarmOptions(cluster="auto", ship_input=True))
+    assert not outcome.errors and everything(tmp_path / "a.mkv") == whole
+
+
 def test_a_job_that_is_resumed_decides_which_machines_fit(run, whole, tmp_path):
     """Otherwise the machine that comes first would, and the job would be refused to all that fit."""
 

@@ -94,7 +94,7 @@ class Nodes:
         return [one for one in self.below(name) if "ray::OnNode" in words_of(one)]
 
     def store_bytes(self, name):
-        """The most that a node's objects have taken at once: pages of its shared memory, which are never given back."""
+        """The most that a node's objects have taken at once, with files of which it makes memory where that is full."""
         raylet = next((one for one in self.below(name) if "/raylet/raylet " in words_of(one)), None)
         if raylet is None:
             return 0
@@ -105,6 +105,10 @@ class Nodes:
                     status = link.stat()
                     taken[status.st_ino] = status.st_blocks * 512
         return sum(taken.values())
+
+    def spilled(self):
+        """What Ray has written to the disk, since it did not fit into memory."""
+        return list(self.folder.glob("ray/session_2*/ray_spilled_objects*/*"))
 
     def kill(self, name):
         """Take the power from a node: every process of it at once."""
