@@ -70,7 +70,7 @@ def images_in(archive, folder):
 
 
 def test_slices_train_from_nothing_to_a_bundle(files, slices, tmp_path):
-    """A step at a time, the first in a process of its own; every slice within the limit."""
+    """A step at a time; every slice within the limit."""
     steps = []
     for number in range(4):
         messages = slices("pack", "slice.tar", "--limit-mb", "2.32")
@@ -79,11 +79,7 @@ def test_slices_train_from_nothing_to_a_bundle(files, slices, tmp_path):
         assert (len(trained), kept_out) == (messages["images"], {"6.png"})
         words = [str(tmp_path / "slice.tar"), "--minutes", "1e-9", "--out", str(tmp_path / "result.tar")]
         words += ["--set", "loop.validate_every=1"]
-        if number:
-            slices("run", *words)
-        else:
-            program = [sys.executable, "-m", "train.slices", "run"]
-            subprocess.run([*program, *words], cwd=ROOT, env=ENVIRONMENT, check=True, stdout=subprocess.DEVNULL)
+        slices("run", *words)
         with tarfile.open(tmp_path / "result.tar") as tar:
             assert not [name for name in tar.getnames() if name.startswith("images")]
         steps.append(list(slices("unpack", "result.tar")["steps"].values()))
@@ -104,6 +100,15 @@ def test_slices_train_from_nothing_to_a_bundle(files, slices, tmp_path):
     runs = plan_runs(files, (), tmp_path / "runs")
     assert [step for _, step in train_runs(runs, quiet)] == [2, 2, 2]
     assert export_run(runs[2].folder, runs[2].recipe, tmp_path / "model").is_dir()
+
+
+@pytest.mark.slow
+def test_a_slice_is_trained_in_a_process_of_its_own(slices, tmp_path):
+    slices("pack", "slice.tar")
+    words = [str(tmp_path / "slice.tar"), "--minutes", "1e-9", "--out", str(tmp_path / "result.tar")]
+    program = [sys.executable, "-m", "train.slices", "run"]
+    subprocess.run([*program, *words], cwd=ROOT, env=ENVIRONMENT, check=True, stdout=subprocess.DEVNULL)
+    assert slices("unpack", "result.tar")["steps"] == {"first": 1, "prior": 0, "last": 0}
 
 
 def test_the_latent_of_the_whole_comes_from_a_file(files, tmp_path):

@@ -42,6 +42,7 @@ def full(tmp_path, images, prior):
     return lambda *more: tiny(tmp_path, images, f"start.prior={prior.as_posix()!r}", *ALL_TURNS, *more)
 
 
+@pytest.mark.slow  # a run that is stopped at a step, in this process, is in test_wiring
 def test_a_killed_run_ends_in_the_same_bits(full, tmp_path):
     """kill -9 while it trains, then the same recipe again: weights, all optimisers, average."""
     recipe = full("loop.steps=4", "loop.checkpoint_every=1", "loop.keep=9")
