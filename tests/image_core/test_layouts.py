@@ -115,6 +115,7 @@ def test_a_single_file_holds_the_same_model_as_its_folder(single, tmp_path):
     assert torch.equal(*(TextEncoder(base).encode(["a cat"]) for base in (single / "base", unfolded)))
 
 
+@pytest.mark.slow
 def test_a_single_file_becomes_a_bundle(single, tmp_path, monkeypatch):
     monkeypatch.setattr(unfold_single_file, "__defaults__", (SMALL,))
     weights = write_weights(single / "base", tmp_path / "w.pkl")

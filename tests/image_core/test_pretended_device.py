@@ -46,7 +46,7 @@ def folder(tmp_path_factory):
 def measured(kind, part, folder):
     """Return what the process measured; its errors are shown where it fails."""
     command = [sys.executable, "-m", "tests.support.pretended_run", kind, part]
-    done = subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=900)
+    done = subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=1800)
     assert not done.returncode, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -74,9 +74,8 @@ def test_images_and_videos_are_those_of_the_cpu_and_little_crosses(kind, folder)
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_way_gives_the_images_of_the_cpu(kind, folder):
     results = measured(kind, "pictures", folder)
-    check(results, "image")
-    check(results, "video")
-    assert all(level <= 12 for level, _ in (value for name, value in results.items() if name.startswith("half")))
+    for prefix in ("image", "half", "video"):
+        check(results, prefix)
     assert results["preview"] > 0 and results["probe"]
 
 

@@ -118,6 +118,7 @@ def test_a_prompt_that_is_too_long_is_cut_and_that_is_said(tiny_bundle):
     assert torch.equal(actual, Prompts(tiny_bundle)("cat " * 120))
 
 
+@pytest.mark.slow
 def test_the_command_line(tagging_bundle, tmp_path):
     source = tmp_path / "in.png"
     Image.fromarray(sample_image(0, 64, 64)).save(source)

@@ -106,7 +106,7 @@ def images_and_videos() -> dict[str, object]:
     for name, words in IMAGE_WAYS.items():
         results[f"image {name}"] = differing(image(words, "cpu")[0], image(words, KIND)[0])
     for name, words in HALF_WAYS.items():
-        results[f"half {name}"] = differing(image([], "cpu")[0], image(words, KIND)[0])
+        results[f"half {name}"] = differing(image(words, "cpu")[0], image(words, KIND)[0])
     for name, words in VIDEO_WAYS.items():
         results[f"video {name}"] = differing(video(words, "cpu"), video(words, KIND))
     call("preview", "in.mkv", "-o", "preview.mp4", "--model", "tiny", "--seconds", "0.1", "--scale", "2", *FP32,

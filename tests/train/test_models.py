@@ -287,6 +287,7 @@ def test_check_tells_data_weights_memory_disk_and_pace(sd21_run, tmp_path):
         list(check([Run(recipe, tmp_path)]))
 
 
+@pytest.mark.slow
 def test_random_weights_overfit_eight_crops(tmp_path):
     """Everything learns here, the decoder too: the loss falls more than tenfold."""
     crops = write_images(tmp_path / "crops", count=8, size=32)

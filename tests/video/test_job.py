@@ -100,7 +100,7 @@ def nursery():
     nursery.process.communicate(timeout=30)
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+@pytest.mark.parametrize("suffix", [".mp4", pytest.param(".mkv", marks=pytest.mark.slow)])
 def test_killed_twenty_times_the_result_is_the_same(video, tmp_path, suffix, nursery):
     uninterrupted, killed = tmp_path / f"whole{suffix}", tmp_path / f"killed{suffix}"
     assert nursery.copy(video, uninterrupted) == 0

@@ -90,7 +90,9 @@ def test_a_video_through_a_model_of_the_published_kind(tiny, tmp_path, temporal)
     assert [f.image.shape for f in result] == [(64, 80, 3)] * 5
 
 
-@pytest.mark.parametrize("temporal", ["latent", "pixel", "off"])
+@pytest.mark.parametrize(
+    "temporal", ["latent", *(pytest.param(one, marks=pytest.mark.slow) for one in ("pixel", "off"))]
+)
 def test_results_do_not_depend_on_the_batch(tiny_bundle, tmp_path, temporal):
     source = lossless_video(tmp_path / "in.mkv", [image[:32, :40] for image in pan(5, 6, noise=4)[1]])
     result = []
