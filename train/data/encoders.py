@@ -15,6 +15,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from osediff_video.media.color import BT709, ColorConverter, ColorTags
+from osediff_video.media.writing.encoder import repeatable
 
 Clip = NDArray[np.uint8]
 """(T, H, W, 3) RGB."""
@@ -48,6 +49,8 @@ def encoder_options(codec: str, quality: int, preset: str = "veryfast") -> dict[
         return options | {"b": "0", "deadline": "realtime", "cpu-used": "8", "row-mt": "0", "lag-in-frames": "0"}
     if codec == "libx265":
         options["x265-params"] = "log-level=none:pools=none:frame-threads=1"
+    elif repeatable(codec):
+        options["x264-params"] = repeatable(codec)
     return options | {"preset": preset}
 
 
