@@ -186,9 +186,14 @@ def keep_output_float32(unet: "UNet2DConditionModel | SmallUNet") -> None:
     unet.conv_out = Float32Output(unet.conv_out)
 
 
-def set_precision(generator: Generator, dtype: torch.dtype) -> Generator:
-    """Cast the weights to `dtype`, but for the last layer of the UNet. Returns the same generator."""
-    generator.to(dtype)
+def set_precision(generator: Generator, dtype: torch.dtype, autoencoder_dtype: torch.dtype | None = None) -> Generator:
+    """Cast the weights to `dtype`, but for the last layer of the UNet. Returns the same generator.
+
+    autoencoder_dtype: that of the autoencoder, where it is another.
+    """
+    generator.to(dtype)  # not by the UNet's own `to`, which warns of what it does not need
+    if autoencoder_dtype is not None and isinstance(generator.autoencoder, nn.Module):
+        generator.autoencoder.to(autoencoder_dtype)
     if dtype != torch.float32:
         keep_output_float32(generator.unet)
     return generator

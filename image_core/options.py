@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 ColorFix = Literal["auto", "adain", "wavelet", "none"]
 PromptMode = Literal["auto", "tags", "tags+text", "fixed", "none"]
-Precision = Literal["auto", "fp32", "fp16", "bf16"]
+Precision = Literal["auto", "fp32", "fp16", "bf16", "mixed"]
 Engine = Literal["auto", "torch", "openvino", "openvino-int8"]
 
 COLOR_FIXES: tuple[str, ...] = get_args(ColorFix)

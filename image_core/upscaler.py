@@ -262,7 +262,7 @@ class Upscaler:
         padded = self.padded(image)
         embedding = self.embedding_for(image) if embedding is None else embedding
         latent = self.network(load).clean_latent(padded, embedding, share)
-        results = to_images(self.finished(latent, padded, image, tones, load), enlarged[0].dtype)
+        results = to_images(self.finished(latent, padded, enlarged[0].shape[:2], tones, load), enlarged[0].dtype)
         if not revisable:
             return [Draft(result) for result in results]
         echo = self.network(load).latent_of(self.padded(to_tensor(results)))
@@ -279,10 +279,10 @@ class Upscaler:
         @torch.inference_mode()
         def work(load: Workload) -> Values:
             assert draft.latent is not None and draft.echo is not None
-            image = values_to_tensor(guide, white)
+            padded = self.padded(values_to_tensor(guide, white))
             moved = self.network(load).latent_of(self.padded(values_to_tensor(requested, white)))
             latent = draft.latent + moved - draft.echo
-            return tensor_to_values(self.finished(latent, self.padded(image), image, tones, load), white)
+            return tensor_to_values(self.finished(latent, padded, guide.shape[:2], tones, load), white)
 
         return self.within_memory(work, draft.image.shape[:2])
 
@@ -298,19 +298,19 @@ class Upscaler:
         self,
         latent: Tensor,
         padded: Tensor,
-        image: Tensor,
+        size: Size,
         tones: Sequence[ColorStats] | None,
         load: Workload | None = None,
     ) -> Tensor:
-        """Decode and give the colours of the input. image: as `padded`, but of the output's size.
+        """Decode, crop to the output's size and give the colours of the input. padded: the enlarged input.
 
         Raises NotFiniteError: one such pixel would spread over all in the colour fix, and be black in the end.
         """
-        result = crop(self.network(load).decoded(latent, padded), *image.shape[-2:])
+        result = crop(self.network(load).decoded(latent, padded), *size)
         check_result(result)
         if self.color_fix == "none" and not self.options.keep_tones:
             return result
-        reference = image.to(result.device)
+        reference = crop(padded, *size)  # already there: the input is not copied to the device twice
         if self.color_fix == "adain":
             result = color.adain(result, reference, tones)
         elif self.color_fix == "wavelet":

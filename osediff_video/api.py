@@ -65,7 +65,7 @@ def upscale(
     video: settings for reading the video and keeping it steady.
     encoding: settings of the encoder.
     device: "auto", "cpu", "cuda", "cuda:1" or "mps".
-    precision: "auto", "fp32", "fp16" or "bf16".
+    precision: "auto", "fp32", "fp16", "bf16", or "mixed": the autoencoder in bf16, the UNet in fp32.
     engine: "torch", "openvino" (lite on a CPU), "openvino-int8" (the same in 8 bits, for processors without bfloat16),
         or "auto", which is what `bench --tune` found fastest here, else torch.
     restart: discard the unfinished work of an earlier call.
@@ -256,20 +256,25 @@ def load_upscaler(
     report = report or (lambda _: None)
     choice = choose_model(model, device, precision, report, engine)
     bundle, place, dtype = choice.bundle, torch.device(choice.device), load.DTYPES[choice.precision]
+    other = load.AUTOENCODER_DTYPES[choice.precision]
     if options is None:
         given = replace(given, scale=bundle.config.scale)
-    if note := duration_note(bundle, place, dtype):
+    if note := duration_note(bundle, place, dtype, other):
         report(note)
-    upscaler = load.load_upscaler(bundle, given, device=place, dtype=dtype, report=report, engine=choice.engine)
+    upscaler = load.load_upscaler(
+        bundle, given, device=place, dtype=dtype, autoencoder_dtype=other, report=report, engine=choice.engine
+    )
     report(f"model: {choice}")
     return upscaler
 
 
-def duration_note(bundle: Bundle, device: torch.device, dtype: torch.dtype) -> str | None:
+def duration_note(
+    bundle: Bundle, device: torch.device, dtype: torch.dtype, autoencoder_dtype: torch.dtype
+) -> str | None:
     """Return what a large model will take on a CPU, as measured now, in a sentence; None for all others."""
     if bundle.config.autoencoder != "kl" or device.type != "cpu":
         return None
-    minutes = seconds_per_megapixel(device, dtype) / 60
+    minutes = seconds_per_megapixel(device, dtype, autoencoder_dtype) / 60
     return (
         f"note: {bundle.config.name} wants a GPU, and none is used: about {minutes:.1f} minutes for each million "
         "pixels of the output; --model lite is made for CPUs"

@@ -10,8 +10,11 @@ from image_core.device.tuned import read_tuned
 from image_core.errors import ModelNotFoundError
 from image_core.options import ENGINES, INT8_FILE, PRECISIONS, Engine, Precision
 
-DTYPE_NAMES: Mapping[str, str] = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+DTYPE_NAMES: Mapping[str, str] = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "mixed": "float32"}
 """torch's names of the precisions."""
+
+AUTOENCODER_NAMES: Mapping[str, str] = {**DTYPE_NAMES, "mixed": "bfloat16"}
+"""As DTYPE_NAMES, of the autoencoder: most of the work, and the one step does not multiply its decoder's errors."""
 
 LEAST_FORGIVING = 0.25
 """The share of signal from which bf16 is good enough: see `choose_precision`."""
@@ -80,7 +83,7 @@ def choose_engine(engine: Engine, device: str, precision: Precision, covered: bo
         obstacle = "it runs models of the embedded kind only, lite and lite-faithful"
     elif device != "cpu":
         obstacle = f"it runs on a CPU, not on {device}; add --device cpu"
-    elif precision == "fp16":
+    elif precision in ("fp16", "mixed"):
         obstacle = "it computes in fp32 or bf16; leave --precision at auto"
     elif importlib.util.find_spec("openvino") is None:
         obstacle = "it is not installed; pip install 'osediff-video[openvino]'"

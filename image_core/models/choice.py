@@ -4,14 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from image_core.bundle import Bundle
-from image_core.device.choice import DTYPE_NAMES, choose_device_name, choose_engine, choose_precision
+from image_core.device.choice import AUTOENCODER_NAMES, DTYPE_NAMES, choose_device_name, choose_engine, choose_precision
 from image_core.models.catalogue import find_model
 from image_core.options import INT8_FILE, Engine, Precision
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Hold what runs. device: torch's name of it, such as cpu or cuda:0. precision: fp32, fp16 or bf16.
+    """Hold what runs. device: torch's name of it, such as cpu or cuda:0. precision: fp32, fp16, bf16 or mixed.
 
     engine: torch, openvino or openvino-int8, whose precision is that of what is not convolution.
     """
@@ -27,6 +27,8 @@ class Choice:
         summary = config.card.get("summary", "")
         engine = " through OpenVINO" if self.engine.startswith("openvino") else ""
         numbers = "int8" if self.engine == "openvino-int8" else DTYPE_NAMES[self.precision]
+        if self.precision == "mixed":
+            numbers += f" (its autoencoder in {AUTOENCODER_NAMES[self.precision]})"
         return f"{config.name} on {self.device} in {numbers}{engine}. {summary}".strip()
 
 

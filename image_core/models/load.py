@@ -11,7 +11,7 @@ from torch import nn
 from image_core.architecture import build_lite, build_small_unet, build_unet, build_vae, first_line
 from image_core.autoencoder import LiteAutoencoder
 from image_core.bundle import Bundle, verify_bundle
-from image_core.device.choice import DTYPE_NAMES, choose_device_name, choose_precision
+from image_core.device.choice import AUTOENCODER_NAMES, DTYPE_NAMES, choose_device_name, choose_precision
 from image_core.device.free_memory import free_bytes
 from image_core.device.memory import attempt, give_back_cache
 from image_core.device.tuned import read_tuned
@@ -48,9 +48,15 @@ def load_generator(
 
 
 def build_generator(
-    bundle: Bundle, device: torch.device | str, dtype: torch.dtype, lora_scale: float = 1.0
+    bundle: Bundle,
+    device: torch.device | str,
+    dtype: torch.dtype,
+    lora_scale: float = 1.0,
+    autoencoder_dtype: torch.dtype | None = None,
 ) -> Generator:
     """Build and fill the model of a bundle whose files were verified; as `load_generator`.
+
+    autoencoder_dtype: that of the autoencoder, where it is another.
 
     Tensor after tensor goes from the file to its own precision, adapters folded in on the way, so that memory never
     holds more than the model and one tensor.
@@ -69,12 +75,13 @@ def build_generator(
     autoencoder = inner if isinstance(inner, LiteAutoencoder) else KLAutoencoder(inner, config.latent_scale)
     generator = Generator(autoencoder, unet, config.alpha_bar, config.timestep)
     _check_fit(generator, bundle)
-    for name, adapters, module in (("unet", "unet", unet), ("autoencoder", "vae", inner)):
+    other = autoencoder_dtype or dtype
+    for name, adapters, module, kind in (("unet", "unet", unet, dtype), ("autoencoder", "vae", inner, other)):
         change = _folded(bundle, f"lora.{adapters}.safetensors", module, lora_scale)
-        fill(module, weights[name], str(weights[name].path), dtype, change, device, channels_last=True)
+        fill(module, weights[name], str(weights[name].path), kind, change, device, channels_last=True)
     generator.requires_grad_(False).eval()
     # channels last: twice as fast on a CPU (AVX-512, oneDNN) and the native order of tensor cores
-    return set_precision(generator, dtype).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return set_precision(generator, dtype, other).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _described(bundle: Bundle, name: str) -> tuple[dict[str, Any], str]:
@@ -140,6 +147,7 @@ BYTES_PER_PIXEL = {"lite": 600, "kl": 7000}
 
 
 DTYPES = {name: getattr(torch, dtype) for name, dtype in DTYPE_NAMES.items()}
+AUTOENCODER_DTYPES = {name: getattr(torch, dtype) for name, dtype in AUTOENCODER_NAMES.items()}
 
 
 def choose_device(name: str) -> torch.device:
@@ -158,16 +166,20 @@ def load_upscaler(
     *,
     device: torch.device,
     dtype: torch.dtype,
+    autoencoder_dtype: torch.dtype | None = None,
     report: Callable[[str], None] = lambda _: None,
     engine: Engine = "torch",
 ) -> Upscaler:
     """Read weights and prompt, ready to run. engine: any but auto, which must be usable.
 
+    autoencoder_dtype: that of the autoencoder, where it is another.
+
     Raises CheckpointError for damaged files or a prompt it cannot read, OutOfMemoryError for too small a device.
     """
     if device.type == "cuda" and dtype == torch.float32:
         torch.backends.cudnn.allow_tf32 = False  # or convolutions would round to ten bits
-    upscaler, _ = attempt(lambda: _read_upscaler(bundle, options, device, dtype, report, engine))
+    other = autoencoder_dtype or dtype
+    upscaler, _ = attempt(lambda: _read_upscaler(bundle, options, device, dtype, other, report, engine))
     if upscaler is None:
         give_back_cache(device)
         raise OutOfMemoryError(
@@ -182,24 +194,26 @@ def _read_upscaler(
     options: UpscaleOptions,
     device: torch.device,
     dtype: torch.dtype,
+    autoencoder_dtype: torch.dtype,
     report: Callable[[str], None],
     engine: Engine,
 ) -> Upscaler:
     verify_bundle(bundle)
-    stored = (
-        dtype if engine == "torch" else torch.float32
-    )  # for OpenVINO, whose graphs take float32 and round by themselves
+    stored = dtype if engine == "torch" else torch.float32  # OpenVINO's graphs take float32 and round by themselves
     prompter = load_prompter(bundle, options, device, stored, report)
     # with a fixed prompt its embedding; else one that stands for the shape of all
     text = prompter.embedding(None if prompter.tagger else prompter.fixed)
     negative = negative_embedding(prompter.prompts, options)
     if prompter.tagger is None:
         prompter.prompts.release()
-    generator = build_generator(bundle, device, stored, options.lora_scale)
+    other = stored if autoencoder_dtype == dtype else autoencoder_dtype
+    generator = build_generator(bundle, device, stored, options.lora_scale, other)
     for embedding in (text, negative):
         if embedding is not None and embedding.shape[-1] != (width := generator.unet.config.cross_attention_dim):
             raise CheckpointError(f"{bundle.path}: its prompts are {embedding.shape[-1]} wide, its UNet reads {width}")
     identity = f"{bundle.config.name} {sha256(bundle.path / 'bundle.json')[:16]} {str(dtype).removeprefix('torch.')}"
+    if autoencoder_dtype != dtype:
+        identity += f" {str(autoencoder_dtype).removeprefix('torch.')}"
     if engine != "torch":
         from image_core.device.openvino_engine import VERSION, is_runnable, with_openvino
 
@@ -214,6 +228,10 @@ def _read_upscaler(
             quantize = quantizer(read_ranges(bundle.path, generator))
         generator = with_openvino(generator, dtype, quantize)
         identity += f" {engine} {VERSION}"
+    elif not isinstance(generator.unet, SmallUNet):
+        from image_core.models.fold import fold
+
+        fold(generator)
     upscaler = Upscaler(
         generator,
         text,

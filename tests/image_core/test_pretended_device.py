@@ -64,10 +64,10 @@ def test_images_and_videos_are_those_of_the_cpu_and_little_crosses(kind, folder)
     check(results, "video")
     crossed = {"up": 0, "down": 0}
     for line, count in results["transfers"].items():
-        if "storage/" not in line and "prompts/" not in line:  # weights and texts, once
+        if not any(part in line for part in ("storage/", "prompts/", "models/")):  # weights and texts, once
             crossed[line.split()[0]] += count
-    # for a batch of five frames: the frames and what colours are held to; whether all is finite, and the results
-    assert crossed["up"] <= 2 and crossed["down"] <= 2, results["transfers"]
+    # for a batch of five frames: the frames, which colours are held to as well; whether all is finite, and the results
+    assert crossed["up"] <= 1 and crossed["down"] <= 2, results["transfers"]
 
 
 @pytest.mark.slow
