@@ -119,7 +119,7 @@ class Driver:
         """Work until every film is over. Raises OutputError when no worker is left that could."""
         self.crew, grown = crew, 0.0
         while not all(film.is_over for film in self.films):
-            if time.monotonic() - grown > GROW_S:
+            if not crew.members or time.monotonic() - grown > GROW_S:
                 crew.grow(self.closed)
                 grown = time.monotonic()
             for member in list(crew.members):
