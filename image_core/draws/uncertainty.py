@@ -113,7 +113,7 @@ def one_draw(
         padded = upscaler.padded(guide)
         share = upscaler.shares_of([image], size)
         latent = upscaler.network(load).clean_latent(padded, embedding, share, drawn)
-        return upscaler.finished(latent, padded, guide.shape[-2:], None, load).float().clamp(-1, 1).cpu()
+        return upscaler.finished(latent, padded, size, None, load).float().clamp(-1, 1).cpu()
 
     return upscaler.within_memory(work, size)
 

@@ -105,6 +105,7 @@ class Driver:
         self.films, self.settings, self.tell, self.held = films, settings, tell, held
         self.board, self.machines = Board(), Machines(settings.mixed, torch.__version__)
         self.incoming: dict[str, Incoming] = {}
+        held.callback(self.forget_all)
         self.finishing: dict[int, Future[Result]] = {}
         self.hand = held.enter_context(ThreadPoolExecutor(1, "finish"))
         self.errors: dict[Piece, str] = {}
@@ -306,6 +307,11 @@ class Driver:
         """Discard what a worker was sending."""
         if (came := self.incoming.pop(name, None)) is not None:
             came.discard()
+
+    def forget_all(self) -> None:
+        """Discard what is still on its way, however the batch ended."""
+        for name in list(self.incoming):
+            self.forget(name)
 
     def check_work_goes_on(self) -> None:
         """End what nobody can do. Raises OutputError when there is nobody at all who could work."""

@@ -324,6 +324,7 @@ def test_a_job_that_is_resumed_decides_which_machines_fit(run, whole, tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         run("a.mkv", befall=befall)
+    assert not list(tmp_path.glob("a.mkv.osediff/.osediff-*"))  # half a segment is of no use
     outcome = run("a.mkv", facts={"node 0": {"processor": "ANOTHER"}})
     assert outcome.results[0].resumed and everything(tmp_path / "a.mkv") == whole
     assert any("node 0: left out: bits would differ: processor is ANOTHER" in note for note in outcome.notes)

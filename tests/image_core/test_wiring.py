@@ -74,11 +74,12 @@ def built(plain, monkeypatch):
     """What is asked of whoever builds a generator; all get the one that is there."""
     asked = []
 
-    def build(_bundle, _device, _dtype, lora_scale=1.0):
+    def build(_bundle, _device, _dtype, lora_scale=1.0, _autoencoder_dtype=None):
         asked.append(lora_scale)
         return plain.generator
 
     monkeypatch.setattr(load, "build_generator", build)
+    monkeypatch.setattr("image_core.models.fold.fold", lambda generator: generator)  # it is folded already
     return asked
 
 
