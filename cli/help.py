@@ -53,9 +53,13 @@ def option(group: str, *names: str, **settings: Any) -> Callable[[Decorated], De
     return click.option(*names, cls=GroupedOption, group=group, **settings)
 
 
+HELP_NAMES = ["-h", "--help"]
+
+
 def command(name: str | None = None) -> Callable[[Callable[..., Any]], click.Command]:
     """Return click's decorator of a command with grouped help."""
-    return click.command(name, cls=GroupedCommand)
+    # said here too: click keeps the help option of the first call, which in Python may come without the program's group
+    return click.command(name, cls=GroupedCommand, context_settings={"help_option_names": HELP_NAMES})
 
 
 def together(options: Sequence[Callable[[Decorated], Decorated]]) -> Callable[[Decorated], Decorated]:

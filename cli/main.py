@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from cli.help import HELP_NAMES
 from cli.jobs.interrupt import one_interrupt
 from cli.printing import message_of
 from image_core.errors import OseDiffError
@@ -71,7 +72,7 @@ def ran_out_of_memory(error: BaseException) -> bool:
     return memory is not None and memory.is_out_of_memory(error)
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, context_settings={"help_option_names": HELP_NAMES})
 @click.option("--debug", is_flag=True, help="Show tracebacks and the libraries' warnings.")
 @click.version_option(package_name="osediff-video", message="%(version)s")
 def cli(debug: bool) -> None:

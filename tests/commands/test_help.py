@@ -163,3 +163,10 @@ def test_an_export_that_cannot_be_written_is_refused_before_the_training(tmp_pat
 def test_commands_without_options_of_their_own_explain_themselves():
     assert set(COMMANDS) == {context.info_name for context in ALL if context.parent is ROOT} | {"models", "presets"}
     assert probe is not None
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_called_without_its_group_knows_the_same_help(name):
+    """And does not change what the group's own help says afterwards: click keeps the first."""
+    command = cli.get_command(click.Context(cli), name)
+    assert "-h, --help" in command.get_help(click.Context(command, info_name=name))
