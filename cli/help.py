@@ -31,7 +31,19 @@ class GroupedOption(click.Option):
         self.group = group
 
 
-class GroupedCommand(click.Command):
+class ShortHelp(click.Command):
+    """Answer to -h as to --help, however it is called: click keeps what the first call of a command asked for."""
+
+    def get_help_option_names(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """Return both names, whatever the context says."""
+        return ["-h", "--help"]
+
+
+class Group(ShortHelp, click.Group):
+    """Hold commands, and answer to -h."""
+
+
+class GroupedCommand(ShortHelp):
     """Define a command whose help shows options under the headings of their groups, in the order of definition."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -53,13 +65,9 @@ def option(group: str, *names: str, **settings: Any) -> Callable[[Decorated], De
     return click.option(*names, cls=GroupedOption, group=group, **settings)
 
 
-HELP_NAMES = ["-h", "--help"]
-
-
 def command(name: str | None = None) -> Callable[[Callable[..., Any]], click.Command]:
     """Return click's decorator of a command with grouped help."""
-    # said here too: click keeps the help option of the first call, which in Python may come without the program's group
-    return click.command(name, cls=GroupedCommand, context_settings={"help_option_names": HELP_NAMES})
+    return click.command(name, cls=GroupedCommand)
 
 
 def together(options: Sequence[Callable[[Decorated], Decorated]]) -> Callable[[Decorated], Decorated]:

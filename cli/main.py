@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from cli.help import HELP_NAMES
+from cli.help import Group
 from cli.jobs.interrupt import one_interrupt
 from cli.printing import message_of
 from image_core.errors import OseDiffError
@@ -33,7 +33,7 @@ COMMANDS = {
 }
 
 
-class LazyGroup(click.Group):
+class LazyGroup(Group):
     """Define a group that knows its commands by name and turns our errors into one line and exit code 1."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
@@ -72,7 +72,7 @@ def ran_out_of_memory(error: BaseException) -> bool:
     return memory is not None and memory.is_out_of_memory(error)
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": HELP_NAMES})
+@click.group(cls=LazyGroup)
 @click.option("--debug", is_flag=True, help="Show tracebacks and the libraries' warnings.")
 @click.version_option(package_name="osediff-video", message="%(version)s")
 def cli(debug: bool) -> None:

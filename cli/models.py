@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from cli.help import HELP_NAMES, OUTPUT, command, option, together
+from cli.help import OUTPUT, Group, command, option, together
 from cli.printing import printable, say, write
 
 HERE = click.Path(path_type=Path)
@@ -191,7 +191,7 @@ def verify(names: tuple[str, ...]) -> None:
     raise SystemExit(1 if damaged else 0)
 
 
-@click.group(context_settings={"help_option_names": HELP_NAMES})
+@click.group(cls=Group)
 def models() -> None:
     """List, show, pull, import, mix, verify and remove models."""
 

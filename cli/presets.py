@@ -5,7 +5,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from cli.help import HELP_NAMES, PRESET, command, option
+from cli.help import PRESET, Group, command, option
 from cli.printing import write
 
 
@@ -56,7 +56,7 @@ def show(name: str) -> None:
         write(line)
 
 
-@click.group(context_settings={"help_option_names": HELP_NAMES})
+@click.group(cls=Group)
 def presets() -> None:
     """List and show presets: settings for one kind of material."""
 
