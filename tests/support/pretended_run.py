@@ -8,6 +8,7 @@ The folder holds tiny/ and tagging/ (bundles), in.png, in.mkv, raft.safetensors 
 import functools
 import json
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -136,13 +137,13 @@ def shortage() -> dict[str, object]:
     return results
 
 
-def training(folder: Path) -> dict[str, object]:
-    """Two steps of both models: the largest difference of any weight."""
+def training(folder: Path, runs: Path) -> dict[str, object]:
+    """Two steps of both models: the largest difference of any weight. runs: an empty folder."""
     results: dict[str, object] = {}
     prior = tiny(folder, folder / "images", "stage=prior", "loop.steps=1")
-    train(prior, folder / "prior", lambda _: None)
+    train(prior, runs / "prior", lambda _: None)
     losses = ("loss.adversarial=0.2", "loss.feature_matching=0.3", "loss.latent=0.1", "loss.balance=true")
-    lite = ("loop.steps=2", f"start.prior={(folder / 'prior').as_posix()!r}", "vsd.weight=0.5", *losses)
+    lite = ("loop.steps=2", f"start.prior={(runs / 'prior').as_posix()!r}", "vsd.weight=0.5", *losses)
     images, warp = folder / "images", ("loop.steps=1", "data.frames=2", "loss.warp=0.5")
     ways = {
         "lite": lambda device: tiny(folder, images, *lite, "loop.ema=0.9", device),
@@ -152,8 +153,8 @@ def training(folder: Path) -> dict[str, object]:
     for name, recipe in ways.items():
         states = []
         for device in ("cpu", "auto"):
-            train(recipe(f"loop.device={device}"), folder / f"{name}-{device}", lambda _: None)
-            states.append(read_run(folder / f"{name}-{device}")["modules"])
+            train(recipe(f"loop.device={device}"), runs / f"{name}-{device}", lambda _: None)
+            states.append(read_run(runs / f"{name}-{device}")["modules"])
         pairs = [(one, states[1][module][key]) for module in states[0] for key, one in states[0][module].items()]
         results[f"train {name}"] = max(float((a.double() - b.double()).abs().max()) for a, b in pairs)
     results["trained there"] = any("train/loop" in line or "train/" in line for line in transfers())
@@ -161,7 +162,7 @@ def training(folder: Path) -> dict[str, object]:
 
 
 PARTS: dict[str, Callable[[], dict[str, object]]] = {
-    "quick": quick, "pictures": images_and_videos, "shortage": shortage, "training": lambda: training(Path.cwd())
+    "quick": quick, "pictures": images_and_videos, "shortage": shortage, "training": lambda: training(Path.cwd(), Path(tempfile.mkdtemp(dir=Path.cwd())))
 }  # fmt: skip
 
 if __name__ == "__main__":
