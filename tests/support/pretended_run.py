@@ -162,8 +162,11 @@ def training(folder: Path, runs: Path) -> dict[str, object]:
 
 
 PARTS: dict[str, Callable[[], dict[str, object]]] = {
-    "quick": quick, "pictures": images_and_videos, "shortage": shortage, "training": lambda: training(Path.cwd(), Path(tempfile.mkdtemp(dir=Path.cwd())))
-}  # fmt: skip
+    "quick": quick,
+    "pictures": images_and_videos,
+    "shortage": shortage,
+    "training": lambda: training(Path.cwd(), Path(tempfile.mkdtemp(dir=Path.cwd()))),
+}
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
