@@ -12,7 +12,6 @@ from cli.printing import say, write
 def doctor() -> None:
     """Check this installation and machine: libraries, devices, encoders, models."""
     import importlib.metadata as metadata
-    import os
     import platform
     import shutil
 
@@ -22,6 +21,7 @@ def doctor() -> None:
     from image_core.bundle import read_bundle, verify_bundle
     from image_core.device.choice import may_have_gpu, processor_features
     from image_core.device.free_memory import free_ram
+    from image_core.device.tuned import cores
     from image_core.errors import OseDiffError
     from image_core.models.catalogue import installed
     from image_core.models.choice import choose_model
@@ -38,8 +38,7 @@ def doctor() -> None:
     write(f"{'disk here':24} {shutil.disk_usage('.').free / 1e9:.1f} GB free")
     present = processor_features()
     features = " ".join(name for name in FEATURES if name in present)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    write(f"{'cpu':24} {cores} cores, {features or platform.machine()}")
+    write(f"{'cpu':24} {cores()} cores, {features or platform.machine()}")
     found = gpus() if may_have_gpu() else {}
     for name, facts in (found or {"gpu": "none that torch can use"}).items():
         write(f"{name:24} {facts}")

@@ -1,6 +1,5 @@
 """Drive a batch of videos that workers make: hand out what is to be done, and take notice of how it went."""
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from image_core.device.tuned import cores
 from image_core.errors import OseDiffError, OutputError
 from osediff_video.encoding import Encoding
 from osediff_video.farm.board import Board, Piece
@@ -61,7 +61,7 @@ def upscale_batch(
     video is told, and the others go on. Raises OutputError where no worker can work.
     """
     if settings.cluster is None:
-        choice = replace(choice, cores=settings.cores or max(1, usable_cores() // (settings.workers or 1)))
+        choice = replace(choice, cores=settings.cores or max(1, cores() // (settings.workers or 1)))
     else:
         choice = replace(choice, cores=settings.cores or CORES_EACH)
     if options.uncertainty:
@@ -78,11 +78,6 @@ def upscale_batch(
         with ExitStack() as held:
             driver = Driver(films, settings, tell, held)
             driver.run(held.enter_context(open_crew(choice, settings, place)))
-
-
-def usable_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def open_crew(choice: ModelChoice, settings: FarmOptions, place: str | None) -> "Crew":
@@ -338,9 +333,9 @@ class Driver:
             self.lonely_since = time.monotonic()
             self.tell.note(f"no machine has room for a worker: waiting {WAIT_S:g} s for one")
         elif time.monotonic() - self.lonely_since > WAIT_S:
-            cores = self.settings.cores or CORES_EACH
+            needed = self.settings.cores or CORES_EACH
             raise OutputError(
-                f"no machine of the cluster has {cores} cores for a worker (--worker-cores), or a GPU; finished "
+                f"no machine of the cluster has {needed} cores for a worker (--worker-cores), or a GPU; finished "
                 "segments are kept: run again when one is there"
             )
 

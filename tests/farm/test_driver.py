@@ -282,13 +282,14 @@ def test_a_segment_that_arrives_damaged_is_made_again(run, whole, tmp_path, monk
     assert everything(tmp_path / "a.mkv") == whole and any("arrived damaged" in note for note in outcome.notes)
 
 
-def test_a_driver_that_is_stopped_resumes_to_the_same_packets(run, whole, tmp_path):
-    def befall(member, method, arguments, count):
-        if method == "make" and arguments[2] == 3:
-            raise KeyboardInterrupt
+def stop_at_the_fourth_segment(member, method, arguments, count):
+    if method == "make" and arguments[2] == 3:
+        raise KeyboardInterrupt
 
+
+def test_a_driver_that_is_stopped_resumes_to_the_same_packets(run, whole, tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        run("a.mkv", befall=befall)
+        run("a.mkv", befall=stop_at_the_fourth_segment)
     folder = job_folder(tmp_path / "a.mkv")
     assert sorted(path.name for path in folder.glob("0*.mkv")) and not (tmp_path / "a.mkv").exists()
     outcome = run("a.mkv")
@@ -318,12 +319,8 @@ def test_a_clock_that_jumps_changes_nothing(run, whole, tmp_path, monkeypatch):
 def test_a_job_that_is_resumed_decides_which_machines_fit(run, whole, tmp_path):
     """Otherwise the machine that comes first would, and the job would be refused to all that fit."""
 
-    def befall(member, method, arguments, count):
-        if method == "make" and arguments[2] == 3:
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        run("a.mkv", befall=befall)
+        run("a.mkv", befall=stop_at_the_fourth_segment)
     assert not list(tmp_path.glob("a.mkv.osediff/.osediff-*"))  # half a segment is of no use
     outcome = run("a.mkv", facts={"node 0": {"processor": "ANOTHER"}})
     assert outcome.results[0].resumed and everything(tmp_path / "a.mkv") == whole

@@ -49,8 +49,8 @@ def encoder_options(codec: str, quality: int, preset: str = "veryfast") -> dict[
         return options | {"b": "0", "deadline": "realtime", "cpu-used": "8", "row-mt": "0", "lag-in-frames": "0"}
     if codec == "libx265":
         options["x265-params"] = "log-level=none:pools=none:frame-threads=1"
-    elif repeatable(codec):
-        options["x264-params"] = repeatable(codec)
+    elif ours := repeatable(codec):
+        options["x264-params"] = ours
     return options | {"preset": preset}
 
 
