@@ -7,9 +7,12 @@ https://arxiv.org/abs/2305.07015, section 3.4. Both act the same on [0, 1] and [
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from image_core.device.transfer import upload
 
 WAVELET_LEVELS = 5
 EPSILON = 4e-5
@@ -50,10 +53,8 @@ def adain(image: Tensor, reference: Tensor, tones: Sequence[ColorStats] | None =
     """
     target = channel_statistics(reference)
     if tones is not None:
-        shift, gain = (
-            target.mean.new_tensor([tone[part] for tone in tones])[..., None, None]
-            for part in range(len(ColorStats._fields))
-        )
+        changes = upload([np.array(tone, np.float32) for tone in tones], image.device)
+        shift, gain = changes[..., None, None].unbind(1)
         target = Statistics(target.mean + 2 * shift, target.std * gain)  # white is two above black here
     return match_statistics(image, channel_statistics(image), target)
 

@@ -77,14 +77,21 @@ def to_tensor(images: Sequence[ImageArray]) -> "Tensor":
     return values.mul_(2 / white).sub_(1).permute(0, 3, 1, 2)
 
 
-def to_images(tensor: "Tensor", dtype: np.dtype | type) -> list[ImageArray]:
-    """Undo `to_tensor`: clamped and rounded to nearest, never truncated."""
-    white = int(np.iinfo(dtype).max)
+def to_levels(tensor: "Tensor", white: int) -> "Tensor":
+    """Round to the levels of an image where the tensor is, clamped: (B, H, W, 3) of uint8 or uint16.
+
+    white: 255 or 65535.
+    """
     import torch
 
     values = tensor.detach().permute(0, 2, 3, 1).float().clamp(-1, 1).add_(1).mul_(white / 2).round_()
-    levels = values.to(torch.uint8 if white == 255 else torch.uint16)  # before it leaves the device: a quarter as much
-    return list(levels.contiguous().cpu().numpy())
+    return values.to(torch.uint8 if white == 255 else torch.uint16).contiguous()
+
+
+def to_images(tensor: "Tensor", dtype: np.dtype | type) -> list[ImageArray]:
+    """Undo `to_tensor`: clamped and rounded to nearest, never truncated."""
+    levels = to_levels(tensor, int(np.iinfo(dtype).max))  # before it leaves the device: a quarter as much
+    return list(levels.cpu().numpy())
 
 
 def values_to_tensor(values: Values, white: int) -> "Tensor":

@@ -47,9 +47,9 @@ def run_tiled(
             total = result.new_zeros(*result.shape[:2], *size)
             weights = result.new_zeros(1, 1, *size)
         weight = torch.outer(
-            _ramp(height, overlap, top > 0, top + height < rows, output_cell_px),
-            _ramp(width, overlap, left > 0, left + width < columns, output_cell_px),
-        ).to(result.device)
+            _ramp(height, overlap, top > 0, top + height < rows, output_cell_px, result.device),
+            _ramp(width, overlap, left > 0, left + width < columns, output_cell_px, result.device),
+        )
         _cut(total, output_cell_px, top, left, height, width).add_(result * weight)
         _cut(weights, output_cell_px, top, left, height, width).add_(weight)
         progress(done / len(places))
@@ -67,13 +67,13 @@ def _cut(tensor: Tensor, px: int, top: int, left: int, height: int, width: int) 
     return tensor[..., top * px : (top + height) * px, left * px : (left + width) * px]
 
 
-def _ramp(cells: int, overlap: int, from_zero: bool, to_zero: bool, px: int) -> Tensor:
+def _ramp(cells: int, overlap: int, from_zero: bool, to_zero: bool, px: int, device: torch.device) -> Tensor:
     """Return weights along one side of a tile: 1, falling in a line over the overlap at edges that have a neighbour.
 
     The outer half of the overlap weighs next to nothing: there the tile has seen too little of its surroundings.
     """
     length, slope = cells * px, overlap * px
-    distance = torch.arange(length) + 0.5
+    distance = torch.arange(length, device=device) + 0.5
     rise = ((distance - slope / 4) / (slope / 2)).clamp(1e-3, 1)
-    ones = torch.ones(length)
+    ones = torch.ones(length, device=device)
     return (rise if from_zero else ones) * (rise.flip(0) if to_zero else ones)

@@ -15,8 +15,10 @@ from image_core import color
 from image_core.autoencoder import LATENT_PX
 from image_core.color import ColorStats
 from image_core.degradation import shares
+from image_core.device.bicubic import enlarge_levels
 from image_core.device.memory import Planner, Size, Workload, attempt, give_back_cache
 from image_core.device.precision import check_result, with_more_precision
+from image_core.device.transfer import upload
 from image_core.device.workers import Crew, Workers
 from image_core.drafts import Draft, Pending
 from image_core.errors import NotFiniteError
@@ -27,9 +29,11 @@ from image_core.images import (
     crop,
     enlarge,
     pad_to_multiple,
+    peak,
     scaled_size,
     tensor_to_values,
     to_images,
+    to_levels,
     to_tensor,
     values_to_tensor,
 )
@@ -203,6 +207,7 @@ class Upscaler:
 
         return Pending(future, again)
 
+    @torch.inference_mode()
     def draft_batch(
         self,
         images: Sequence[ImageArray],
@@ -212,10 +217,24 @@ class Upscaler:
         embeddings: Sequence[Tensor] | None,
         load: Workload,
     ) -> list[Draft]:
-        """Upscale images in one batch, under one workload."""
-        enlarged = [enlarge(image, *size) for image in images]
-        embedding = torch.cat(list(embeddings)) if embeddings else None
-        return self.restore(enlarged, tones, revisable, embedding, self.shares_of(images, size), load)
+        """Upscale images by one call of the model, under one workload."""
+        image, network = self.enlarged(images, size), self.network(load)
+        padded, share = self.padded(image), self.shares_of(images, size)
+        embedding = torch.cat(list(embeddings)) if embeddings else self.embedding_for(image)
+        latent = network.clean_latent(padded, embedding, share)
+        levels = to_levels(self.finished(latent, padded, size, tones, load), peak(images[0]))
+        results: list[ImageArray] = list(levels.cpu().numpy())
+        if not revisable:
+            return [Draft(result) for result in results]
+        echo = network.latent_of(self.padded(to_tensor(results)))
+        return [Draft(*parts) for parts in zip(results, latent.split(1), echo.split(1), strict=True)]
+
+    def enlarged(self, images: Sequence[ImageArray], size: Size) -> Tensor:
+        """Return images at the output's size, (B, 3, H, W) in [-1, 1]; on a device they are enlarged there."""
+        if self.device.type == "cpu":
+            return to_tensor([enlarge(image, *size) for image in images])
+        values = enlarge_levels(upload(images, self.device), *size)
+        return values.mul_(2 / peak(images[0])).sub_(1).contiguous(memory_format=torch.channels_last)
 
     def within_memory(self, work: Callable[[Workload], T], size: Size) -> T:
         """Do `work`, with less at once whenever memory does not suffice, in more precision where half runs over.
@@ -246,27 +265,6 @@ class Upscaler:
         if sentence not in self.planner.reported:
             self.planner.reported.add(sentence)
             self.report(sentence)
-
-    @torch.inference_mode()
-    def restore(
-        self,
-        enlarged: Sequence[ImageArray],
-        tones: Sequence[ColorStats] | None,
-        revisable: bool,
-        embedding: Tensor | None,
-        share: Tensor | None,
-        load: Workload,
-    ) -> list[Draft]:
-        """Call the model once on images that already have the output size. share: see `shares`."""
-        image = to_tensor(enlarged)
-        padded = self.padded(image)
-        embedding = self.embedding_for(image) if embedding is None else embedding
-        latent = self.network(load).clean_latent(padded, embedding, share)
-        results = to_images(self.finished(latent, padded, enlarged[0].shape[:2], tones, load), enlarged[0].dtype)
-        if not revisable:
-            return [Draft(result) for result in results]
-        echo = self.network(load).latent_of(self.padded(to_tensor(results)))
-        return [Draft(*parts) for parts in zip(results, latent.split(1), echo.split(1), strict=True)]
 
     def revise(self, draft: Draft, requested: Values, guide: Values, tone: ColorStats | None = None) -> Values:
         """Return the model's image if it had come out as `wanted`: decode the latent moved by the difference.

@@ -1,7 +1,9 @@
 """A device that is not there: tensors that say they are on cuda:0 or mps:0, and hold their numbers on the CPU.
 
 They refuse what such tensors refuse: to meet tensors of the CPU, to become an array, float64 on mps. Transfers are
-counted. To be installed in a process of its own, before the project is imported: `install("cuda")`.
+counted, and so is each time that the CPU waits for the device. What is copied down beside the device's work holds
+rubbish until it was waited for. To be installed in a process of its own, before the project is imported:
+`install("cuda")`.
 """
 
 import collections
@@ -18,7 +20,9 @@ from torch.overrides import TorchFunctionMode
 
 GB = 1 << 30
 COUNTS: collections.Counter[str] = collections.Counter()
-"""Transfers so far, by direction and the line of the project that asked for them."""
+"""Transfers ("up", "down") and waits of the CPU ("wait") so far, each with the line of the project that asked."""
+
+WAITS = ("item", "tolist", "__bool__", "__float__", "__int__", "__index__")
 
 MOVES = ("to", "cpu", "cuda", "copy_", "item", "tolist", "numpy", "__bool__", "__float__", "__int__", "__index__")
 INDEXING = ("__getitem__", "__setitem__", "index_select", "gather")
@@ -29,6 +33,57 @@ OURS = ("image_core", "osediff_video", "train/", "cli/")
 
 class OnDevice(Tensor):
     """A tensor of the pretended device."""
+
+
+class Stream:
+    """A stream of the device: its copies are carried out when an event behind them is waited for."""
+
+    def __init__(self, *_: Any) -> None:
+        self.copies: list[Callable[[], Any]] = []
+        self.follows = False
+
+    def wait_stream(self, _: "Stream") -> None:
+        self.follows = True
+
+    def copy(self, target: Tensor, source: Tensor, done: Callable[[], Any]) -> None:
+        """Remember a copy. Raises AssertionError where a real stream might read what is not there yet, or no more."""
+        assert self is MAIN or self.follows, "copied without waiting for the stream that computes"
+        self.follows = False
+        target.view(torch.uint8).numpy().fill(0xAA)
+
+        def carry_out() -> None:
+            assert self is MAIN or self in getattr(source, "used_by", ()), "may be overwritten before it is copied"
+            done()
+
+        self.copies.append(carry_out)
+
+
+MAIN = Stream()
+CURRENT = threading.local()
+
+
+class Event:
+    """A place in a stream."""
+
+    def record(self, stream: Stream | None = None) -> None:
+        stream = stream or current_stream()
+        self.copies, stream.copies = stream.copies, []
+
+    def synchronize(self) -> None:
+        COUNTS["wait " + asker()] += 1
+        while self.copies:
+            self.copies.pop(0)()
+
+
+def current_stream(*_: Any) -> Stream:
+    return getattr(CURRENT, "stream", MAIN)
+
+
+@contextlib.contextmanager
+def use_stream(stream: Stream) -> Iterator[None]:
+    before, CURRENT.stream = current_stream(), stream
+    yield
+    CURRENT.stream = before
 
 
 class Pretended(TorchFunctionMode):
@@ -63,6 +118,12 @@ class Pretended(TorchFunctionMode):
                     if kind is OnDevice:
                         args[0]._is_param = True
             return None
+        is_pinned = kwargs.pop("pin_memory", False)
+        if is_pinned:
+            assert self.kind == "cuda", "only memory for CUDA is pinned"
+            result = self.plain(func, args, kwargs)
+            result.is_pinned_here = True
+            return result
         tensors = list(found(args)) + list(found(kwargs))
         present = [t for t in tensors if isinstance(t, OnDevice)]
         if name in ("to", "cpu", "cuda") and args and isinstance(args[0], Tensor):
@@ -72,8 +133,8 @@ class Pretended(TorchFunctionMode):
             if self.here(target):
                 kwargs["device"] = "cpu"
                 self.check(kwargs.get("dtype"))
-                if tensors:  # torch.as_tensor(x, device=)
-                    COUNTS["up " + asker()] += 1
+                if tensors or name in ("tensor", "as_tensor"):
+                    self.count("up")
                 return wrapped(self.plain(func, args, kwargs))
             if target is not None or name != "copy_":
                 return self.plain(func, args, kwargs)
@@ -81,16 +142,28 @@ class Pretended(TorchFunctionMode):
             return True
         if name == "numpy":
             raise TypeError(f"can't convert {self.device} device type tensor to numpy. Use Tensor.cpu() first")
-        if name in ("item", "tolist", "__bool__", "__float__", "__int__", "__index__"):
-            COUNTS["down " + asker()] += 1
+        if name in WAITS:
+            self.count("down")
             return self.plain(func, args, kwargs)
+        if name == "new_tensor":
+            self.count("up")
+        if name == "nonzero":
+            COUNTS["wait " + asker()] += 1
+        if name == "record_stream":
+            args[0].used_by = {*getattr(args[0], "used_by", ()), args[1]}
+            return None
         if self.here(kwargs.get("device")):
             kwargs["device"] = "cpu"
         elif kwargs.get("device") is not None and torch.device(kwargs["device"]).type == "cpu":
             return bare(self.plain(func, args, kwargs))
         if name == "copy_":
             if len(present) < len(tensors):
-                COUNTS[("up " if isinstance(args[0], OnDevice) else "down ") + asker()] += 1
+                up, host = isinstance(args[0], OnDevice), args[1 if isinstance(args[0], OnDevice) else 0]
+                beside = (kwargs.get("non_blocking") or len(args) > 2) and hasattr(host, "is_pinned_here")
+                self.count("up" if up else "down", not beside)
+                if beside and not up:
+                    current_stream().copy(args[0], args[1], functools.partial(self.plain, func, args[:2], {}))
+                    return args[0]
             self.plain(func, args, kwargs)
             return args[0]
         strangers = [t for t in tensors if not isinstance(t, OnDevice) and t.dim() and t.device.type != "meta"]
@@ -141,7 +214,8 @@ class Pretended(TorchFunctionMode):
         if goes:
             self.check(dtype or tensor.dtype)
         if was != goes:
-            COUNTS[("up " if goes else "down ") + asker()] += 1
+            beside = goes and (kwargs.get("non_blocking") or flags[:1] == [True]) and hasattr(tensor, "is_pinned_here")
+            self.count("up" if goes else "down", not beside)
         copy = was != goes or bool(kwargs.get("copy")) or (len(flags) > 1 and flags[1])
         layout = kwargs.get("memory_format", torch.preserve_format)
         with torch._C.DisableTorchFunctionSubclass():
@@ -149,6 +223,10 @@ class Pretended(TorchFunctionMode):
         if result is tensor:
             return tensor
         return wrapped(result) if goes else bare(result)
+
+    def count(self, direction: str, waits: bool = True) -> None:
+        COUNTS[f"{direction} {asker()}"] += 1
+        COUNTS["wait " + asker()] += waits
 
     def check(self, *dtypes: torch.dtype | None) -> None:
         if self.kind == "mps" and torch.float64 in dtypes:
@@ -227,9 +305,10 @@ def install(kind: str) -> Pretended:
         "memory_allocated": lambda *_: 0, "max_memory_allocated": lambda *_: 0, "empty_cache": lambda: None,
         "synchronize": lambda *_: None, "get_device_name": lambda *_: "a pretended card",
         "get_device_capability": lambda *_: (9, 0), "current_device": lambda: 0,
-        "set_device": lambda *_: None,
+        "set_device": lambda *_: None, "current_stream": current_stream, "stream": use_stream,
     }.items():  # fmt: skip
         replace(torch.cuda, name, value)
+    torch.cuda.Stream, torch.cuda.Event = Stream, Event
     replace(torch.accelerator, "current_accelerator", lambda *_, **__: None)
     replace(torch.backends.mps, "is_available", lambda: kind == "mps")
     torch.mps.recommended_max_memory = lambda: Memory.total
