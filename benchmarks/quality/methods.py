@@ -31,9 +31,14 @@ def bicubic(low: ImageArray) -> ImageArray:
 
 def model(name: str) -> Method:
     """A bundle by name or folder, in the precision it runs in here."""
+    return with_upscaler(upscaler_of(name))
+
+
+def upscaler_of(name: str) -> Upscaler:
+    """The same, for what needs more of it than its image."""
     bundle, device = find_model(name), choose_device("auto")
     dtype = choose_dtype("auto", device, bundle.config.alpha_bar)
-    return with_upscaler(load_upscaler(bundle, UpscaleOptions(), device=device, dtype=dtype))
+    return load_upscaler(bundle, UpscaleOptions(), device=device, dtype=dtype)
 
 
 def with_upscaler(upscaler: Upscaler) -> Method:
