@@ -84,6 +84,11 @@ model_options = together([
     ),
     option(RESTORATION, "--keep-tones/--no-keep-tones", help="Keep the input's low frequencies exactly."),
     option(
+        LOADING, "--fast/--no-fast",
+        help="Run lite without its UNet: 1.4 to 1.7 times as fast, 3 to 11 % of its gain lost on clean input; noise "
+        "stays.",
+    ),
+    option(
         LOADING, "--batch", type=click.IntRange(1),
         help="Images in one call of the model.  [default: as many as memory allows; 1 on a CPU]",
     ),

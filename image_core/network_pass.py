@@ -50,6 +50,8 @@ class NetworkPass:
 
         def encode_and_denoise(tile: Tensor, *planes: Tensor) -> Tensor:
             latent = self.generator.encode(tile) if noise is None else self.generator.encode_draw(tile, planes[-1])
+            if not self.options.runs_unet:
+                return self.generator.as_clean(latent)
             clean = self.denoised(latent, embedding)
             return clean if share is None else torch.lerp(self.generator.as_clean(latent), clean, planes[0])
 

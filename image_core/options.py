@@ -37,6 +37,7 @@ class UpscaleOptions:
     batch: images per model call; None is what fits in memory.
     tile_px: edge of a tile in output pixels, a multiple of 8; None is no tiles while the image fits in memory.
     tile_overlap_px: pixels that neighbouring tiles share, a multiple of 8.
+    fast: leave out the UNet of a model that does without, such as lite: faster, and noise stays.
     prompt_mode: "tags" is a description of the image followed by the prompt, "tags+text" adds what is written in the
         image (extra ocr), "fixed" is the prompt alone, "none" the empty prompt; "auto" is "tags" where the model has a
         tagger.
@@ -54,6 +55,7 @@ class UpscaleOptions:
     batch: int | None = None
     tile_px: int | None = None
     tile_overlap_px: int = 64
+    fast: bool = False
     prompt_mode: PromptMode = "auto"
 
     def __post_init__(self) -> None:
@@ -70,6 +72,10 @@ class UpscaleOptions:
         check_range("lora_scale", self.lora_scale, 0, MAX_LORA_SCALE)
         if self.negative_prompt is not None and self.guidance == 1:
             raise ValueError("a negative prompt does nothing at guidance 1; give a guidance above 1, such as 2")
+        if self.fast and (self.strength != 1 or self.adaptive or self.guidance != 1):
+            raise ValueError(
+                "fast leaves out the UNet, which strength, adaptive and guidance steer; leave fast or them out"
+            )
         if self.batch is not None and self.batch < 1:
             raise ValueError(f"batch must be at least 1, got {self.batch}")
         if self.tile_overlap_px < 8 or self.tile_overlap_px % 8:
@@ -79,6 +85,11 @@ class UpscaleOptions:
                 f"tile_px must be a multiple of 8 and at least twice the overlap ({self.tile_overlap_px}), "
                 f"got {self.tile_px}"
             )
+
+    @property
+    def runs_unet(self) -> bool:
+        """Return whether anything of what the UNet computes is used."""
+        return not self.fast and self.strength > 0
 
 
 @dataclass(frozen=True)

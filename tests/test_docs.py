@@ -103,7 +103,7 @@ def test_indented_blocks_and_every_form_of_a_command_are_seen():
         "```sh\npip install . && .venv/bin/osediff probe x.mp4\n```\n"
     )
     assert list(commands_of(page)) == [["image", "a.png", "b.png"], ["probe", "x.mp4"]]
-    for wrong in (["upscale", "a.mp4", "--crf", "low"], ["image", "a.png", "--scale", "9"], ["upscale", "--fast", "a"]):
+    for wrong in (["upscale", "a.mp4", "--crf", "low"], ["image", "a.png", "--scale", "9"], ["upscale", "--soon", "a"]):
         with pytest.raises(click.UsageError):
             parse(wrong)
 

@@ -105,7 +105,7 @@ def compare(
     return found
 
 
-def named_methods(models: Sequence[str], without: Sequence[str]) -> dict[str, Method]:
+def named_methods(models: Sequence[str], without: Sequence[str], fast: bool = False) -> dict[str, Method]:
     methods: dict[str, Method] = {"bicubic": bicubic}
     for name, stem in (("realesr-animevideov3", "realesr-animevideov3-x4"), ("x4plus", "realesrgan-x4plus")):
         if name not in without:
@@ -114,6 +114,8 @@ def named_methods(models: Sequence[str], without: Sequence[str]) -> dict[str, Me
         path = Path(name)
         is_run = path.suffix == ".pt" or any(path.glob("step-*.pt"))
         methods[path.name if path.suffix != ".pt" else path.stem] = checkpoint(path) if is_run else model(name)
+        if fast:
+            methods[f"{name} --fast"] = model(name, fast=True)
     return methods
 
 
@@ -128,10 +130,11 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS), metavar="SET")
     parser.add_argument("--each", type=int, default=6, help="samples of a set at most; 3 is the short form")
     parser.add_argument("--without", nargs="+", choices=("realesr-animevideov3", "x4plus"), default=[])
+    parser.add_argument("--fast", action="store_true", help="also each bundle without its UNet")
     parser.add_argument("--sheets", type=Path, help="write one JPEG for each set here")
     parser.add_argument("--seconds", action="store_true", help="report the time of each method")
     arguments = parser.parse_args()
-    methods, distance = named_methods(arguments.model, arguments.without), vgg_distance()
+    methods, distance = named_methods(arguments.model, arguments.without, arguments.fast), vgg_distance()
     for kind in arguments.sets:
         samples = list(SETS[kind](arguments.data, arguments.each))
         sheet = arguments.sheets / f"{kind.replace(' ', '_')}.jpg" if arguments.sheets else None

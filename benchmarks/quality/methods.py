@@ -29,16 +29,16 @@ def bicubic(low: ImageArray) -> ImageArray:
     return enlarge(low, low.shape[0] * SCALE, low.shape[1] * SCALE)
 
 
-def model(name: str) -> Method:
+def model(name: str, fast: bool = False) -> Method:
     """A bundle by name or folder, in the precision it runs in here."""
-    return with_upscaler(upscaler_of(name))
+    return with_upscaler(upscaler_of(name, fast))
 
 
-def upscaler_of(name: str) -> Upscaler:
+def upscaler_of(name: str, fast: bool = False) -> Upscaler:
     """The same, for what needs more of it than its image."""
     bundle, device = find_model(name), choose_device("auto")
     dtype = choose_dtype("auto", device, bundle.config.alpha_bar)
-    return load_upscaler(bundle, UpscaleOptions(), device=device, dtype=dtype)
+    return load_upscaler(bundle, UpscaleOptions(fast=fast), device=device, dtype=dtype)
 
 
 def with_upscaler(upscaler: Upscaler) -> Method:

@@ -176,6 +176,11 @@ def load_upscaler(
 
     Raises CheckpointError for damaged files or a prompt it cannot read, OutOfMemoryError for too small a device.
     """
+    if options.fast and bundle.config.autoencoder != "lite":
+        raise CheckpointError(
+            f"{bundle.path}: the model {bundle.config.name} restores in its UNet alone, without which --fast "
+            "runs; leave it out, or use --model lite"
+        )
     if device.type == "cuda" and dtype == torch.float32:
         torch.backends.cudnn.allow_tf32 = False  # or convolutions would round to ten bits
     other = autoencoder_dtype or dtype

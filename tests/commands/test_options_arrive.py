@@ -51,7 +51,7 @@ IMAGE = {
 }
 IMAGE_ELSEWHERE = {
     "--output", "--overwrite", "--json", "--size", "--model", "--device", "--batch", "--preset-file", "--prompt-mode",
-    "--uncertainty", "--draws", "--seed", "--engine", "--on-done", "--as-published",
+    "--uncertainty", "--draws", "--seed", "--engine", "--on-done", "--as-published", "--fast",
 }  # fmt: skip
 """Tested below, or in test_as_published.py, by what they write, refuse, or must not change."""
 
@@ -100,6 +100,7 @@ def test_what_decides_no_pixel_of_an_image_arrives(photo, tiny_bundle, tmp_path)
     assert "batch" in run("image", photo, "-o", target, "--model", model, "--batch", "0", code=2)
     assert "'cuda:7' cannot be used" in run("image", photo, "-o", tmp_path / "x.png", "--device", "cuda:7", code=1)
     assert "tag" in run("image", photo, "-o", tmp_path / "x.png", "--model", model, "--prompt-mode", "tags", code=1)
+    assert "use --model lite" in run("image", photo, "-o", tmp_path / "x.png", "--model", model, "--fast", code=1)
     words = ["--model", model, "--engine", "openvino"]
     assert "the embedded kind only" in run("image", photo, "-o", tmp_path / "x.png", *words, code=1)
     facts = json.loads(run("image", photo, "-o", tmp_path / "j.png", "--model", model, "--json").splitlines()[-1])
@@ -107,7 +108,8 @@ def test_what_decides_no_pixel_of_an_image_arrives(photo, tiny_bundle, tmp_path)
     sized = by_command(photo, tmp_path / "s.png", model, "--size", "100x90")
     expected = upscale_image(np.asarray(Image.open(photo)), model=str(model), size="100x90")
     assert sized.shape == (90, 100, 3) and np.array_equal(sized, expected)
-    other = by_command(photo, tmp_path / "o.png", "lite")
+    fast, other = by_command(photo, tmp_path / "f.png", "lite", "--fast"), by_command(photo, tmp_path / "o.png", "lite")
+    assert fast.shape == other.shape and not np.array_equal(fast, other)
     assert other.shape == plain.shape and not np.array_equal(other, plain)
 
 
@@ -133,6 +135,7 @@ VIDEO = {
     "--adaptive": (["--adaptive"], {"options": {"adaptive": True}}),
     "--color-fix": (["--color-fix", "adain"], {"options": {"color_fix": "adain"}}),
     "--keep-tones": (["--keep-tones"], {"options": {"keep_tones": True}}),
+    "--fast": (["--fast"], {"options": {"fast": True}}),
     "--codec": (["--codec", "x265"], {"encoding": {"codec": "x265"}}),
     "--crf": (["--crf", "40"], {"encoding": {"crf": 40.0}}),
     "--preset": (["--preset", "ultrafast"], {"encoding": {"preset": "ultrafast"}}),

@@ -114,6 +114,30 @@ def test_strength_goes_from_the_round_trip_to_the_model(generator):
     assert away == sorted(away, reverse=True) and away[0] > away[-1] == 0
 
 
+@pytest.mark.parametrize("tile_px", [None, 128])
+def test_fast_is_the_round_trip_and_asks_nothing_of_the_unet(generator, tile_px, monkeypatch):
+    image = sample_images(1, 40, 56)
+    model = upscaler(generator)
+    padded = model.padded(to_tensor([enlarge(image[0], 160, 224)]))
+    with torch.inference_mode():
+        trip = model.network().decoded(model.network().latent_of(padded), padded)[..., :160, :224]
+    monkeypatch.setattr(generator, "predict_noise", None)
+    fast = upscaler(generator, fast=True, tile_px=tile_px)(image)[0]
+    assert np.abs(fast.astype(int) - to_images(trip, np.uint8)[0]).max() <= (0 if tile_px is None else 1)
+    assert np.array_equal(upscaler(generator, strength=0, tile_px=tile_px)(image)[0], fast)
+
+
+def test_a_model_that_restores_in_its_unet_alone_is_not_fast(tiny_bundle):
+    with pytest.raises(CheckpointError, match=r"restores in its UNet alone.*use --model lite"):
+        load_upscaler(tiny_bundle, UpscaleOptions(fast=True), **CPU)
+
+
+@pytest.mark.parametrize("steering", [{"strength": 0.5}, {"adaptive": True}, {"guidance": 2.0}])
+def test_what_steers_the_unet_does_not_go_with_fast(steering):
+    with pytest.raises(ValueError, match="leave fast or them out"):
+        UpscaleOptions(fast=True, **steering)
+
+
 def test_the_share_fits_any_size_and_tiles(generator):
     options = UpscaleOptions(strength=0.5)
     for size in ((5, 9), (13, 21), (40, 33)):
