@@ -7,20 +7,32 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from image_core.errors import NotFiniteError
-from image_core.images import ImageArray
+from image_core.images import ImageArray, Values
+
+AnyImage = ImageArray | Tensor
+"""An image of whole levels, (H, W, 3): an array on a CPU; where the model is on a device, a tensor there."""
+
+AnyValues = Values | Tensor
+"""The same of float levels."""
+
+
+def white_of(image: AnyImage) -> int:
+    """Return the level of white: 255 or 65535."""
+    return 255 if image.dtype.itemsize == 1 else 65535
 
 
 @dataclass(frozen=True)
 class Draft:
     """Hold an image the model made and, where it may be revised, its clean latent and that of the image encoded again.
 
-    image: (H, W, 3). latent, echo: (1, C, h, w), float32, where the model is. They differ by the error of the round
-    trip through the latent.
+    latent, echo: (1, C, h, w), float32, where the model is. They differ by the error of the round trip through the
+    latent. source: what it was made of, (H, W, 3), where the model is on a device: it is not sent there twice.
     """
 
-    image: ImageArray
+    image: AnyImage
     latent: Tensor | None = None
     echo: Tensor | None = None
+    source: Tensor | None = None
 
 
 class Pending:

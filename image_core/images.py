@@ -77,6 +77,12 @@ def to_tensor(images: Sequence[ImageArray]) -> "Tensor":
     return values.mul_(2 / white).sub_(1).permute(0, 3, 1, 2)
 
 
+def from_levels(levels: "Tensor") -> "Tensor":
+    """Do as `to_tensor` with images that are a tensor already, (B, H, W, 3) of uint8 or uint16."""
+    white = 255 if levels.dtype.itemsize == 1 else 65535
+    return levels.float().mul_(2 / white).sub_(1).permute(0, 3, 1, 2)
+
+
 def to_levels(tensor: "Tensor", white: int) -> "Tensor":
     """Round to the levels of an image where the tensor is, clamped: (B, H, W, 3) of uint8 or uint16.
 
@@ -94,17 +100,17 @@ def to_images(tensor: "Tensor", dtype: np.dtype | type) -> list[ImageArray]:
     return list(levels.cpu().numpy())
 
 
-def values_to_tensor(values: Values, white: int) -> "Tensor":
+def values_to_tensor(values: "Values | Tensor", white: int) -> "Tensor":
     """Convert one image of float levels as `to_tensor` does: (1, 3, H, W)."""
     import torch
 
-    return (torch.from_numpy(values)[None] * (2 / white) - 1).permute(0, 3, 1, 2)
+    return (torch.as_tensor(values)[None] * (2 / white) - 1).permute(0, 3, 1, 2)
 
 
-def tensor_to_values(tensor: "Tensor", white: int) -> Values:
-    """Undo `values_to_tensor`, clamped: (1, 3, H, W) to (H, W, 3)."""
+def tensor_to_values(tensor: "Tensor", white: int) -> "Tensor":
+    """Undo `values_to_tensor`, clamped: (1, 3, H, W) to (H, W, 3), where the tensor is."""
     values = (tensor[0].detach().float().clamp(-1, 1) + 1) * (white / 2)
-    return values.permute(1, 2, 0).contiguous().cpu().numpy()
+    return values.permute(1, 2, 0).contiguous()
 
 
 def pad_to_multiple(tensor: "Tensor", multiple: int, least: int = 0) -> "Tensor":

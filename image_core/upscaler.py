@@ -1,13 +1,12 @@
 """Upscale a batch of images, end to end: enlarge, encode, one UNet call, decode, colour fix."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import repeat
 from typing import TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,16 +17,16 @@ from image_core.degradation import shares
 from image_core.device.bicubic import enlarge_levels
 from image_core.device.memory import Planner, Size, Workload, attempt, give_back_cache
 from image_core.device.precision import check_result, with_more_precision
-from image_core.device.transfer import upload
+from image_core.device.transfer import Landing, upload
 from image_core.device.workers import Crew, Workers
-from image_core.drafts import Draft, Pending
+from image_core.drafts import AnyImage, AnyValues, Draft, Pending, white_of
 from image_core.errors import NotFiniteError
 from image_core.generator import Generator
 from image_core.images import (
     ImageArray,
-    Values,
     crop,
     enlarge,
+    from_levels,
     pad_to_multiple,
     peak,
     scaled_size,
@@ -138,7 +137,8 @@ class Upscaler:
         Returns one array for each image, `options.scale` times as large, of the same type.
         Raises OutOfMemoryError when not even the smallest tile fits.
         """
-        return [draft.image for draft in self.drafts(images, size)]
+        landings = [Landing(draft.image) for draft in self.drafts(images, size)]
+        return [landing.array() for landing in landings]
 
     def drafts(
         self,
@@ -218,23 +218,27 @@ class Upscaler:
         load: Workload,
     ) -> list[Draft]:
         """Upscale images by one call of the model, under one workload."""
-        image, network = self.enlarged(images, size), self.network(load)
+        sources = images if self.device.type == "cpu" else upload(images, self.device)
+        image, network = self.enlarged(sources, size), self.network(load)
         padded, share = self.padded(image), self.shares_of(images, size)
         embedding = torch.cat(list(embeddings)) if embeddings else self.embedding_for(image)
         latent = network.clean_latent(padded, embedding, share)
         levels = to_levels(self.finished(latent, padded, size, tones, load), peak(images[0]))
-        results: list[ImageArray] = list(levels.cpu().numpy())
+        results: Iterable[AnyImage] = levels.unbind() if isinstance(sources, Tensor) else levels.numpy()
+        kept = sources.unbind() if isinstance(sources, Tensor) else repeat(None)
+        drafts = [Draft(result, source=source) for result, source in zip(results, kept)]  # noqa: B905 - endless
         if not revisable:
-            return [Draft(result) for result in results]
-        echo = network.latent_of(self.padded(to_tensor(results)))
-        return [Draft(*parts) for parts in zip(results, latent.split(1), echo.split(1), strict=True)]
+            return drafts
+        echo = network.latent_of(self.padded(from_levels(levels)))
+        parts = zip(drafts, latent.split(1), echo.split(1), strict=True)
+        return [replace(draft, latent=own, echo=again) for draft, own, again in parts]
 
-    def enlarged(self, images: Sequence[ImageArray], size: Size) -> Tensor:
-        """Return images at the output's size, (B, 3, H, W) in [-1, 1]; on a device they are enlarged there."""
-        if self.device.type == "cpu":
-            return to_tensor([enlarge(image, *size) for image in images])
-        values = enlarge_levels(upload(images, self.device), *size)
-        return values.mul_(2 / peak(images[0])).sub_(1).contiguous(memory_format=torch.channels_last)
+    def enlarged(self, sources: Sequence[ImageArray] | Tensor, size: Size) -> Tensor:
+        """Return images at the output's size, (B, 3, H, W) in [-1, 1], where they are: arrays, or a stack of them."""
+        if not isinstance(sources, Tensor):
+            return to_tensor([enlarge(image, *size) for image in sources])
+        values = enlarge_levels(sources, *size).to(memory_format=torch.channels_last)
+        return values * (2 / white_of(sources)) - 1
 
     def within_memory(self, work: Callable[[Workload], T], size: Size) -> T:
         """Do `work`, with less at once whenever memory does not suffice, in more precision where half runs over.
@@ -266,23 +270,24 @@ class Upscaler:
             self.planner.reported.add(sentence)
             self.report(sentence)
 
-    def revise(self, draft: Draft, requested: Values, guide: Values, tone: ColorStats | None = None) -> Values:
+    def revise(self, draft: Draft, requested: AnyValues, guide: AnyValues, tone: ColorStats | None = None) -> AnyValues:
         """Return the model's image if it had come out as `wanted`: decode the latent moved by the difference.
 
         requested, guide (the enlarged input): (H, W, 3) in the levels of the draft's image, as is the result.
         Raises OutOfMemoryError.
         """
-        white, tones = int(np.iinfo(draft.image.dtype).max), None if tone is None else [tone]
+        white, tones = white_of(draft.image), None if tone is None else [tone]
 
         @torch.inference_mode()
-        def work(load: Workload) -> Values:
+        def work(load: Workload) -> Tensor:
             assert draft.latent is not None and draft.echo is not None
             padded = self.padded(values_to_tensor(guide, white))
             moved = self.network(load).latent_of(self.padded(values_to_tensor(requested, white)))
             latent = draft.latent + moved - draft.echo
-            return tensor_to_values(self.finished(latent, padded, guide.shape[:2], tones, load), white)
+            return tensor_to_values(self.finished(latent, padded, tuple(guide.shape[:2]), tones, load), white)
 
-        return self.within_memory(work, draft.image.shape[:2])
+        result = self.within_memory(work, tuple(draft.image.shape[:2]))
+        return result if isinstance(draft.image, Tensor) else result.numpy()
 
     def network(self, load: Workload | None = None) -> NetworkPass:
         """Return what runs the network under a workload; None is as the options say."""
@@ -315,10 +320,14 @@ class Upscaler:
             result = color.wavelet(result, reference)
         return keep_tones(result, reference) if self.options.keep_tones else result
 
-    def with_tones_of(self, image: ImageArray, result: ImageArray) -> ImageArray:
-        """Return a result with the tones of the `image` that it was made of, both as files hold them."""
-        corrected = keep_tones(to_tensor([result]), to_tensor([enlarge(image, *result.shape[:2])]))
-        return to_images(corrected, result.dtype)[0]
+    @torch.inference_mode()
+    def with_tones_of(self, source: AnyImage, result: AnyImage) -> AnyImage:
+        """Return a result with the tones of what it was made of, both in whole levels and in the same place."""
+        height, width = result.shape[:2]
+        reference = self.enlarged(source[None] if isinstance(source, Tensor) else [source], (height, width))
+        if isinstance(result, Tensor):
+            return to_levels(keep_tones(from_levels(result[None]), reference), white_of(result))[0]
+        return to_images(keep_tones(to_tensor([result]), reference), result.dtype)[0]
 
     def embedding_for(self, image: Tensor) -> Tensor:
         """Choose the embedding of images.

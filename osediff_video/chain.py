@@ -10,10 +10,14 @@ from fractions import Fraction
 from pathlib import Path
 from typing import cast
 
+from torch import Tensor
+
+from image_core.device.transfer import Landing
+from image_core.drafts import AnyImage, Draft, Pending
 from image_core.errors import NotFiniteError
 from image_core.images import enlarge_plane
 from image_core.options import Draws
-from image_core.upscaler import Draft, Pending, Upscaler
+from image_core.upscaler import Upscaler
 from osediff_video.images.edges import extend_colors
 from osediff_video.images.uncertainty_maps import with_maps
 from osediff_video.job.folder import Job
@@ -162,9 +166,9 @@ def upscaled(
     if plan.options.uncertainty:
         draws = Draws(plan.options.draws, plan.options.seed)
         upscaled = with_maps(upscaled, Path(plan.options.uncertainty), draws, treatments, skip)
-    results = overlapped(upscaled, sizes.upscaled)
+    results = overlapped(upscaled if blend else leaving(upscaled, treatments), sizes.upscaled)
     if blend:
-        results = overlapped(steadied(results, blend, length), sizes.steadied)
+        results = overlapped(leaving(steadied(results, blend, length), treatments), sizes.steadied)
     for step in results:
         if step.position >= skip:
             yield step.position // length, finished(step, treatments.at(step.frame).upscaler)
@@ -293,13 +297,31 @@ def batches(
         yield held
 
 
+def leaving(steps: Iterable[Step], treatments: Treatments) -> Iterator[Step]:
+    """Let the last images leave a device that they are on, while it makes others."""
+    for step in steps:
+        assert step.draft is not None
+        if isinstance(step.draft.image, Tensor):
+            landing = Landing(last_image(step, treatments.at(step.frame).upscaler))
+            step = replace(step, landing=landing, draft=None, output=None)
+        yield step
+
+
+def last_image(step: Step, upscaler: Upscaler) -> AnyImage:
+    """Return the image as it will be encoded, where it is."""
+    assert step.draft is not None
+    if step.output is None:
+        return step.draft.image
+    if not upscaler.options.keep_tones:
+        return step.output
+    source = step.frame.image if step.draft.source is None else step.draft.source
+    return upscaler.with_tones_of(source, step.output)  # the blend has brought tones of other frames
+
+
 def finished(step: Step, upscaler: Upscaler) -> Frame:
     """Return the frame as it will be encoded; transparency grows with it."""
-    assert step.draft is not None
-    image, alpha = step.draft.image, step.frame.alpha
-    if step.output is not None:
-        # the blend has brought tones of other frames
-        image = upscaler.with_tones_of(step.frame.image, step.output) if upscaler.options.keep_tones else step.output
+    image = (step.landing or Landing(last_image(step, upscaler))).array()
+    alpha = step.frame.alpha
     if alpha is not None:
         alpha = cast(Plane, enlarge_plane(alpha, *image.shape[:2]))
     return replace(step.frame, image=image, alpha=alpha)

@@ -95,7 +95,9 @@ class WarpedLatentBlend:
         from image_core.images import enlarge, tensor_to_values, to_tensor
 
         image = to_tensor([enlarge(step.frame.image, *draft.image.shape[:2])])
-        return tensor_to_values(self.upscaler.image(torch.from_numpy(latent).permute(2, 0, 1)[None], image), 255)
+        return tensor_to_values(
+            self.upscaler.image(torch.from_numpy(latent).permute(2, 0, 1)[None], image), 255
+        ).numpy()
 
 
 def trusting(step: Step) -> Step:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from image_core.device.transfer import Landing
 from image_core.draws.uncertainty import Spread, spread
 from image_core.errors import OutputError
 from image_core.images import to_eight_bit
@@ -63,7 +64,7 @@ def with_maps(
     for step in upscaled:
         if step.position >= first:
             assert step.draft is not None
-            upscaler, image = treatments.at(step.frame).upscaler, step.draft.image
+            upscaler, image = treatments.at(step.frame).upscaler, Landing(step.draft.image).array()
             if measured is None or not step.same:
                 text = step.embedding if upscaler.prompter is not None else None
                 measured = spread(upscaler, step.frame.image, draws, image.shape[:2], text)

@@ -6,10 +6,14 @@ from typing import Protocol, cast
 
 import cv2
 import numpy as np
+from torch import Tensor
 
+from image_core.device.bicubic import enlarge_levels
+from image_core.drafts import AnyImage, AnyValues
 from image_core.images import Values, enlarge
 from image_core.upscaler import Upscaler
 from osediff_video.options import VideoOptions
+from osediff_video.temporal import on_device
 from osediff_video.temporal.flow import Motion, enlarged, warp
 from osediff_video.temporal.steps import Step
 from osediff_video.types import ImageArray
@@ -28,8 +32,8 @@ class State:
     guide: the enlarged input that its decoder looked at.
     """
 
-    image: Values
-    guide: Values | None = None
+    image: AnyValues
+    guide: AnyValues | None = None
 
 
 class Blend(Protocol):
@@ -67,14 +71,17 @@ class PixelBlend:
         return PixelBlend(strength, strength)
 
     def begin(self, step: Step) -> State:
-        return State(output_of(step).astype(np.float32))
+        return State(values_of(step))
 
     def carry(self, state: State, step: Step) -> State:
-        current = output_of(step).astype(np.float32)
-        return State(self.mixed(current, state.image, motion_at(step)))
+        return State(self.mixed(values_of(step), state.image, motion_at(step)))
 
-    def mixed(self, current: Values, previous: Values, large: Motion) -> Values:
+    def mixed(self, current: AnyValues, previous: AnyValues, large: Motion | Tensor) -> AnyValues:
         """Mix `previous`, moved along the motion, into `current`. large: from current to previous, at their size."""
+        if isinstance(large, Tensor):
+            assert isinstance(current, Tensor) and isinstance(previous, Tensor)
+            return on_device.mixed(current, previous, large, self.low, self.high, BANDS_SIGMA_PX)
+        assert isinstance(current, np.ndarray) and isinstance(previous, np.ndarray)
         moved = warp(previous, large.flow)
         if self.low == self.high:
             share = self.low * large.confidence
@@ -97,12 +104,12 @@ class LatentBlend:
     upscaler: Upscaler
 
     def begin(self, step: Step) -> State:
-        return State(output_of(step).astype(np.float32), guide_of(step))
+        return State(values_of(step), guide_of(step))
 
     def carry(self, state: State, step: Step) -> State:
         draft, large = step.draft, motion_at(step)
         assert draft is not None and state.guide is not None
-        blended = self.pixel.mixed(output_of(step).astype(np.float32), state.image, large)
+        blended = self.pixel.mixed(values_of(step), state.image, large)
         guide = guide_of(step)
         if self.upscaler.generator.autoencoder.decoder_sees_image:
             guide = self.pixel.mixed(guide, state.guide, large)  # or what flickers in it comes back
@@ -117,19 +124,31 @@ def choose_blend(options: VideoOptions, upscaler: Upscaler) -> Blend | None:
     return LatentBlend(pixel, upscaler) if options.temporal == "latent" else pixel
 
 
-def output_of(step: Step) -> ImageArray:
+def output_of(step: Step) -> AnyImage:
     assert step.draft is not None
     return step.draft.image
 
 
-def motion_at(step: Step) -> Motion:
-    """Return the motion at the size of the output."""
+def values_of(step: Step) -> AnyValues:
+    image = output_of(step)
+    return image.float() if isinstance(image, Tensor) else image.astype(np.float32)
+
+
+def motion_at(step: Step) -> Motion | Tensor:
+    """Return the motion at the size of the output, where that is; as a tensor it is (H, W, 3), see `motion_there`."""
     assert step.motion is not None
-    return enlarged(step.motion, *output_of(step).shape[:2])
+    image = output_of(step)
+    if isinstance(image, Tensor):
+        return on_device.motion_there(step.motion, image)
+    return enlarged(step.motion, *image.shape[:2])
 
 
-def guide_of(step: Step) -> Values:
-    return enlarge(step.frame.image, *output_of(step).shape[:2]).astype(np.float32)
+def guide_of(step: Step) -> AnyValues:
+    assert step.draft is not None
+    height, width = output_of(step).shape[:2]
+    if step.draft.source is not None:
+        return enlarge_levels(step.draft.source[None], height, width)[0].permute(1, 2, 0)
+    return enlarge(step.frame.image, height, width).astype(np.float32)
 
 
 def steadied(upscaled: Iterable[Step], blend: Blend, segment_frames: int) -> Iterator[Step]:
@@ -158,7 +177,10 @@ def next_state(state: State | None, step: Step, blend: Blend) -> State:
     return blend.carry(state, step)
 
 
-def rounded(values: Values, like: ImageArray) -> ImageArray:
+def rounded(values: AnyValues, like: AnyImage) -> AnyImage:
     """Round to the nearest level of `like`, clamped."""
+    if isinstance(values, Tensor):
+        assert isinstance(like, Tensor)
+        return on_device.rounded(values, like)
     depth = cv2.CV_8U if like.dtype == np.uint8 else cv2.CV_16U
     return cast(ImageArray, cv2.addWeighted(values, 1, values, 0, 0, dtype=depth))

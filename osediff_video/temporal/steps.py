@@ -7,9 +7,10 @@ import numpy as np
 from torch import Tensor
 
 from image_core.color import ColorStats
-from image_core.upscaler import Draft
+from image_core.device.transfer import Landing
+from image_core.drafts import AnyImage, Draft
 from osediff_video.temporal.flow import Estimator, Motion, motion
-from osediff_video.types import Frame, ImageArray
+from osediff_video.types import Frame
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Step:
 
     same: the input equals its predecessor, pixel for pixel. tone: how its colours differ from those of its neighbours,
     None where nobody asks. embedding: of its shot's prompt, (1, L, D), None where all have the same. draft: the model's
-    image, None before the model. output: the image as it is now.
+    image, None before the model. output: the image as it is now. landing: the last image, on its way from a device.
     """
 
     position: int
@@ -28,7 +29,8 @@ class Step:
     tone: ColorStats | None = None
     embedding: Tensor | None = None
     draft: Draft | None = None
-    output: ImageArray | None = None
+    output: AnyImage | None = None
+    landing: Landing | None = None
 
 
 def steps(frames: Iterable[Frame], first: int, estimate: Estimator | None) -> Iterator[Step]:

@@ -68,8 +68,10 @@ def test_images_and_videos_are_those_of_the_cpu_and_little_crosses(kind, folder)
     for line, count in results["transfers"].items():
         if not any(part in line for part in ONCE):
             crossed[line.split()[0]] += count
-    # for a batch of five frames: the frames, and how their colours are steadied; whether all is finite, and the results
-    assert crossed["up"] <= 2 and crossed["down"] <= 2 and crossed["wait"] <= 2, results["transfers"]
+    # a batch of five frames goes up at once, with how its colours are steadied, then the motion of each, for the blend
+    # and for the warm-up of the next segment; down come whether the batch is finite, and each frame
+    assert crossed["up"] <= 2 + 5 + 5 and crossed["down"] <= 1 + 5, results["transfers"]
+    assert crossed["wait"] <= crossed["down"] + (crossed["up"] if kind == "mps" else 0), results["transfers"]
 
 
 @pytest.mark.slow

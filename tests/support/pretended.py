@@ -53,7 +53,8 @@ class Stream:
 
         def carry_out() -> None:
             assert self is MAIN or self in getattr(source, "used_by", ()), "may be overwritten before it is copied"
-            done()
+            with torch._C.DisableTorchFunction():
+                done()
 
         self.copies.append(carry_out)
 
@@ -77,6 +78,10 @@ class Event:
 
 def current_stream(*_: Any) -> Stream:
     return getattr(CURRENT, "stream", MAIN)
+
+
+def record_stream(tensor: Tensor, stream: Stream) -> None:
+    tensor.used_by = {*getattr(tensor, "used_by", ()), stream}  # type: ignore[attr-defined]
 
 
 @contextlib.contextmanager
@@ -149,9 +154,6 @@ class Pretended(TorchFunctionMode):
             self.count("up")
         if name == "nonzero":
             COUNTS["wait " + asker()] += 1
-        if name == "record_stream":
-            args[0].used_by = {*getattr(args[0], "used_by", ()), args[1]}
-            return None
         if self.here(kwargs.get("device")):
             kwargs["device"] = "cpu"
         elif kwargs.get("device") is not None and torch.device(kwargs["device"]).type == "cpu":
@@ -308,7 +310,7 @@ def install(kind: str) -> Pretended:
         "set_device": lambda *_: None, "current_stream": current_stream, "stream": use_stream,
     }.items():  # fmt: skip
         replace(torch.cuda, name, value)
-    torch.cuda.Stream, torch.cuda.Event = Stream, Event
+    torch.cuda.Stream, torch.cuda.Event, Tensor.record_stream = Stream, Event, record_stream
     replace(torch.accelerator, "current_accelerator", lambda *_, **__: None)
     replace(torch.backends.mps, "is_available", lambda: kind == "mps")
     torch.mps.recommended_max_memory = lambda: Memory.total

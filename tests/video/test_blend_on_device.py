@@ -1,0 +1,55 @@
+"""The blend of tensors is that of arrays within a level (tensors of the CPU stand for those of a device)."""
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from image_core.drafts import Draft
+from osediff_video.temporal.blend import PixelBlend, State, guide_of, next_state, rounded
+from osediff_video.temporal.flow import Motion
+from osediff_video.temporal.steps import Step
+from osediff_video.types import Frame
+
+GOALS = [((45, 80), (180, 320)), ((45, 33), (131, 97)), ((64, 48), (64, 48)), ((5, 3), (10, 6))]
+
+
+def image_of(draw, size, dtype):
+    white = np.iinfo(dtype).max
+    smooth = cv2.GaussianBlur(draw.uniform(0, white, (*size, 3)).astype(np.float32), (0, 0), 0.7)
+    return np.clip((smooth - white / 2) * 2 + white / 2, 0, white).astype(dtype)  # black, white and between
+
+
+def a_step(seed, size, goal, dtype):
+    """A frame with a motion that reaches beyond its edges, and is not everywhere certain."""
+    draw = np.random.default_rng(seed)
+    flow = 8 * cv2.GaussianBlur(draw.normal(0, 4, (*size, 2)).astype(np.float32), (0, 0), 3)
+    motion = Motion(flow, draw.uniform(0, 1, size).astype(np.float32))
+    return Step(1, Frame(image_of(draw, size, dtype), 1), motion, draft=Draft(image_of(draw, goal, dtype)))
+
+
+def there(step):
+    source, image = (torch.from_numpy(image) for image in (step.frame.image, step.draft.image))
+    return replace(step, draft=Draft(image, source=source))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("blend", [PixelBlend(0.6, 0.6), PixelBlend(0.85, 0.3)])
+@pytest.mark.parametrize(("size", "goal"), GOALS)
+def test_tensors_are_blended_as_arrays_are(size, goal, blend, dtype):
+    here = state = None
+    for seed in range(4):  # differences would add up
+        step = replace(a_step(seed, size, goal, dtype), same=seed == 2)
+        state, here = next_state(state, there(step), blend), next_state(here, step, blend)
+        result, expected = rounded(state.image, there(step).draft.image), rounded(here.image, step.draft.image)
+        apart = np.abs(result.numpy().astype(int) - expected) * 255 / np.iinfo(dtype).max
+        assert (apart > 1).mean() <= 1e-3 and apart.mean() < 0.01
+    assert (expected != step.draft.image).any()  # something was mixed
+
+
+def test_the_guide_is_what_the_model_saw():
+    step = a_step(0, (45, 33), (131, 97), np.uint8)
+    assert isinstance(State(guide_of(there(step))).image, torch.Tensor)
+    assert np.array_equal(guide_of(there(step)).numpy(), guide_of(step))
