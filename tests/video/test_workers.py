@@ -12,7 +12,6 @@ import torch
 from image_core.device.gate import Gate
 from image_core.device.workers import Crew, Workers, crew_for
 from image_core.errors import NotFiniteError
-from image_core.images import enlarge
 from osediff_video import VideoOptions, load_upscaler, upscale_frames
 from osediff_video.encoding import Encoding
 from osediff_video.job.folder import job_folder
@@ -116,17 +115,17 @@ def started(work):
 def test_a_worker_that_is_done_does_not_wait_for_another(threads):
     threads(2)
     model, running, most = upscaler(random_generator(), scale=2), [], []
-    plain = model.restore
+    plain = model.draft_batch
 
-    def restore(enlarged, *rest):
+    def draft_batch(images, *rest):
         running.append(1)
-        if enlarged[0].mean() < 20:
+        if images[0].mean() < 20:
             while len(most) < 3 and not time.sleep(0.01):  # one is slow until three others were made
                 pass
         most.append(sum(running))
-        return plain(enlarged, *rest)
+        return plain(images, *rest)
 
-    model.restore = restore
+    model.draft_batch = draft_batch
     frames = [np.full((16, 24, 3), level, np.uint8) for level in (0, 90, 110, 130, 150, 170, 190, 210)]
     results = list(upscale_frames(frames, model=model, video=VideoOptions(temporal="off", cuts="off")))
     assert len(results) == len(frames) and len(running) == len(frames)
@@ -168,20 +167,20 @@ def test_one_image_that_is_no_number_changes_no_other(threads):
     images = sample_images(4, 16, 24)
     with model.workers.engaged(Crew(2, 1)):
         expected = model(images)
-    plain, tries = model.restore, []
+    plain, tries = model.draft_batch, []
 
-    def restore(enlarged, *rest):
-        if np.array_equal(enlarged[0][0, 0], expected_corner):
+    def draft_batch(images, *rest):
+        if np.array_equal(images[0], bad):
             tries.append(1)
             raise NotFiniteError(0)
-        return plain(enlarged, *rest)
+        return plain(images, *rest)
 
-    expected_corner = enlarge(images[3], 32, 48)[0, 0]
-    model.restore = restore
+    bad = images[3]
+    model.draft_batch = draft_batch
     with model.workers.engaged(Crew(2, 1)), pytest.raises(NotFiniteError) as caught:
         model(images)
     assert caught.value.index == 3 and tries
-    model.restore = plain
+    model.draft_batch = plain
     with model.workers.engaged(Crew(2, 1)):
         assert all(np.array_equal(*pair) for pair in zip(expected, model(images), strict=True))
 
