@@ -89,6 +89,11 @@ model_options = together([
         "stays.",
     ),
     option(
+        LOADING, "--tiny-decoder", metavar="FOLDER",
+        help="Folder of an AutoencoderTiny (such as TAESD) that decodes in place of sd21's own: half the work, less "
+        "detail.",
+    ),
+    option(
         LOADING, "--batch", type=click.IntRange(1),
         help="Images in one call of the model.  [default: as many as memory allows; 1 on a CPU]",
     ),

@@ -113,7 +113,7 @@ def build_unet(settings: Mapping[str, Any], where: str, tensors: int) -> "UNet2D
     used = known_settings(settings, UNET, defaults_of(UNet2DConditionModel), where, ALWAYS_GIVEN["unet"])
     layers, inner = (used.get(name, 1) for name in ("layers_per_block", "transformer_layers_per_block"))
     _refuse_more_layers(len(used["block_out_channels"]) * _most(layers) * _most(inner), tensors, where)
-    return _built(UNet2DConditionModel, used, where)
+    return built(UNet2DConditionModel, used, where)
 
 
 def build_small_unet(settings: Mapping[str, Any], where: str, tensors: int) -> SmallUNet:
@@ -126,7 +126,7 @@ def build_small_unet(settings: Mapping[str, Any], where: str, tensors: int) -> S
     def build(**values: Any) -> SmallUNet:
         return SmallUNet(SmallUNetConfig(**values))
 
-    return _built(build, used, where)
+    return built(build, used, where)
 
 
 def build_vae(settings: Mapping[str, Any], where: str, tensors: int) -> "AutoencoderKL":
@@ -135,7 +135,7 @@ def build_vae(settings: Mapping[str, Any], where: str, tensors: int) -> "Autoenc
 
     used = known_settings(settings, VAE, defaults_of(AutoencoderKL), where, ALWAYS_GIVEN["vae"])
     _refuse_more_layers(4 * used.get("layers_per_block", 1), tensors, where)
-    return _built(AutoencoderKL, used, where)
+    return built(AutoencoderKL, used, where)
 
 
 def build_lite(settings: Mapping[str, Any], where: str, tensors: int) -> LiteAutoencoder:
@@ -176,7 +176,8 @@ def defaults_of(kind: type) -> dict[str, Any]:
     return {name: parameter.default for name, parameter in inspect.signature(kind).parameters.items()}
 
 
-def _built(kind: Any, settings: Mapping[str, Any], where: str) -> Any:
+def built(kind: Any, settings: Mapping[str, Any], where: str) -> Any:
+    """Build a network without memory. Raises CheckpointError for settings that do not fit together."""
     try:
         with torch.device("meta"):
             return kind(**settings)

@@ -38,13 +38,16 @@ class Unsure(Protocol):
 
 
 class KLAutoencoder(nn.Module):
-    """Wrap the VAE of Stable Diffusion. latent_scale: brings its latents to about unit variance, 0.18215."""
+    """Wrap the VAE of Stable Diffusion.
+
+    latent_scale: brings its latents to about unit variance, 0.18215. tiny_decoder: decodes those in place of the VAE's.
+    """
 
     decoder_sees_image = encodes_noisy = False
 
-    def __init__(self, vae: "AutoencoderKL", latent_scale: float) -> None:
+    def __init__(self, vae: "AutoencoderKL", latent_scale: float, tiny_decoder: nn.Module | None = None) -> None:
         super().__init__()
-        self.vae, self.latent_scale = vae, latent_scale
+        self.vae, self.latent_scale, self.tiny_decoder = vae, latent_scale, tiny_decoder
 
     def encode(self, image: Tensor) -> Tensor:
         """Encode an image to its latent.
@@ -64,6 +67,8 @@ class KLAutoencoder(nn.Module):
 
         latent: (B, 4, h, w), clean. Returns (B, 3, 8h, 8w) in [-1, 1].
         """
+        if self.tiny_decoder is not None:
+            return clamped(self.tiny_decoder(latent))
         return clamped(self.vae.decode(latent / self.latent_scale).sample)
 
 

@@ -37,6 +37,8 @@ class UpscaleOptions:
     batch: images per model call; None is what fits in memory.
     tile_px: edge of a tile in output pixels, a multiple of 8; None is no tiles while the image fits in memory.
     tile_overlap_px: pixels that neighbouring tiles share, a multiple of 8.
+    tiny_decoder: folder of a small decoder (diffusers' AutoencoderTiny) to use in place of Stable Diffusion's; None is
+        the model's own.
     fast: leave out the UNet of a model that does without, such as lite: faster, and noise stays.
     prompt_mode: "tags" is a description of the image followed by the prompt, "tags+text" adds what is written in the
         image (extra ocr), "fixed" is the prompt alone, "none" the empty prompt; "auto" is "tags" where the model has a
@@ -56,6 +58,7 @@ class UpscaleOptions:
     tile_px: int | None = None
     tile_overlap_px: int = 64
     fast: bool = False
+    tiny_decoder: str | None = None
     prompt_mode: PromptMode = "auto"
 
     def __post_init__(self) -> None:

@@ -259,7 +259,7 @@ def load_upscaler(
     other = load.AUTOENCODER_DTYPES[choice.precision]
     if options is None:
         given = replace(given, scale=bundle.config.scale)
-    if note := duration_note(bundle, place, dtype, other):
+    if note := duration_note(bundle, place, dtype, other, given.tiny_decoder is not None):
         report(note)
     upscaler = load.load_upscaler(
         bundle, given, device=place, dtype=dtype, autoencoder_dtype=other, report=report, engine=choice.engine
@@ -269,12 +269,16 @@ def load_upscaler(
 
 
 def duration_note(
-    bundle: Bundle, device: torch.device, dtype: torch.dtype, autoencoder_dtype: torch.dtype
+    bundle: Bundle,
+    device: torch.device,
+    dtype: torch.dtype,
+    autoencoder_dtype: torch.dtype,
+    tiny_decoder: bool = False,
 ) -> str | None:
     """Return what a large model will take on a CPU, as measured now, in a sentence; None for all others."""
     if bundle.config.autoencoder != "kl" or device.type != "cpu":
         return None
-    minutes = seconds_per_megapixel(device, dtype, autoencoder_dtype) / 60
+    minutes = seconds_per_megapixel(device, dtype, autoencoder_dtype, tiny_decoder) / 60
     return (
         f"note: {bundle.config.name} wants a GPU, and none is used: about {minutes:.1f} minutes for each million "
         "pixels of the output; --model lite is made for CPUs"

@@ -8,17 +8,23 @@ import time
 import torch
 from torch.nn import functional as F
 
-UNET_GMAC, AUTOENCODER_GMAC = 1533, 6924
+UNET_GMAC, ENCODER_GMAC, DECODER_GMAC = 1533, 2130, 4796
 """Of one call of Stable Diffusion's UNet and of its autoencoder, for each million pixels of the output (at 512 px)."""
+
+TINY_DECODER_GMAC = 270
+"""Of AutoencoderTiny as published."""
 
 WIDTH, SIDE, ROUNDS = 128, 128, 3
 
 
-def seconds_per_megapixel(device: torch.device, dtype: torch.dtype, autoencoder_dtype: torch.dtype) -> float:
+def seconds_per_megapixel(
+    device: torch.device, dtype: torch.dtype, autoencoder_dtype: torch.dtype, tiny_decoder: bool = False
+) -> float:
     """Return the seconds that a million output pixels will take about."""
     speed = gmac_per_second(device, dtype)
     other = speed if autoencoder_dtype == dtype else gmac_per_second(device, autoencoder_dtype)
-    return UNET_GMAC / speed + AUTOENCODER_GMAC / other
+    decoder = TINY_DECODER_GMAC if tiny_decoder else DECODER_GMAC
+    return UNET_GMAC / speed + (ENCODER_GMAC + decoder) / other
 
 
 @torch.inference_mode()

@@ -181,6 +181,10 @@ def load_upscaler(
             f"{bundle.path}: the model {bundle.config.name} restores in its UNet alone, without which --fast "
             "runs; leave it out, or use --model lite"
         )
+    if options.tiny_decoder is not None and bundle.config.autoencoder != "kl":
+        raise CheckpointError(
+            f"{bundle.path}: the model {bundle.config.name} has a small decoder of its own; leave out --tiny-decoder"
+        )
     if device.type == "cuda" and dtype == torch.float32:
         torch.backends.cudnn.allow_tf32 = False  # or convolutions would round to ten bits
     other = autoencoder_dtype or dtype
@@ -219,6 +223,11 @@ def _read_upscaler(
     identity = f"{bundle.config.name} {sha256(bundle.path / 'bundle.json')[:16]} {str(dtype).removeprefix('torch.')}"
     if autoencoder_dtype != dtype:
         identity += f" {str(autoencoder_dtype).removeprefix('torch.')}"
+    if options.tiny_decoder is not None:
+        from image_core.models.tiny_decoder import identify_tiny, use_tiny_decoder
+
+        use_tiny_decoder(generator, Path(options.tiny_decoder))
+        identity += f" {identify_tiny(Path(options.tiny_decoder))}"
     if engine != "torch":
         from image_core.device.openvino_engine import VERSION, is_runnable, with_openvino
 

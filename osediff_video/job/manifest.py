@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from image_core.upscaler import Upscaler
 
 JOB_FORMAT = 3
-UNDECISIVE = {"batch", "strict", "allow_damaged", "notes", "losses"}
-"""Settings that say what is reported, or are recorded as `computation`."""
+UNDECISIVE = {"batch", "strict", "allow_damaged", "notes", "losses", "tiny_decoder"}
+"""Settings that say what is reported, or are recorded as `computation` or in what identifies the model."""
 
 
 TAKEN_OVER = {"threads", "workload"}

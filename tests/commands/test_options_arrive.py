@@ -52,8 +52,9 @@ IMAGE = {
 IMAGE_ELSEWHERE = {
     "--output", "--overwrite", "--json", "--size", "--model", "--device", "--batch", "--preset-file", "--prompt-mode",
     "--uncertainty", "--draws", "--seed", "--engine", "--on-done", "--as-published", "--fast",
+    "--tiny-decoder",
 }  # fmt: skip
-"""Tested below, or in test_as_published.py, by what they write, refuse, or must not change."""
+"""Tested below, or in test_as_published.py and test_tiny_decoder.py, by what they write, refuse, or must not change."""
 
 
 def test_every_option_of_image_has_a_row():
@@ -203,7 +204,7 @@ OTHER_VIDEO = {
     "--prompt", "--prompt-mode", "--negative-prompt", "--guidance", "--lora-scale", "--batch", "--tile", "--fps",
     "--deinterlace", "--keep-rotation", "--allow-damaged", "--flow", "--cuts", "--shots", "--pipe-format",
     "--uncertainty", "--draws", "--seed", "--engine", "--on-done", "--segments", "--allow-mixed", "--workers",
-    "--cluster", "--worker-cores", "--ship-input", "--allow-public",
+    "--cluster", "--worker-cores", "--ship-input", "--allow-public", "--tiny-decoder",
 }  # fmt: skip
 """Shared with `image` by one definition, or tested by what they read and write: test_cli, test_job, test_shot_list,
 test_watch, test_wiring.
