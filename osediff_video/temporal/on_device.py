@@ -15,6 +15,9 @@ from osediff_video.temporal.flow import Motion
 BLUR_REACHES_SIGMAS = 4
 """As OpenCV's blur of floats."""
 
+SUM_EXCESS = 1e-5
+"""What OpenCV's blendLinear adds to the sum of its weights."""
+
 
 def motion_there(coarse: Motion, image: Tensor) -> Tensor:
     """Return a motion on the grid of an `image` and its device: (H, W, 3), pixels right and down, and confidence."""
@@ -40,7 +43,7 @@ def mixed(current: Tensor, previous: Tensor, motion: Tensor, low: float, high: f
     """Mix `previous`, moved along the motion, into `current`; see `PixelBlend`. All (H, W, 3) in float32."""
     moved, confidence = warped(previous, motion), motion[..., 2:]
     if low == high:
-        return torch.lerp(current, moved, low * confidence)
+        return torch.lerp(current, moved, low * confidence) / (1 + SUM_EXCESS)
     difference = moved - current
     return current + confidence * (high * difference + (low - high) * blurred(difference, sigma_px))
 
