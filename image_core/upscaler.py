@@ -16,7 +16,7 @@ from image_core.color import ColorStats
 from image_core.degradation import shares
 from image_core.device.bicubic import enlarge_levels
 from image_core.device.memory import Planner, Size, Workload, attempt, give_back_cache
-from image_core.device.precision import check_result, with_more_precision
+from image_core.device.precision import check_result, is_finite, with_more_precision
 from image_core.device.transfer import Landing, upload
 from image_core.device.workers import Crew, Workers
 from image_core.drafts import AnyImage, AnyValues, Draft, Pending, white_of
@@ -207,6 +207,37 @@ class Upscaler:
 
         return Pending(future, again)
 
+    def begin_batch(
+        self,
+        images: Sequence[ImageArray],
+        size: Size,
+        tones: Sequence[ColorStats] | None = None,
+        revisable: bool = False,
+        embeddings: Sequence[Tensor] | None = None,
+    ) -> Callable[[], list[Draft]]:
+        """Let a device make the drafts of one batch, as `drafts` does; return what waits for them.
+
+        Meanwhile the next may begin, so that the device does not wait for the CPU. A CPU begins when it is waited for.
+        """
+        make = partial(self.drafts, images, size, tones, revisable, embeddings)
+        if self.device.type == "cpu" or not images:
+            return make
+        finite: list[Landing] = []
+
+        def look_later(result: Tensor) -> None:
+            finite.append(Landing(is_finite(result)))
+
+        load = self.workload_for(*size)
+        with self.planner.gate.alone():
+            begun, _ = attempt(lambda: self.draft_batch(images, size, tones, revisable, embeddings, load, look_later))
+
+        def drafts() -> list[Draft]:
+            if begun is not None and all(flag.array() for flag in finite):
+                return begun
+            return make()  # with less at once, or in more precision
+
+        return drafts
+
     @torch.inference_mode()
     def draft_batch(
         self,
@@ -216,14 +247,15 @@ class Upscaler:
         revisable: bool,
         embeddings: Sequence[Tensor] | None,
         load: Workload,
+        check: Callable[[Tensor], None] = check_result,
     ) -> list[Draft]:
-        """Upscale images by one call of the model, under one workload."""
+        """Upscale images by one call of the model, under one workload. check: see `finished`."""
         sources = images if self.device.type == "cpu" else upload(images, self.device)
         image, network = self.enlarged(sources, size), self.network(load)
         padded, share = self.padded(image), self.shares_of(images, size)
         embedding = torch.cat(list(embeddings)) if embeddings else self.embedding_for(image)
         latent = network.clean_latent(padded, embedding, share)
-        levels = to_levels(self.finished(latent, padded, size, tones, load), peak(images[0]))
+        levels = to_levels(self.finished(latent, padded, size, tones, load, check), peak(images[0]))
         results: Iterable[AnyImage] = levels.unbind() if isinstance(sources, Tensor) else levels.numpy()
         kept = sources.unbind() if isinstance(sources, Tensor) else repeat(None)
         drafts = [Draft(result, source=source) for result, source in zip(results, kept)]  # noqa: B905 - endless
@@ -304,13 +336,15 @@ class Upscaler:
         size: Size,
         tones: Sequence[ColorStats] | None,
         load: Workload | None = None,
+        check: Callable[[Tensor], None] = check_result,
     ) -> Tensor:
         """Decode, crop to the output's size and give the colours of the input. padded: the enlarged input.
 
-        Raises NotFiniteError: one such pixel would spread over all in the colour fix, and be black in the end.
+        check: raises NotFiniteError, now or later: one such pixel would spread over all in the colour fix, and be black
+            in the end.
         """
         result = crop(self.network(load).decoded(latent, padded), *size)
-        check_result(result)
+        check(result)
         if self.color_fix == "none" and not self.options.keep_tones:
             return result
         reference = crop(padded, *size)  # already there: the input is not copied to the device twice

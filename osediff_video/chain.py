@@ -3,12 +3,12 @@
 import itertools
 import time
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
 from torch import Tensor
 
@@ -46,6 +46,7 @@ from osediff_video.temporal.steps import Step, steps
 from osediff_video.types import Frame, Plane
 
 DECODER_PATIENCE_S = 120.0
+T = TypeVar("T")
 Numbered = tuple[int, Frame]
 """A frame and the number of its segment."""
 
@@ -256,25 +257,43 @@ def computes_anew(step: Step, plan: VideoPlan) -> bool:
 
 
 def by_batches(related: Iterable[Step], plan: VideoPlan, treatments: Treatments, revisable: bool) -> Iterator[Step]:
-    """Give frames to the model in batches."""
+    """Give frames to the model in batches; on a device one begins before the last is waited for."""
+    in_flight = 0 if treatments.usual.upscaler.device.type == "cpu" else 1
     last: Draft | None = None
-    size = (plan.height, plan.width)
-    for batch in batches(related, treatments, plan.segment_frames, size):
-        upscaler = treatments.at(batch[0].frame).upscaler
-        if computes_anew(batch[0], plan):
-            last = None
-        is_fresh = [not step.same or (last is None and number == 0) for number, step in enumerate(batch)]
-        fresh = [step for step, fresh in zip(batch, is_fresh, strict=True) if fresh]
-        images, tones = [step.frame.image for step in fresh], [step.tone for step in fresh if step.tone]
-        # a prompt of the shot's own stands in the place of what its images show
-        embeddings = [step.embedding for step in fresh if step.embedding is not None and upscaler.prompter is not None]
+    for batch, is_fresh, wait in early(begun(related, plan, treatments, revisable), in_flight):
         try:
-            drafts = iter(upscaler.drafts(images, size, tones, revisable, embeddings))
+            drafts = iter(wait())
         except NotFiniteError as error:
-            raise named(error, fresh[error.index], plan) from error
+            raise named(error, list(itertools.compress(batch, is_fresh))[error.index], plan) from error
         for step, computed in zip(batch, is_fresh, strict=True):
             last = next(drafts) if computed else last
             yield replace(step, draft=last)
+
+
+def early(items: Iterable[T], count: int) -> Iterator[T]:
+    """Yield items once `count` more were made."""
+    held: deque[T] = deque()
+    for item in items:
+        held.append(item)
+        if len(held) > count:
+            yield held.popleft()
+    yield from held
+
+
+def begun(
+    related: Iterable[Step], plan: VideoPlan, treatments: Treatments, revisable: bool
+) -> Iterator[tuple[list[Step], list[bool], Callable[[], list[Draft]]]]:
+    """Yield batches as the model begins them: the steps, which of them it computes, and what waits for their drafts."""
+    size, is_first = (plan.height, plan.width), True
+    for batch in batches(related, treatments, plan.segment_frames, size):
+        upscaler = treatments.at(batch[0].frame).upscaler
+        anew, is_first = is_first or computes_anew(batch[0], plan), False
+        is_fresh = [not step.same or (anew and number == 0) for number, step in enumerate(batch)]
+        fresh = list(itertools.compress(batch, is_fresh))
+        images, tones = [step.frame.image for step in fresh], [step.tone for step in fresh if step.tone]
+        # a prompt of the shot's own stands in the place of what its images show
+        embeddings = [step.embedding for step in fresh if step.embedding is not None and upscaler.prompter is not None]
+        yield batch, is_fresh, upscaler.begin_batch(images, size, tones, revisable, embeddings)
 
 
 def batches(

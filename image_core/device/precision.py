@@ -15,9 +15,14 @@ T = TypeVar("T")
 HALVES = (torch.float16, torch.bfloat16)
 
 
+def is_finite(images: Tensor) -> Tensor:
+    """Return whether (B, 3, H, W) holds no NaN, where it is; infinity is NaN by then (`clamped`)."""
+    return images.sum().isfinite()  # quicker than to look at each
+
+
 def check_result(images: Tensor) -> None:
-    """Raise NotFiniteError naming the first of (B, 3, H, W) that holds NaN; infinity is NaN by then (`clamped`)."""
-    if images.sum().isfinite():  # quicker than to look at each
+    """Raise NotFiniteError naming the first of (B, 3, H, W) that holds NaN."""
+    if is_finite(images):
         return
     finite = torch.isfinite(images)
     if not finite.all():

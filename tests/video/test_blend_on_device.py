@@ -1,13 +1,16 @@
-"""The blend of tensors is that of arrays within a level (tensors of the CPU stand for those of a device)."""
+"""The chain on a device: its blend is that of arrays within a level (tensors of the CPU stand in); it never idles."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 import torch
 
+from image_core.device.memory import Workload
 from image_core.drafts import Draft
+from osediff_video.chain import upscale_steps
 from osediff_video.temporal.blend import PixelBlend, State, guide_of, next_state, rounded
 from osediff_video.temporal.flow import Motion
 from osediff_video.temporal.steps import Step
@@ -53,3 +56,30 @@ def test_the_guide_is_what_the_model_saw():
     step = a_step(0, (45, 33), (131, 97), np.uint8)
     assert isinstance(State(guide_of(there(step))).image, torch.Tensor)
     assert np.array_equal(guide_of(there(step)).numpy(), guide_of(step))
+
+
+@pytest.mark.parametrize(("kind", "order"), [("cuda", "b b w b w w"), ("cpu", "b w b w b w")])
+def test_a_device_has_the_next_batch_before_the_last_is_waited_for(kind, order):
+    seen = []
+
+    class Model(SimpleNamespace):
+        def begin_batch(self, images, *_):
+            seen.append("b")
+
+            def wait():
+                seen.append("w")
+                return [Draft(image) for image in images]
+
+            return wait
+
+    model = Model(
+        device=torch.device(kind), workers=SimpleNamespace(count=1), prompter=None,
+        workload_for=lambda *_: Workload(2, None),
+    )  # fmt: skip
+    treatments = SimpleNamespace(usual=SimpleNamespace(upscaler=model), at=lambda _: SimpleNamespace(upscaler=model))
+    images = [np.full((4, 6, 3), level, np.uint8) for level in (0, 1, 2, 2, 2, 5)]
+    steps = [Step(n, Frame(image, n), None, same=n in (3, 4)) for n, image in enumerate(images)]
+    plan = SimpleNamespace(height=4, width=6, segment_frames=96)
+    results = list(upscale_steps(steps, plan, treatments, revisable=False))
+    assert [step.draft.image.max() for step in results] == [0, 1, 2, 2, 2, 5]
+    assert seen == order.split()
