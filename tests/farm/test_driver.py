@@ -251,6 +251,7 @@ def test_a_full_machine_to_which_an_input_is_shipped_gets_no_more_work(run, whol
     assert sum("No space left on device" in note for note in outcome.notes) == BAD_NODE
 
 
+@pytest.mark.slow
 def test_a_segment_that_is_overtaken_arrives_nowhere(run, whole, tmp_path, monkeypatch):
     """One worker hangs while the other makes all, and would go on when the result is there."""
     monkeypatch.setattr("osediff_video.farm.board.LEAST_SLOW_S", 0.0)

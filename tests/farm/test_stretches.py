@@ -73,7 +73,10 @@ def by_stretches(source, target, model, stretches, options, encoding=EXACT):
     return assemble_job(target)
 
 
-@pytest.mark.parametrize("temporal", ["pixel", pytest.param("latent", marks=pytest.mark.slow), "off"])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize("temporal", ["pixel", *(pytest.param(other, marks=SLOW) for other in ("latent", "off"))])
 def test_stretches_in_any_order_give_the_file_of_one_run(video, model, tmp_path, temporal):
     options = VideoOptions(temporal=temporal)
     whole = upscale_video(video, tmp_path / "whole.mkv", model(), EXACT, options)

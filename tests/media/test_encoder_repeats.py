@@ -33,7 +33,7 @@ print(hashlib.sha256(b"".join(bytes(packet) for packet in packets)).hexdigest())
 """
 
 
-@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+@pytest.mark.parametrize("codec", ["libx264", pytest.param("libx265", marks=pytest.mark.slow)])
 def test_packets_do_not_depend_on_what_memory_held_before(codec):
     """glibc fills memory with the pattern that MALLOC_PERTURB_ names; elsewhere the runs are equal anyway."""
     plan = encoder.plan_encoder(info(), 528, 432, Encoding(codec=codec), ".mkv")

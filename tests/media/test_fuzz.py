@@ -1,8 +1,11 @@
 """A short run of the fuzzer; `python -m tests.support.fuzz` is the long one."""
 
+import pytest
+
 from tests.support.fuzz import fuzz, seeds
 
 
+@pytest.mark.slow
 def test_mutated_videos_end_in_success_or_one_clear_error(tmp_path):
     for name in ("videos", "work"):
         (tmp_path / name).mkdir()

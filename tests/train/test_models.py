@@ -153,6 +153,7 @@ def test_block_latent_is_white_and_the_untrained_generator_passes_it_through(ima
     assert torch.allclose(clean[0].flatten(1), latent, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_full_model_becomes_a_bundle_and_the_published_layout(sd21_run, tiny_base, tmp_path):
     folder, recipe = sd21_run
     bundle = read_bundle(export_run(folder / "run", recipe, tmp_path / "mine", commit="abc"))

@@ -11,6 +11,8 @@ from tests.support.training_runs import largest_difference, quiet
 from train.loop import run
 from train.state import read_run
 
+pytestmark = pytest.mark.slow
+
 
 def log(folder):
     return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]

@@ -135,7 +135,7 @@ def test_a_segment_that_changes_while_the_job_runs_is_made_again(video, unfinish
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts", ".mov"])
-@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+@pytest.mark.parametrize("codec", ["libx264", pytest.param("libx265", marks=pytest.mark.slow)])
 def test_the_result_holds_the_images_of_the_segments_bit_for_bit(video, tmp_path, suffix, codec):
     check = copy(
         video, tmp_path / f"out{suffix}", Encoding(codec, preset="ultrafast", options={"bf": "2"})
@@ -280,7 +280,7 @@ def test_a_resumed_job_computes_as_the_first_run_did(video, tmp_path):
 
 
 @pytest.mark.parametrize("temporal", ["pixel", "off"])
-@pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.parametrize("batch", [pytest.param(1, marks=pytest.mark.slow), 4])
 def test_resuming_is_bit_equal_under_adain_with_repeated_frames(tmp_path, temporal, batch):
     drawn = [np.random.default_rng(n // 3).integers(0, 255, (24, 32, 3), np.uint8) for n in range(90)]
     drawn[42:82] = [drawn[42]] * 40  # a still that lasts longer than what is remembered

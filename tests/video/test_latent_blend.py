@@ -35,7 +35,7 @@ def tiny(tiny_bundle):
 
 
 @pytest.mark.parametrize("name", ["lite", "tiny"])
-@pytest.mark.parametrize("tile", [None, 128])
+@pytest.mark.parametrize("tile", [None, pytest.param(128, marks=pytest.mark.slow)])
 def test_a_image_revised_to_what_it_was_stays_as_it_was(name, tile, request):
     upscaler = request.getfixturevalue(name)
     options = replace(upscaler.options, tile_px=tile, tile_overlap_px=32)
