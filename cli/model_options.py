@@ -48,8 +48,8 @@ model_options = together([
     option(MODEL, "--device", default="auto", show_default=True, help="Device to run on: cpu, cuda, cuda:1 or mps."),
     option(
         MODEL, "--precision", type=click.Choice(PRECISIONS), default="auto", show_default=True,
-        help="Precision of the model; auto is fp16 on a GPU, and on a CPU bf16 where it multiplies that and the model "
-        "bears it, else fp32; mixed is the autoencoder in bf16 and the UNet in fp32.",
+        help="Precision of the model; auto is fp16 on a GPU quick at it, and on a CPU bf16 where it multiplies that "
+        "and the model bears it, else fp32; mixed is the autoencoder in bf16 and the UNet in fp32.",
     ),
     option(
         LOADING, "--engine", type=click.Choice(ENGINES), default="auto", show_default=True,

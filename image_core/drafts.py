@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from image_core.device.transfer import Landing
 from image_core.errors import NotFiniteError
 from image_core.images import ImageArray, Values
 
@@ -33,6 +34,10 @@ class Draft:
     latent: Tensor | None = None
     echo: Tensor | None = None
     source: Tensor | None = None
+
+    def landed(self) -> "Draft":
+        """Return the same with its image on the CPU, and blended there."""
+        return Draft(Landing(self.image).array(), self.latent, self.echo)
 
 
 class Pending:

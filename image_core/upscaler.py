@@ -250,7 +250,7 @@ class Upscaler:
         check: Callable[[Tensor], None] = check_result,
     ) -> list[Draft]:
         """Upscale images by one call of the model, under one workload. check: see `finished`."""
-        sources = images if self.device.type == "cpu" else upload(images, self.device)
+        sources = self.arrived(images)
         image, network = self.enlarged(sources, size), self.network(load)
         padded, share = self.padded(image), self.shares_of(images, size)
         embedding = torch.cat(list(embeddings)) if embeddings else self.embedding_for(image)
@@ -264,6 +264,10 @@ class Upscaler:
         echo = network.latent_of(self.padded(from_levels(levels)))
         parts = zip(drafts, latent.split(1), echo.split(1), strict=True)
         return [replace(draft, latent=own, echo=again) for draft, own, again in parts]
+
+    def arrived(self, images: Sequence[ImageArray]) -> Sequence[ImageArray] | Tensor:
+        """Return images where the model is: as they are on a CPU, in a stack on a device."""
+        return images if self.device.type == "cpu" else upload(images, self.device)
 
     def enlarged(self, sources: Sequence[ImageArray] | Tensor, size: Size) -> Tensor:
         """Return images at the output's size, (B, 3, H, W) in [-1, 1], where they are: arrays, or a stack of them."""
@@ -319,7 +323,7 @@ class Upscaler:
             return tensor_to_values(self.finished(latent, padded, tuple(guide.shape[:2]), tones, load), white)
 
         result = self.within_memory(work, tuple(draft.image.shape[:2]))
-        return result if isinstance(draft.image, Tensor) else result.numpy()
+        return result if isinstance(draft.image, Tensor) else result.cpu().numpy()
 
     def network(self, load: Workload | None = None) -> NetworkPass:
         """Return what runs the network under a workload; None is as the options say."""

@@ -46,6 +46,9 @@ from osediff_video.temporal.steps import Step, steps
 from osediff_video.types import Frame, Plane
 
 DECODER_PATIENCE_S = 120.0
+BLEND_BYTES = 200
+"""What the blend takes on a device for a pixel of the output: sixteen images of three float32, and some planes."""
+
 T = TypeVar("T")
 Numbered = tuple[int, Frame]
 """A frame and the number of its segment."""
@@ -258,7 +261,9 @@ def computes_anew(step: Step, plan: VideoPlan) -> bool:
 
 def by_batches(related: Iterable[Step], plan: VideoPlan, treatments: Treatments, revisable: bool) -> Iterator[Step]:
     """Give frames to the model in batches; on a device one begins before the last is waited for."""
-    in_flight = 0 if treatments.usual.upscaler.device.type == "cpu" else 1
+    upscaler = treatments.usual.upscaler
+    in_flight = 0 if upscaler.device.type == "cpu" else 1
+    stays = in_flight and upscaler.planner.has_beside(plan.height * plan.width * BLEND_BYTES)
     last: Draft | None = None
     for batch, is_fresh, wait in early(begun(related, plan, treatments, revisable), in_flight):
         try:
@@ -266,7 +271,8 @@ def by_batches(related: Iterable[Step], plan: VideoPlan, treatments: Treatments,
         except NotFiniteError as error:
             raise named(error, list(itertools.compress(batch, is_fresh))[error.index], plan) from error
         for step, computed in zip(batch, is_fresh, strict=True):
-            last = next(drafts) if computed else last
+            if computed:
+                last = next(drafts) if stays else next(drafts).landed()
             yield replace(step, draft=last)
 
 

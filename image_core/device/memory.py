@@ -67,6 +67,18 @@ class Planner:
         self._fixed: dict[Size, Workload] = {}
         self.reported: set[object] = set()
 
+    @property
+    def room_bytes(self) -> int:
+        """Return what the model may take."""
+        with self.lock:
+            if self._room_bytes is None:
+                self._room_bytes = int(free_bytes(self.device) * SHARE_OF_FREE)
+            return self._room_bytes
+
+    def has_beside(self, needed_bytes: int) -> bool:
+        """Return whether this fits into what plans leave free."""
+        return needed_bytes <= self.room_bytes * (1 - SHARE_OF_FREE) / SHARE_OF_FREE
+
     def plan(
         self,
         size: Size,
@@ -81,9 +93,7 @@ class Planner:
         """
         with self.lock:
             height, width = size
-            if self._room_bytes is None:
-                self._room_bytes = int(free_bytes(self.device) * SHARE_OF_FREE)
-            room_px = self._room_bytes // (self.bytes_per_pixel * passes)
+            room_px = self.room_bytes // (self.bytes_per_pixel * passes)
             fitting = room_px // (height * width)
             if size in self._fixed:
                 workload = self._fixed[size]
@@ -105,8 +115,7 @@ class Planner:
             return Crew(1, threads or cores)
         with self.lock:
             one = replace(self.plan(size, options, passes), batch=1)
-            assert self._room_bytes is not None
-            crew = crew_for(cores, self._room_bytes // (self.bytes_per_pixel * passes * one.pixels(*size)), threads)
+            crew = crew_for(cores, self.room_bytes // (self.bytes_per_pixel * passes * one.pixels(*size)), threads)
             return replace(crew, workers=min(crew.workers, self.most_workers or crew.workers))
 
     def fix(self, size: Size, workload: Workload) -> None:

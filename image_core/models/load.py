@@ -185,8 +185,8 @@ def load_upscaler(
         raise CheckpointError(
             f"{bundle.path}: the model {bundle.config.name} has a small decoder of its own; leave out --tiny-decoder"
         )
-    if device.type == "cuda" and dtype == torch.float32:
-        torch.backends.cudnn.allow_tf32 = False  # or convolutions would round to ten bits
+    if device.type == "cuda":
+        torch.backends.cudnn.allow_tf32 = False  # or what is left in float32 beside fp16 would round to ten bits too
     other = autoencoder_dtype or dtype
     upscaler, _ = attempt(lambda: _read_upscaler(bundle, options, device, dtype, other, report, engine))
     if upscaler is None:

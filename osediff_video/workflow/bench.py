@@ -132,7 +132,7 @@ def parts_of(upscaler: Upscaler, dtype: torch.dtype, gmac_512: float, rounds: in
         latent = generator.encode(image)
         clean = generator.denoise(latent, upscaler.embedding)
         work: dict[str, Callable[[], Any]] = {
-            "enlarge": lambda: to_tensor([enlarge(images[0], *size)]),
+            "enlarge": lambda: upscaler.enlarged(upscaler.arrived(images), size),
             "encode": lambda: generator.encode(image),
             "denoise": lambda: generator.denoise(latent, upscaler.embedding),
             "decode": lambda: generator.decode(clean, image),

@@ -132,4 +132,12 @@ def test_the_choice_of_a_precision_agrees_with_torch():
     expected = "bf16" if "avx512_bf16" in features else "fp32"
     assert choose_precision("auto", "cpu", 0.6) == expected
     assert choose_precision("auto", "cpu", 0.01) == choose_precision("auto", "mps", 0.6) == "fp32"
-    assert choose_precision("auto", "cuda:0", 0.01) == "fp16" and choose_precision("bf16", "cuda:0", 0.01) == "bf16"
+
+
+@pytest.mark.parametrize(("maker", "capability", "auto"), [
+    ("13.0", (9, 0), "fp16"), ("12.6", (7, 0), "fp16"), ("12.6", (6, 1), "fp32"), (None, (6, 1), "fp16"),
+])  # fmt: skip
+def test_half_precision_is_for_cards_that_are_quick_at_it(monkeypatch, maker, capability, auto):
+    monkeypatch.setattr(torch.version, "cuda", maker)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    assert choose_precision("auto", "cuda:0", 0.01) == auto and choose_precision("bf16", "cuda:0", 0.01) == "bf16"

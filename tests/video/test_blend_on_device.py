@@ -74,7 +74,7 @@ def test_a_device_has_the_next_batch_before_the_last_is_waited_for(kind, order):
 
     model = Model(
         device=torch.device(kind), workers=SimpleNamespace(count=1), prompter=None,
-        workload_for=lambda *_: Workload(2, None),
+        planner=SimpleNamespace(has_beside=lambda _: True), workload_for=lambda *_: Workload(2, None),
     )  # fmt: skip
     treatments = SimpleNamespace(usual=SimpleNamespace(upscaler=model), at=lambda _: SimpleNamespace(upscaler=model))
     images = [np.full((4, 6, 3), level, np.uint8) for level in (0, 1, 2, 2, 2, 5)]
