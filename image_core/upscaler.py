@@ -229,7 +229,9 @@ class Upscaler:
 
         load = self.workload_for(*size)
         with self.planner.gate.alone():
-            begun, _ = attempt(lambda: self.draft_batch(images, size, tones, revisable, embeddings, load, look_later))
+            begun, _ = attempt(
+                lambda: self.draft_batch(images, size, tones or None, revisable, embeddings, load, look_later)
+            )
 
         def drafts() -> list[Draft]:
             if begun is not None and all(flag.array() for flag in finite):
