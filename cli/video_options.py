@@ -132,10 +132,20 @@ writing_options = together([
     ),
 ])  # fmt: skip
 
-pipe_option = option(
-    ENCODING, "--pipe-format", type=click.Choice(PIPE_FORMATS), default=VideoOptions.pipe_format, show_default=True,
-    help="Container for standard output (--output -).",
-)  # fmt: skip
+pipe_option = together([
+    option(
+        ENCODING, "--pipe-format", type=click.Choice(PIPE_FORMATS), default=VideoOptions.pipe_format, show_default=True,
+        help="Container for standard output (--output -).",
+    ),
+    option(
+        OUTPUT, "--realtime", is_flag=True,
+        help="Keep up with a live SOURCE on --output -: what is too slow is made without the UNet, or plainly resized.",
+    ),
+    option(
+        OUTPUT, "--latency", "latency_s", type=click.FloatRange(0.05, 60), default=VideoOptions.latency_s,
+        show_default=True, help="Seconds that --realtime may write a frame after it is due.",
+    ),
+])  # fmt: skip
 
 strict_option = option(OUTPUT, "--strict/--no-strict", help="Fail up front if anything would be lost.")
 farm_options = together([

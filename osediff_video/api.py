@@ -214,6 +214,8 @@ def upscale_frames(
     settings = _settings(model, scale, options)
     if not 0 < fps <= MAX_FPS:
         raise ValueError(f"fps: expected a number above 0, up to {MAX_FPS}, got {fps}")
+    if video.realtime:
+        raise ValueError("video: realtime is for videos written to standard output; frames in memory can wait")
     source = ArraySource(frames, Fraction(fps))
     upscaler = _upscaler(model, settings, device, precision, report, engine)
     height, width = output_size(source.info.height, source.info.width, upscaler.options.scale, video.size)

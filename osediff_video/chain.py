@@ -28,6 +28,7 @@ from osediff_video.plan import VideoPlan
 from osediff_video.prefetch import StageHangsError, ahead
 from osediff_video.queues import QUEUE_BYTES, depth, overlapped, step_bytes
 from osediff_video.shots.cuts import SETTLED, mark_cuts, mark_known_cuts, mark_listed_cuts, read_cut_list
+from osediff_video.shots.in_time import LiveWork
 from osediff_video.shots.prompts import (
     ShotEmbeddings,
     read_shots,
@@ -140,11 +141,12 @@ def upscaled(
     skip: int,
     bookmarks: Bookmarks | None = None,
     end: int | None = None,
+    live: LiveWork | None = None,
 ) -> Generator[Numbered, None, None]:
     """Yield frames after the first `skip`, upscaled and steadied, with the number of the segment each belongs to.
 
     bookmarks: where reading begins for `skip`; filled with those of the segments that follow. end: position of the
-    first frame that is not made, the end of a segment; None is the end of the video.
+    first frame that is not made, the end of a segment; None is the end of the video. live: what makes frames in time.
     """
     blend, length = steadiness.blend, plan.segment_frames
     lead = min(skip, steadiness.lead_frames)
@@ -158,15 +160,18 @@ def upscaled(
     begin = 0 if steadiness.from_the_start else bookmark.position if bookmark else skip - lead
     sizes = step_bytes(plan, blend is not None)
     placed = bookmarks.placed(plan.source, begin, bookmark)
+    if live is not None:
+        placed = live.clock.arriving(placed, plan.info.time_base)
     decoded = ahead(with_extended_colors(placed), max(1, depth(sizes.frame)), watched)
-    related = related_steps(decoded, plan, steadiness, begin, skip - lead, end)
+    related = related_steps(decoded, plan, steadiness, begin, skip - lead, end, live)
     if embeddings is not None:
         related = with_embeddings(related, embeddings)
     elif upscaler.prompter is not None:
         related = with_first_texts(related, upscaler.prompter, plan.height, plan.width)
     related = overlapped(related, sizes.related, watched)
     needed = (step for step in related if step.position >= skip - min(skip, WARMUP_FRAMES))
-    upscaled = upscale_steps(needed, plan, treatments, revisable=plan.options.temporal == "latent")
+    revisable = plan.options.temporal == "latent"
+    upscaled = live(needed) if live else upscale_steps(needed, plan, treatments, revisable)
     if plan.options.uncertainty:
         draws = Draws(plan.options.draws, plan.options.seed)
         upscaled = with_maps(upscaled, Path(plan.options.uncertainty), draws, treatments, skip)
@@ -186,7 +191,13 @@ def with_extended_colors(frames: Generator[Frame, None, None]) -> Iterator[Frame
 
 
 def related_steps(
-    frames: Iterable[Frame], plan: VideoPlan, steadiness: Steadiness, begin: int, first: int, end: int | None = None
+    frames: Iterable[Frame],
+    plan: VideoPlan,
+    steadiness: Steadiness,
+    begin: int,
+    first: int,
+    end: int | None = None,
+    live: LiveWork | None = None,
 ) -> Iterator[Step]:
     """Determine everything known of a frame before the model sees it: shots, treatment, motion, tones.
 
@@ -198,7 +209,7 @@ def related_steps(
         frames = with_cuts(frames, plan, steadiness, begin)
     marked = treatments.marked(frames, plan.info, survey.cuts_before(begin) if survey else 0)
     known = itertools.islice(marked, first - begin, None if end is None else end - begin)
-    related = steps(known, first, steadiness.estimate if blend else None)
+    related = steps(known, first, steadiness.estimate if blend else None, live.wants_motion if live else lambda: True)
     if not (blend and treatments.fix_by_statistics):
         return related
     return steady_colors(related) if survey is None else with_tones(related, survey)

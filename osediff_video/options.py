@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal, get_args
 
-from image_core.options import Draws
+from image_core.options import Draws, check_range
 
 Temporal = Literal["pixel", "latent", "off"]
 TEMPORALS: tuple[str, ...] = get_args(Temporal)
@@ -47,6 +47,9 @@ class VideoOptions:
     cuts: where shots begin: "auto" detects them, "off" is one single shot, else a file with one time per line.
     fps: frame rate of a folder of frames.
     pipe_format: format of standard output: "matroska", "nut" or "y4m".
+    realtime: write to standard output as fast as frames come: what is too slow for that is made without the UNet, or
+        plainly resized.
+    latency_s: with `realtime`, how long after it is due a frame may be written, 0.05 to 60 seconds.
     strict: fail up front if anything would be lost.
     allow_damaged: accept a video that ends early (read by the commands, for their exit code), and a folder
         with frames that cannot be read.
@@ -67,6 +70,8 @@ class VideoOptions:
     cuts: str = "auto"
     fps: Fraction = Fraction(25)
     pipe_format: PipeFormat = "matroska"
+    realtime: bool = False
+    latency_s: float = 0.5
     strict: bool = False
     allow_damaged: bool = False
 
@@ -80,6 +85,11 @@ class VideoOptions:
         if not 0 < self.temporal_strength < 1:
             raise ValueError(f"temporal_strength must be between 0 and 1, got {self.temporal_strength:g}")
         Draws(self.draws, self.seed)
+        check_range("latency_s", self.latency_s, 0.05, 60)
+        if self.latency_s != VideoOptions.latency_s and not self.realtime:
+            raise ValueError("latency_s does nothing without realtime; add that, or leave it out")
+        if self.realtime and (self.temporal == "latent" or self.uncertainty):
+            raise ValueError("realtime has no time for temporal latent or uncertainty; leave it or them out")
         if (self.start_s or 0) < 0:
             raise ValueError(f"start must not be negative, got {float(self.start_s or 0):g} s")
         if self.end_s is not None and self.end_s <= (self.start_s or 0):

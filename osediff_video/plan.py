@@ -119,6 +119,8 @@ def plan_opened(
     suffix = ending(target)
     if target == PIPE:
         return plan_pipe(opened, height, width, encoding, options, notes)
+    if options.realtime:
+        raise OutputError(f"{target}: a file can wait; --realtime is for standard output (--output -): leave it out")
     encoder = plan_encoder(info, width, height, encoding, suffix)
     notes += encoder.notes
     streams: list[StreamPlan] = []

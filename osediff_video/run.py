@@ -21,6 +21,7 @@ from osediff_video.media.writing.segment import SegmentWriter
 from osediff_video.media.writing.stdout import write_pipe
 from osediff_video.options import VideoOptions
 from osediff_video.plan import DEFAULTS, VideoPlan
+from osediff_video.shots.in_time import InTime, LiveWork
 from osediff_video.shots.prompts import ShotEmbeddings
 from osediff_video.sources.bookmarks import Bookmarks
 from osediff_video.types import Faults, Frame
@@ -69,6 +70,7 @@ class Result:
     faults: damage in the source that was survived.
     verification: comparison of the written timestamps with the source's; None for a folder of frames or a GIF.
     already_finished: an earlier run made this result, so that nothing was done.
+    in_time: how a live video was kept up with; None without `realtime`.
     """
 
     target: Path
@@ -79,6 +81,7 @@ class Result:
     faults: Faults
     verification: Verification | None
     already_finished: bool = False
+    in_time: InTime | None = None
 
     @property
     def complete(self) -> bool:
@@ -216,17 +219,25 @@ def make_segments(
 def pipe_through(plan: VideoPlan, upscaler: Upscaler, progress: Callable[[Progress], None]) -> Result:
     """Write straight to standard output: nothing to resume, nothing to verify."""
     steadiness = prepare(plan.options, upscaler)
+    embeddings, live = find_embeddings(plan, upscaler, steadiness, None), None
+    if plan.options.realtime:
+        info, size = plan.info, (plan.height, plan.width)
+        shape, latency_s = (info.height, info.width, 3), plan.options.latency_s
+        live = LiveWork(steadiness.treatments, size, shape, info.frame_rate, latency_s)
     started = time.monotonic()
-    results = upscaled(plan, upscaler, steadiness, find_embeddings(plan, upscaler, steadiness, None), 0)
+    results = upscaled(plan, upscaler, steadiness, embeddings, 0, live=live)
 
     def reported(frames: Iterable[Numbered]) -> Iterator[Frame]:
         for done, (_, frame) in enumerate(frames, 1):
             yield replace(frame, pts=done - 1, duration=1) if plan.options.pipe_format == "y4m" else frame
+            if live is not None:
+                live.clock.written(done - 1)
             progress(Progress(done, plan.info.frame_count_estimate, time.monotonic() - started))
 
     with closing(results):
         frames = write_pipe(reported(results), plan.encoder, plan.options.pipe_format)
-    return Result(plan.target, frames, 0, time.monotonic() - started, plan.notes, plan.source.faults, None)
+    elapsed_s, in_time = time.monotonic() - started, live.report() if live else None
+    return Result(plan.target, frames, 0, elapsed_s, plan.notes, plan.source.faults, None, in_time=in_time)
 
 
 def write_segments(

@@ -90,6 +90,8 @@ class Teller:
         before = f" ({result.resumed} from an earlier run)" if result.resumed else ""
         rate = f"{fresh / result.elapsed_s:.2f} fps" if fresh else "put together"
         self.line(f"{result.target}: {result.frames} frames{before} in {result.elapsed_s:.1f} s ({rate})")
+        if result.in_time:
+            self.line(str(result.in_time))
         for note in result.notes[len(self.reported) :]:
             self.line(f"note: {note}")
         if result.faults:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from image_core.upscaler import Upscaler
 
 JOB_FORMAT = 3
-UNDECISIVE = {"batch", "strict", "allow_damaged", "notes", "losses", "tiny_decoder"}
+UNDECISIVE = {"batch", "strict", "allow_damaged", "notes", "losses", "tiny_decoder", "latency_s"}
 """Settings that say what is reported, or are recorded as `computation` or in what identifies the model."""
 
 

@@ -1,6 +1,6 @@
 """Relate each frame in the chain to the previous one."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,12 +33,19 @@ class Step:
     landing: Landing | None = None
 
 
-def steps(frames: Iterable[Frame], first: int, estimate: Estimator | None) -> Iterator[Step]:
-    """Number frames from `first` on and relate each to its predecessor within the shot; None estimates no motion."""
+def steps(
+    frames: Iterable[Frame], first: int, estimate: Estimator | None, wanted: Callable[[], bool] = lambda: True
+) -> Iterator[Step]:
+    """Number frames from `first` on and relate each to its predecessor within the shot.
+
+    estimate: None estimates no motion, nor is it while it is not `wanted`.
+    """
     previous: Frame | None = None
     for position, frame in enumerate(frames, first):
         before = None if previous is None or frame.cut else previous.image
         same = before is not None and np.array_equal(frame.image, before)
-        moved = motion(before, frame.image, estimate) if estimate and before is not None and not same else None
+        moved = None
+        if estimate and before is not None and not same and wanted():
+            moved = motion(before, frame.image, estimate)
         yield Step(position, frame, moved, same)
         previous = frame

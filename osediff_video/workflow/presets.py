@@ -29,7 +29,7 @@ from osediff_video.encoding import Encoding
 from osediff_video.options import VideoOptions, parse_number
 
 SHIPPED = Path(__file__).parent / "preset_files"
-OF_ONE_VIDEO = {"start_s", "end_s", "shots", "uncertainty", "allow_damaged", "frames"}
+OF_ONE_VIDEO = {"start_s", "end_s", "shots", "uncertainty", "allow_damaged", "frames", "realtime", "latency_s"}
 """Settings that belong to a single video or run, and to no kind of material."""
 
 TABLES: dict[str, type] = {"image": UpscaleOptions, "video": VideoOptions, "encoding": Encoding}

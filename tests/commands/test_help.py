@@ -67,7 +67,7 @@ def test_commands_that_share_options_share_their_definition():
     for name in of_upscale - own:
         assert len(set(shared[name].values())) == 1, name
     job = {"--restart", "--overwrite", "--strict", "--pipe-format", "--json", "--uncertainty", "--draws", "--seed"}
-    job |= {"--on-done"}
+    job |= {"--on-done", "--realtime", "--latency"}
     several_machines = {"--segments", "--allow-mixed", "--workers", "--cluster", "--worker-cores"}
     several_machines |= {"--ship-input", "--allow-public"}
     for name in of_upscale - job - several_machines:

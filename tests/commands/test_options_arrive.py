@@ -205,9 +205,10 @@ OTHER_VIDEO = {
     "--deinterlace", "--keep-rotation", "--allow-damaged", "--flow", "--cuts", "--shots", "--pipe-format",
     "--uncertainty", "--draws", "--seed", "--engine", "--on-done", "--segments", "--allow-mixed", "--workers",
     "--cluster", "--worker-cores", "--ship-input", "--allow-public", "--tiny-decoder",
+    "--realtime", "--latency",
 }  # fmt: skip
-"""Shared with `image` by one definition, or tested by what they read and write: test_cli, test_job, test_shot_list,
-test_watch, test_wiring.
+"""Shared with `image` by one definition, or tested by what they read and write: test_cli, test_in_time, test_job,
+test_shot_list, test_watch, test_wiring.
 """
 
 

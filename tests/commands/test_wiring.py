@@ -120,6 +120,8 @@ SHARED = {
     "--shots": Row(["--shots", "SHOTS"], video("shots", "SHOTS")),
     "--strict": Row(["--strict"], video("strict", True)),
     "--pipe-format": Row(["--pipe-format", "nut"], video("pipe_format", "nut")),
+    "--realtime": Row(["--realtime"], video("realtime", True)),
+    "--latency": Row(["--realtime", "--latency", "2"], video("latency_s", 2.0) | video("realtime", True)),
     "--uncertainty": Row(["--uncertainty", "MAPS"], video("uncertainty", "MAPS")),
     "--draws": Row(["--draws", "3"], video("draws", 3)),
     "--seed": Row(["--seed", "9"], video("seed", 9)),
