@@ -168,16 +168,19 @@ def upscaled(
         related = with_embeddings(related, embeddings)
     elif upscaler.prompter is not None:
         related = with_first_texts(related, upscaler.prompter, plan.height, plan.width)
-    related = overlapped(related, sizes.related, watched)
+    one_thread = upscaler.device.type == "mps"  # two at once end the process there, in torch 2.14
+    if not (one_thread and (upscaler.prompter is not None or plan.options.flow != "dis")):
+        related = overlapped(related, sizes.related, watched)
     needed = (step for step in related if step.position >= skip - min(skip, WARMUP_FRAMES))
     revisable = plan.options.temporal == "latent"
     upscaled = live(needed) if live else upscale_steps(needed, plan, treatments, revisable)
     if plan.options.uncertainty:
         draws = Draws(plan.options.draws, plan.options.seed)
         upscaled = with_maps(upscaled, Path(plan.options.uncertainty), draws, treatments, skip)
-    results = overlapped(upscaled if blend else leaving(upscaled, treatments), sizes.upscaled)
     if blend:
-        results = overlapped(leaving(steadied(results, blend, length), treatments), sizes.steadied)
+        drafted = upscaled if one_thread else overlapped(upscaled, sizes.upscaled)
+        upscaled = steadied(drafted, blend, length)
+    results = overlapped(leaving(upscaled, treatments), sizes.steadied if blend else sizes.upscaled)
     for step in results:
         if step.position >= skip:
             yield step.position // length, finished(step, treatments.at(step.frame).upscaler)

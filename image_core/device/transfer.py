@@ -23,15 +23,15 @@ def upload(arrays: Sequence[NDArray[Any]], device: torch.device) -> Tensor:
 
 
 class Landing:
-    """Bring an image from a device, if it is there: on CUDA beside what the device computes meanwhile.
+    """Bring an image from a device, if it is there: on CUDA beside what the device computes meanwhile, else at once.
 
     levels: (H, W, 3) of uint8 or uint16, computed by the calling thread's stream or one that it waited for.
     """
 
     def __init__(self, levels: ImageArray | Tensor) -> None:
-        self.levels = levels
         self.copied: torch.cuda.Event | None = None
         if not (isinstance(levels, Tensor) and levels.device.type == "cuda"):
+            self.levels = levels.cpu() if isinstance(levels, Tensor) else levels
             return
         stream = side_stream(levels.device)
         self.levels = torch.empty(levels.shape, dtype=levels.dtype, pin_memory=True)
@@ -47,7 +47,7 @@ class Landing:
         """Return the image once it is here."""
         if self.copied is not None:
             self.copied.synchronize()
-        return self.levels.cpu().numpy() if isinstance(self.levels, Tensor) else self.levels
+        return self.levels.numpy() if isinstance(self.levels, Tensor) else self.levels
 
 
 STARTING = threading.Lock()

@@ -186,7 +186,8 @@ def load_upscaler(
             f"{bundle.path}: the model {bundle.config.name} has a small decoder of its own; leave out --tiny-decoder"
         )
     if device.type == "cuda":
-        torch.backends.cudnn.allow_tf32 = False  # or what is left in float32 beside fp16 would round to ten bits too
+        # or float32 would round to ten bits, what is left of it beside fp16 too; some containers have both on
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     other = autoencoder_dtype or dtype
     upscaler, _ = attempt(lambda: _read_upscaler(bundle, options, device, dtype, other, report, engine))
     if upscaler is None:

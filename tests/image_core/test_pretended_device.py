@@ -64,6 +64,7 @@ def test_images_and_videos_are_those_of_the_cpu_and_little_crosses(kind, folder)
     results = measured(kind, "quick", folder)
     check(results, "image")
     check(results, "video")
+    assert results["threads"] == (2 if kind == "cuda" else 1)  # an Apple GPU bears no two at once
     crossed = {"up": 0, "down": 0, "wait": 0}
     for line, count in results["transfers"].items():
         if not any(part in line for part in ONCE):

@@ -148,11 +148,12 @@ def test_embeddings_of_another_text_encoder_are_not_taken(tiny_bundle, tmp_path)
 def test_float32_on_a_gpu_is_float32(tiny_bundle, monkeypatch):
     """Not the ten bits of TF32, which convolutions have there unless told."""
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    torch.backends.cuda.matmul.allow_tf32 = True  # loading restores the default
     monkeypatch.setattr("image_core.models.load._read_upscaler", lambda *_: "loaded")
     load_upscaler(tiny_bundle, UpscaleOptions(), device=torch.device("cpu"), dtype=torch.float32)
     assert torch.backends.cudnn.allow_tf32
     load_upscaler(tiny_bundle, UpscaleOptions(), device=torch.device("cuda"), dtype=torch.float16)
-    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cudnn.allow_tf32 and not torch.backends.cuda.matmul.allow_tf32
 
 
 @pytest.mark.usefixtures("built")

@@ -22,6 +22,9 @@ GB = 1 << 30
 COUNTS: collections.Counter[str] = collections.Counter()
 """Transfers ("up", "down") and waits of the CPU ("wait") so far, each with the line of the project that asked."""
 
+THREADS: set[int] = set()
+"""Those that used the device."""
+
 WAITS = ("item", "tolist", "__bool__", "__float__", "__int__", "__index__")
 
 MOVES = ("to", "cpu", "cuda", "copy_", "item", "tolist", "numpy", "__bool__", "__float__", "__int__", "__index__")
@@ -131,6 +134,8 @@ class Pretended(TorchFunctionMode):
             return result
         tensors = list(found(args)) + list(found(kwargs))
         present = [t for t in tensors if isinstance(t, OnDevice)]
+        if present:
+            THREADS.add(threading.get_ident())
         if name in ("to", "cpu", "cuda") and args and isinstance(args[0], Tensor):
             return self.moved(args[0], args[1:], kwargs, name, func)
         if not present:

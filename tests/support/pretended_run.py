@@ -10,6 +10,7 @@ import functools
 import json
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -99,8 +100,10 @@ def quick() -> dict[str, object]:
         results[f"image {name}"] = differing(image(IMAGE_WAYS[name], "cpu")[0], image(IMAGE_WAYS[name], KIND)[0])
     expected = video([], "cpu")
     transfers()
+    pretended.THREADS.clear()
     results["video pixel"] = differing(expected, video([], KIND))
     results["transfers"] = {line: count for line, count in transfers().items() if "load" not in line}
+    results["threads"] = len(pretended.THREADS - {threading.get_ident()})  # but for the one that loads
     with half_precision_runs_over():
         words = ["--precision", "fp16", "--batch", "2", "--temporal", "off"]
         results["video over"] = differing(video(words, "cpu"), video(words, KIND))
