@@ -10,6 +10,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, wait
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -33,8 +34,11 @@ CALM_S = 1.0
 SPARE = 0.9
 """Share of the time of a frame that a way may take to be kept up."""
 
-FORGETTING = 0.998
+FORGETTING = 0.995
 """What a way was last seen to take loses by so much with each frame made in another: the machine may be free again."""
+
+ROUNDS = 3
+"""How often each way is timed at the beginning."""
 
 Now = Callable[[], float]
 
@@ -140,7 +144,12 @@ class Pace:
 
     def fits(self, way: int, left_s: float, waiting: int) -> bool:
         """Tell whether a frame would be ready in time; a plain resize always is as good as any other."""
-        return way == RESIZED or self.costs[way] * self.turns(waiting) <= left_s
+        return way == RESIZED or (waiting < self.room and self.costs[way] * self.turns(waiting) <= left_s)
+
+    @property
+    def room(self) -> int:
+        """Return how many frames may be in the making; the upscaler lets nobody begin more."""
+        return 2 * self.workers
 
     def lasts(self, way: int) -> bool:
         """Tell whether frames may go on to be made in this way."""
@@ -149,6 +158,14 @@ class Pace:
     def turns(self, waiting: int) -> float:
         """Return how many times the cost of one frame passes until the next is ready."""
         return 1 + max(0, waiting - self.workers + 1) / self.workers
+
+    def missed(self, way: int) -> None:
+        """Note that a frame that was begun in this way was resized in the end, and leave the way."""
+        with self.lock:
+            self.made[way] -= 1
+            self.made[RESIZED] += 1
+            self.changes += self.way != RESIZED
+            self.way, self.calm_since = RESIZED, None
 
     def took(self, way: int, seconds: float, waiting: int) -> None:
         """Note how long a frame took from its beginning. waiting: what `choose` was told."""
@@ -184,29 +201,47 @@ class LiveWork:
         self._faster: dict[int, Upscaler] = {}
 
     def __call__(self, related: Iterable[Step]) -> Iterator[Step]:
-        """Put a draft into every step, in order. Frames are begun as they come, whether or not one is ready."""
-        for step, pending in ahead(self.begun(related), self.pace.workers + 1):
-            draft = pending.result()
-            self.clock.drafted(step.position)
-            yield replace(step, draft=draft)
+        """Put a draft into every step, in order. Frames are begun as they come, whether or not one is ready.
 
-    def begun(self, related: Iterable[Step]) -> Iterator[tuple[Step, Pending | Made]]:
+        One that is not ready when it must be is resized after all.
+        """
+        before: int | None = None
+        for step, pending, chosen in ahead(self.begun(related), self.pace.workers + 1):
+            way, draft = chosen, self.ready(step, pending)
+            if draft is None:
+                self.pace.missed(way)
+                way, draft = RESIZED, resized(step.frame.image, self.size, self.treatments.at(step.frame).upscaler)
+            self.clock.drafted(step.position)
+            # nothing of a softer frame is blended into a restored one
+            yield replace(step, draft=draft, motion=None if RESIZED in (way, before) else step.motion)
+            before = way
+
+    def ready(self, step: Step, pending: "Pending | Made") -> Draft | None:
+        """Wait for a draft for as long as there is time."""
+        if isinstance(pending, Pending):
+            wait([pending.future], max(0.0, self.left_s(step)))
+        return pending.result() if pending.is_done() else None
+
+    def left_s(self, step: Step) -> float:
+        """Return the seconds until the draft of a step must be ready."""
+        return self.clock.due(step.position) + self.pace.latency_s - self.clock.behind_s - self.clock.now()
+
+    def begun(self, related: Iterable[Step]) -> Iterator[tuple[Step, Pending | Made, int]]:
         """Start each frame in the way that its time allows; one that equals the last is not made again."""
         held: list[Pending | Made] = []
         last: Pending | Made | None = None
-        before: int | None = None
         for step in related:
             held = [pending for pending in held if not pending.is_done()]
-            now, waiting = self.clock.now(), len(held)
-            left_s = self.clock.due(step.position) + self.pace.latency_s - self.clock.behind_s - now
-            way = self.pace.choose(now, left_s, waiting)
+            if len(held) >= self.pace.room:  # one more would have to wait, for nobody knows how long
+                futures = [pending.future for pending in held if isinstance(pending, Pending)]
+                wait(futures, max(0.0, self.left_s(step)), FIRST_COMPLETED)
+                held = [pending for pending in held if not pending.is_done()]
+            waiting = len(held)
+            way = self.pace.choose(self.clock.now(), self.left_s(step), waiting)
             if last is None or not step.same:
                 last = self.begin(step, way, waiting)
                 held.append(last)
-                if RESIZED in (way, before):  # nothing of a softer frame is blended into a restored one
-                    step = replace(step, motion=None)
-                before = way
-            yield step, last
+            yield step, last, way
 
     def wants_motion(self) -> bool:
         """Tell whether frames are to be blended at present: a resized frame flickers no more than it did."""
@@ -239,15 +274,19 @@ def faster(upscaler: Upscaler) -> Upscaler | None:
 
 
 def cost_of(upscaler: Upscaler, size: Size, shape: tuple[int, ...]) -> float:
-    """Return the seconds that a worker takes for a frame while all of them work; the first round prepares."""
-    image, spent = np.zeros(shape, np.uint8), 0.0
-    for _ in range(2):
+    """Return the least seconds that a worker takes for a frame while all of them work; the first round prepares.
+
+    The least: what takes longer in the end is noticed at once, what takes less only after a while.
+    """
+    image, best = np.zeros(shape, np.uint8), float("inf")
+    for turn in range(1 + ROUNDS):
         began = time.monotonic()
         pending = [upscaler.begin(image, size) for _ in range(max(1, upscaler.workers.count))]
         for one in pending:
             one.result()
-        spent = time.monotonic() - began
-    return spent
+        if turn:
+            best = min(best, time.monotonic() - began)
+    return best
 
 
 def resized(image: ImageArray, size: Size, upscaler: Upscaler) -> Draft:

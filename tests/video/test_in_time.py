@@ -1,5 +1,6 @@
 """`--realtime`: every frame keeps its place and time; how it was made follows from the time there was, and is said."""
 
+import time
 from dataclasses import replace
 from fractions import Fraction
 
@@ -9,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from cli.main import cli
+from image_core.upscaler import Upscaler
 from osediff_video import OutputError, VideoOptions, upscale, upscale_frames
 from osediff_video.shots import in_time
 from osediff_video.shots.in_time import ASKED, FAST, RESIZED, Clock, InTime, Pace
@@ -148,6 +150,25 @@ def test_frames_keep_place_and_time_and_are_made_as_is_said(way, source, tmp_pat
     plain = piped(source, *words, *(["--fast"] if slow else []))
     expected, _ = images_of(plain, tmp_path / "plain.nut")
     assert all(np.array_equal(*pair) for pair in zip(images, expected, strict=True))
+
+
+def test_a_frame_that_is_not_ready_when_it_must_be_is_resized(source, tmp_path, monkeypatch):
+    """The model turns out to be slow: nobody waits for it."""
+    slow = Upscaler.draft_batch
+
+    def draft_batch(*given):
+        time.sleep(1.5)
+        return slow(*given)
+
+    monkeypatch.setattr(in_time, "cost_of", lambda *_: 0.0)
+    monkeypatch.setattr(Upscaler, "draft_batch", draft_batch)
+    outcome = piped(source, "--model", "lite", "--scale", "2", "--realtime", "--latency", "0.1")
+    images, times = images_of(outcome, tmp_path / "out.mkv")
+    assert times == read_times(source)
+    assert f"0 frames as asked, {len(TIMES)} plainly resized; 1 changes" in outcome.stderr
+    expected = [cv2.resize(frame.image, (64, 48), interpolation=cv2.INTER_CUBIC) for frame in read(source)]
+    assert all(np.abs(a.astype(int) - b).mean() < 1.5 for a, b in zip(images, expected, strict=True))
+    assert float(outcome.stderr.split("at most ")[1].split(" s late")[0]) < 1.4
 
 
 def test_a_machine_that_is_too_slow_says_so_and_still_gives_every_frame(source, tmp_path, monkeypatch):
