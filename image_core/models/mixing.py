@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 from image_core.bundle import Bundle, new_bundle, verify_bundle, write_config
 from image_core.errors import CheckpointError
+from image_core.options import INT8_FILE
 from image_core.storage.tensors import read_safetensors
 
 MIXED = ("autoencoder.safetensors", "unet.safetensors")
@@ -40,6 +41,8 @@ def mix_models(first: Bundle, second: Bundle, share: float, out: Path, card: dic
     out.parent.mkdir(parents=True, exist_ok=True)
     with new_bundle(out) as part:
         for name in first.config.files:  # nothing else: what is not listed was not verified
+            if name == INT8_FILE:
+                continue  # ranges of other weights: train/int8.py measures those of the mixture
             (part / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(first.path / name, part / name)
         for name in MIXED:

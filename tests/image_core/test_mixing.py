@@ -13,6 +13,7 @@ from image_core.errors import CheckpointError, OutputError
 from image_core.models.catalogue import find_model
 from image_core.models.load import load_generator
 from image_core.models.mixing import mix_models
+from image_core.options import INT8_FILE
 
 
 @pytest.fixture
@@ -43,6 +44,7 @@ def test_every_weight_is_the_mean_and_the_ends_are_the_models(lite, other, tmp_p
     assert all(path.stat().st_mode & 0o044 == 0o044 for path in mixed.path.rglob("*"))  # others may read it
     card = mixed.config.card
     assert "measured" in lite.config.card and not {"measured", "limits", "history"} & card.keys()
+    assert INT8_FILE in lite.config.files and INT8_FILE not in mixed.config.files  # those are ranges of other weights
     with pytest.raises(ValueError, match="finite"):
         mix_models(lite, other, float("nan"), tmp_path / "nan")
     assert card["mixed_with"]["share"] == 1 and card["data"] == card["mixed_with"]["card"]["data"]
