@@ -48,6 +48,7 @@ def test_every_public_name_is_there_and_nothing_else_is():
         _ = osediff_video.upscayl
 
 
+@pytest.mark.slow
 def test_functions_stay_functions_whatever_was_imported_before():
     code = "import osediff_video.run, osediff_video.api; from osediff_video import upscale; print(callable(upscale))"
     outcome = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -291,7 +291,8 @@ def test_pipes_in_and_out(tmp_path):
     assert outcome.exit_code == 0 and read_times(tmp_path / "out.mp4") == read_times(source)
 
 
-@pytest.mark.parametrize("presses", [pytest.param(1, marks=pytest.mark.slow), 4])
+@pytest.mark.slow
+@pytest.mark.parametrize("presses", [1, 4])
 def test_control_c_keeps_the_work_and_says_how_to_go_on(tmp_path, presses):
     # the first segment is complete after 25 frames; the others last a second at least
     source = write_video(tmp_path / "in.mp4", [2048 * n for n in range(90)], size=(48, 64))

@@ -88,6 +88,7 @@ def test_stretches_in_any_order_give_the_file_of_one_run(video, model, tmp_path,
     assert again.already_finished
 
 
+@pytest.mark.slow
 def test_shots_by_number_are_counted_once(video, model, tmp_path):
     (tmp_path / "shots.toml").write_text("[[shot]]\nnumber = 2\nstrength = 0.3\n")
     options = VideoOptions(shots=str(tmp_path / "shots.toml"))
@@ -108,6 +109,7 @@ def test_a_stretch_reads_no_more_than_its_warm_up(video, model, tmp_path, monkey
     assert len(seen) <= SEGMENT + 8 + 1 + 10  # its frames, the warm-up, the bookmarked one, what a queue runs ahead
 
 
+@pytest.mark.slow
 def test_one_run_finishes_what_stretches_left(video, model, tmp_path):
     options, target = VideoOptions(), tmp_path / "out.mkv"
     whole = upscale_video(video, tmp_path / "whole.mkv", model(), EXACT, options)

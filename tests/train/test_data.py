@@ -173,6 +173,7 @@ def test_bad_images_are_named_and_the_next_is_drawn_from_the_same_dice(tmp_path,
         list(open_samples(DataConfig(folder=str(tmp_path), holdout=0, crop_px=32, most_bad=3), 0, 60))
 
 
+@pytest.mark.slow
 def test_a_worker_process_says_what_is_wrong_in_one_line(tmp_path):
     (tmp_path / "only.png").write_text("no image")
     samples = open_samples(DataConfig(folder=str(tmp_path), holdout=0, crop_px=32, most_bad=0), 0, 1)

@@ -213,6 +213,7 @@ def test_missing_perceptual_weights_are_told_before_training(tiny_base, images, 
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_checkpointing_changes_no_gradient(tiny_base, images, tmp_path):
     norms = []
     for value in ("true", "false"):

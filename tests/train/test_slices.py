@@ -69,6 +69,7 @@ def images_in(archive, folder):
     return tuple({path.name for path in sources.images} for sources in actual)
 
 
+@pytest.mark.slow
 def test_slices_train_from_nothing_to_a_bundle(files, slices, tmp_path):
     """A step at a time; every slice within the limit."""
     steps = []

@@ -210,6 +210,7 @@ def test_a_full_disk_is_said_and_the_work_is_kept(video, tmp_path):
         subprocess.run(["umount", small], check=True)
 
 
+@pytest.mark.slow
 def test_a_disk_that_takes_no_more_is_said_and_the_work_is_kept(video, tmp_path):
     """A file-size limit stands for the full disk: the same failed write, in any environment."""
     target = tmp_path / "out.mkv"

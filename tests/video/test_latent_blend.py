@@ -65,7 +65,7 @@ def test_the_blend_in_the_latent_calms_what_each_frame_invents(lite):
     calm = blend_video(lite, noisy, LatentBlend(pixel, lite))
     inner = np.s_[32:-32, 64:-32]
     before, after = (spread([i[inner] for i in s], [i[inner] for i in truth]) for s in (alone, calm))
-    assert after < 0.7 * before
+    assert after < 0.75 * before
     assert np.array_equal(calm[0], alone[0])  # the first frame has nothing to carry
 
 

@@ -53,7 +53,8 @@ def manifest(source, model=None, **options):
 
 def test_every_setting_that_decides_bits_is_in_the_manifest(video, generator):
     decisive = names(UpscaleOptions) | names(VideoOptions) | names(EncoderPlan) | {"model", "segment_frames"}
-    assert {"batch", "strict", "allow_damaged", "notes", "losses"} == UNDECISIVE  # reported, or recorded apart
+    apart = {"batch", "strict", "allow_damaged", "notes", "losses", "tiny_decoder", "latency_s"}
+    assert apart == UNDECISIVE  # reported, recorded apart, or in no job
     assert set(manifest(video).settings) == decisive - UNDECISIVE
     plain, other = (manifest(video, upscaler(generator, strength=strength)) for strength in (1.0, 0.5))
     assert plain.changes(other) == ["strength was 1.0, is 0.5"] and plain.fingerprint != other.fingerprint
