@@ -289,6 +289,9 @@ def test_pipes_in_and_out(tmp_path):
     assert read_times(tmp_path / "out.matroska") == read_times(source)
     outcome = CliRunner().invoke(cli, [*words, "-o", str(tmp_path / "out.mp4")], input=source.read_bytes())
     assert outcome.exit_code == 0 and read_times(tmp_path / "out.mp4") == read_times(source)
+    other = write_video(tmp_path / "other.mkv", [0, 30], time_base=Fraction(1, 1000), codec="ffv1", size=(16, 24))
+    outcome = CliRunner().invoke(cli, [*words, "-o", str(tmp_path / "other.mp4")], input=other.read_bytes())
+    assert outcome.exit_code == 0 and read_times(tmp_path / "other.mp4") == read_times(other)
 
 
 @pytest.mark.slow

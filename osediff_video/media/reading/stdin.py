@@ -43,6 +43,11 @@ class Replay:
         return self
 
 
-@functools.cache
 def standard_input() -> Replay:
-    return Replay(sys.stdin.buffer)
+    return replay_of(sys.stdin.buffer)
+
+
+@functools.lru_cache(maxsize=1)
+def replay_of(stream: BinaryIO) -> Replay:
+    """Return the one reader of a stream: what was read of it before is part of it. Another stream is another video."""
+    return Replay(stream)
