@@ -105,9 +105,7 @@ def readable_packets(container: InputContainer, streams: Sequence[Stream]) -> It
             # an IndexError is PyAV's when a damaged file seems to begin a new stream
             failures += 1
             if failures > MOST_UNREADABLE:
-                raise UnreadableError(
-                    f"{container.name.removeprefix(FILE)}: unreadable data ({reason(error)})"
-                ) from error
+                raise UnreadableError(f"{name}: unreadable data ({reason(error)})" + pipe_advice(Path(name))) from error
             packets = container.demux(streams)
             continue
         except av.FFmpegError as error:

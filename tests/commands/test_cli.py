@@ -292,6 +292,9 @@ def test_pipes_in_and_out(tmp_path):
     other = write_video(tmp_path / "other.mkv", [0, 30], time_base=Fraction(1, 1000), codec="ffv1", size=(16, 24))
     outcome = CliRunner().invoke(cli, [*words, "-o", str(tmp_path / "other.mp4")], input=other.read_bytes())
     assert outcome.exit_code == 0 and read_times(tmp_path / "other.mp4") == read_times(other)
+    outcome = CliRunner().invoke(cli, [*words, "-o", "-"], input=(ROOT / "samples" / "clip.mp4").read_bytes())
+    assert outcome.exit_code == 1 and not outcome.stdout_bytes
+    assert "-: " in outcome.stderr and "MP4 and MOV cannot be read from a pipe, send matroska" in outcome.stderr
 
 
 @pytest.mark.slow

@@ -17,6 +17,8 @@ class Replay:
     Looking at the header and the first frames, and then reading the video, are separate openings of the same input.
     """
 
+    name = str(PIPE)  # by which PyAV calls it, too
+
     def __init__(self, stream: BinaryIO) -> None:
         self.stream, self.past, self.position = stream, bytearray(), 0
         self.overflowed = False
