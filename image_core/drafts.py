@@ -17,11 +17,6 @@ AnyValues = Values | Tensor
 """The same of float levels."""
 
 
-def white_of(image: AnyImage) -> int:
-    """Return the level of white: 255 or 65535."""
-    return 255 if image.dtype.itemsize == 1 else 65535
-
-
 @dataclass(frozen=True)
 class Draft:
     """Hold an image the model made and, where it may be revised, its clean latent and that of the image encoded again.

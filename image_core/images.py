@@ -77,10 +77,14 @@ def to_tensor(images: Sequence[ImageArray]) -> "Tensor":
     return values.mul_(2 / white).sub_(1).permute(0, 3, 1, 2)
 
 
+def white_of(image: "ImageArray | Tensor") -> int:
+    """Return the level of white of whole levels, uint8 or uint16: 255 or 65535."""
+    return 255 if image.dtype.itemsize == 1 else 65535
+
+
 def from_levels(levels: "Tensor") -> "Tensor":
     """Do as `to_tensor` with images that are a tensor already, (B, H, W, 3) of uint8 or uint16."""
-    white = 255 if levels.dtype.itemsize == 1 else 65535
-    return levels.float().mul_(2 / white).sub_(1).permute(0, 3, 1, 2)
+    return levels.float().mul_(2 / white_of(levels)).sub_(1).permute(0, 3, 1, 2)
 
 
 def to_levels(tensor: "Tensor", white: int) -> "Tensor":

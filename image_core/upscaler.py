@@ -19,7 +19,7 @@ from image_core.device.memory import Planner, Size, Workload, attempt, give_back
 from image_core.device.precision import check_result, is_finite, with_more_precision
 from image_core.device.transfer import Landing, upload
 from image_core.device.workers import Crew, Workers
-from image_core.drafts import AnyImage, AnyValues, Draft, Pending, white_of
+from image_core.drafts import AnyImage, AnyValues, Draft, Pending
 from image_core.errors import NotFiniteError
 from image_core.generator import Generator
 from image_core.images import (
@@ -35,6 +35,7 @@ from image_core.images import (
     to_levels,
     to_tensor,
     values_to_tensor,
+    white_of,
 )
 from image_core.keep_tones import keep_tones
 from image_core.network_pass import NetworkPass

@@ -13,13 +13,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from image_core.images import white_of
+
 WEIGHT_BITS, FINE_BITS = 22, 12
 ONE, FINE, COARSE_ONE = 1 << WEIGHT_BITS, 1 << FINE_BITS, 1 << (WEIGHT_BITS - FINE_BITS)
 
 
 def enlarge_levels(levels: Tensor, height: int, width: int) -> Tensor:
     """Resize as `enlarge` does. levels: (B, H, W, 3) of uint8 or uint16. Returns (B, 3, height, width) in float32."""
-    white = torch.iinfo(levels.dtype).max
+    white = white_of(levels)
     values = levels.permute(0, 3, 1, 2).float()
     if levels.shape[1:3] == (height, width):
         return values

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from image_core.device.transfer import upload
-from image_core.drafts import white_of
+from image_core.images import white_of
 from osediff_video.temporal.flow import Motion
 
 BLUR_REACHES_SIGMAS = 4

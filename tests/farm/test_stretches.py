@@ -24,6 +24,7 @@ from osediff_video.run import upscale_video
 from tests.support.media_files import packets, write_video
 from tests.support.tiny_lite import upscaler
 
+SLOW = pytest.mark.slow
 ROOT = Path(__file__).parent.parent.parent
 EXACT = Encoding("ffv1")
 FRAMES, SEGMENT = 86, 25
@@ -71,9 +72,6 @@ def by_stretches(source, target, model, stretches, options, encoding=EXACT):
     for words in stretches:
         make_stretch(source, target, model(), encoding, options, segments=parse_segments(words))
     return assemble_job(target)
-
-
-SLOW = pytest.mark.slow
 
 
 @pytest.mark.parametrize("temporal", ["pixel", *(pytest.param(other, marks=SLOW) for other in ("latent", "off"))])

@@ -22,6 +22,7 @@ from osediff_video.media.probe import probe
 from tests.support.media_files import FAST, copy, packets, read, read_times, write_video
 from tests.support.rich_video import write_rich
 
+SLOW = pytest.mark.slow
 ROOT = Path(__file__).parent.parent.parent
 NURSERY = """
 import os, signal, sys, time, traceback
@@ -98,9 +99,6 @@ def nursery():
     nursery = Nursery()
     yield nursery
     nursery.process.communicate(timeout=30)
-
-
-SLOW = pytest.mark.slow
 
 
 @pytest.mark.parametrize(
