@@ -176,8 +176,8 @@ class LossConfig:
     stlpips-pytorch brings whole. lpips_px: side of the part of a sample that it sees, each time another; 0 is all, but
     for 8 px of the lite model's. latent: mean absolute distance to the latent of the target (lite only).
     adversarial, feature_matching: of a patch discriminator. warp: between neighbouring frames. grid: sharpness that
-    depends on the place in a block of 8 x 8 pixels. pattern: fine stripes and
-    hatches, more regular than the target.
+    depends on the place in a block of 8 x 8 pixels. beads: points on a lattice of such places. pattern: fine stripes
+    and hatches, more regular than the target. contours: edges less straight than the target's.
     balance: the weights of LPIPS, VSD, adversarial and feature_matching are shares of the pixel loss's gradient,
     measured at every step where the two meet, instead of plain factors.
     """
@@ -193,7 +193,9 @@ class LossConfig:
     feature_matching: float = 0.0
     warp: float = 0.0
     grid: float = 0.0
+    beads: float = 0.0
     pattern: float = 0.0
+    contours: float = 0.0
     balance: bool = False
 
 

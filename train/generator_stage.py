@@ -15,8 +15,9 @@ from image_core.autoencoder import LATENT_PX
 from train.batch import Batch
 from train.config import LossConfig, Recipe
 from train.losses import vsd
-from train.losses.artifacts import block_grid, regular_pattern
+from train.losses.artifacts import beads, block_grid, regular_pattern
 from train.losses.balance import balanced
+from train.losses.contours import crookedness
 from train.losses.discriminator import PatchDiscriminator, feature_matching, hinge_discriminator, hinge_generator
 from train.losses.pixel import charbonnier
 from train.losses.vsd import Score
@@ -76,8 +77,12 @@ class GeneratorStage:
             losses["latent"] = config.latent * F.l1_loss(clean, parts.latent(batch.high))
         if config.grid:
             losses["grid"] = config.grid * block_grid(image, batch.high)
+        if config.beads:
+            losses["beads"] = config.beads * beads(image, batch.high)
         if config.pattern:
             losses["pattern"] = config.pattern * regular_pattern(image, batch.high)
+        if config.contours:
+            losses["contours"] = config.contours * crookedness(image, batch.high)
         if config.warp and batch.frames > 1:
             clips = (frames.unflatten(0, (-1, batch.frames)) for frames in (image, batch.high))
             losses["warp"] = config.warp * warp_consistency(*clips)

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from osediff_video.metrics.image import grid
-from train.losses.artifacts import block_grid, regular_pattern
+from train.losses.artifacts import beads, block_grid, regular_pattern
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,32 @@ def test_stripes_at_any_angle_cost_and_texture_or_edges_do_not(target, down, rig
     assert regular_pattern(target + stripes, target + 2 * stripes) < 0.1 * cost  # stripes that are there are
 
 
-def test_neither_reaches_the_target(target):
+def beaded(image: torch.Tensor, height: float) -> torch.Tensor:
+    """A bright point on every fourth pixel of every fourth row: one for each pixel of what was enlarged."""
+    image = image.clone()
+    image[..., 1::4, 1::4] += height
+    return image
+
+
+@pytest.mark.parametrize("height", [0.1, -0.1])
+def test_beads_cost_where_rows_and_columns_show_little(target, height):
+    grain = 0.1 * torch.randn(target.shape, generator=torch.Generator().manual_seed(1))
+    textured = target + grain
+    cost = beads(beaded(textured, height), textured)
+    assert cost > 0.3
+    assert beads(textured, textured) < 0.3 * cost  # chance, of so few blocks
+    assert abs(beads(2 * textured, textured) - beads(textured, textured)) < 1e-5  # sharper everywhere alike
+
+
+def test_beads_in_dark_texture_cost_as_in_strong_one(target):
+    """Half of the samples hold strong texture and nothing wrong, half of them a tenth of it, with beads."""
+    strong = 0.5 * torch.randn(target.shape, generator=torch.Generator().manual_seed(2))
+    pale = 0.1 * strong
+    clean = beads(torch.cat([strong, pale]), torch.cat([strong, pale]))
+    assert beads(torch.cat([strong, beaded(pale, 0.2)]), torch.cat([strong, pale])) > 2 * clean
+
+
+def test_none_reaches_the_target(target):
     image, other = (2 * target).requires_grad_(True), blurred_at_seams(target).requires_grad_(True)
-    (block_grid(image, other) + regular_pattern(image, other)).backward()
+    (block_grid(image, other) + regular_pattern(image, other) + beads(image, other)).backward()
     assert image.grad is not None and image.grad.abs().sum() > 0 and other.grad is None

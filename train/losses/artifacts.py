@@ -1,7 +1,7 @@
-"""Measure what a learned distance overlooks and eyes do not: seams of blocks, and a hatch where texture should be.
+"""Measure what a learned distance overlooks and eyes do not: seams of blocks, beads, and a hatch instead of texture.
 
-A perceptual network takes a regular pattern for texture, and a generator that knows no texture finds it. Both losses
-look at full resolution. Sharper edges cost nothing in either.
+A perceptual network takes a regular pattern for texture, and a generator that knows no texture finds it. All of these
+losses look at full resolution. Sharper edges cost nothing in any.
 """
 
 import torch
@@ -12,6 +12,7 @@ from image_core.autoencoder import LATENT_PX
 
 WINDOW_PX, LONGEST_PERIOD_PX = 32, 6
 USUAL_SHARE = 0.2
+FLAT_LAPLACIAN = 0.02  # of two or three levels of 255: below it there is nothing to see
 LEAST_POWER = 1e-9  # of an amplitude far below a level: keeps the slope of the root finite where there is nothing
 
 
@@ -37,6 +38,34 @@ def by_phase(image: Tensor, axis: int) -> Tensor:
     sums = whole.view(-1, LATENT_PX).sum(0)
     counts = F.pad(torch.ones_like(curvature), (1, 1)).view(-1, LATENT_PX).sum(0)
     return sums / counts
+
+
+def beads(image: Tensor, target: Tensor) -> Tensor:
+    """Return how much points and hollows keep to their places in blocks of 8 x 8 pixels. Scalar.
+
+    image, target: (B, 3, H, W) in [-1, 1], sides multiples of 8 and at least 40, the blocks from the corner on. A
+    generator that enlarges four times can put a bright point on every pixel of its input: that lies between rows as
+    well as between columns, and no sum over rows or columns shows it. So, of grey, for each of the 64 places: the mean
+    Laplacian, whose standard deviation over its mean size is what stands out bright or dark; and the mean size of the
+    Laplacian relative to the target's, whose standard deviation over its mean is where all detail sits. Both are 0
+    where content does not know of places. Pale texture counts as much as strong: the Laplacian is taken relative to
+    the target's around. Differentiable in `image`.
+    """
+    own, usual = laplacian_of_blocks(image), laplacian_of_blocks(target).detach().abs()
+    around = F.avg_pool2d(usual.mean(1, keepdim=True), 3, stride=1, padding=1, count_include_pad=False)
+    own, usual = (blocks / (around + FLAT_LAPLACIAN) for blocks in (own, usual))
+    signed, size = own.mean((0, 2, 3)), own.abs().mean((0, 2, 3))
+    ratio = size / usual.mean((0, 2, 3)).clamp_min(1e-6)
+    bright = signed.std(correction=0) / size.mean().clamp_min(1e-6)
+    return bright + ratio.std(correction=0) / ratio.mean().clamp_min(1e-6)
+
+
+def laplacian_of_blocks(image: Tensor) -> Tensor:
+    """Return the Laplacian of grey at each place of the blocks of 8 x 8 pixels, but those at the rim, (B, 64, h, w)."""
+    grey = image.float().mean(1, keepdim=True)
+    curvature = grey.diff(n=2, dim=-1)[..., 1:-1, :] + grey.diff(n=2, dim=-2)[..., 1:-1]
+    rim = LATENT_PX - 1  # the outermost pixels have none
+    return F.pixel_unshuffle(curvature[..., rim:-rim, rim:-rim], LATENT_PX)
 
 
 def regular_pattern(image: Tensor, target: Tensor) -> Tensor:
