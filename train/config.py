@@ -175,7 +175,8 @@ class LossConfig:
     ImageNet weights (empty: where torch keeps them); or "st-alex", the shift-tolerant one that the package
     stlpips-pytorch brings whole. lpips_px: side of the part of a sample that it sees, each time another; 0 is all, but
     for 8 px of the lite model's. latent: mean absolute distance to the latent of the target (lite only).
-    adversarial, feature_matching: of a patch discriminator. warp: between neighbouring frames. grid: sharpness that
+    adversarial, feature_matching: of a patch discriminator, which sees "colour" or, so that it asks for no coloured
+    rims, "grey" (discriminator). warp: between neighbouring frames. grid: sharpness that
     depends on the place in a block of 8 x 8 pixels. beads: points on a lattice of such places. pattern: fine stripes
     and hatches, more regular than the target. contours: edges less straight than the target's.
     balance: the weights of LPIPS, VSD, adversarial and feature_matching are shares of the pixel loss's gradient,
@@ -191,6 +192,7 @@ class LossConfig:
     latent: float = 0.0
     adversarial: float = 0.0
     feature_matching: float = 0.0
+    discriminator: Literal["colour", "grey"] = "colour"
     warp: float = 0.0
     grid: float = 0.0
     beads: float = 0.0

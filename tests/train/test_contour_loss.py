@@ -35,6 +35,9 @@ def test_texture_and_flat_areas_are_not_contours():
     flat = torch.zeros(1, 3, 64, 64)
     grain = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     assert crookedness(grain, flat) == 0
+    straight, other_grain = edge(0.3), grain.roll(7, -1)
+    among = crookedness(torch.cat([straight, 0.5 * grain]), torch.cat([straight, 0.5 * other_grain]))
+    assert among < 0.1  # texture is free to be another
     corner = 0.8 * torch.tanh(torch.minimum(COLUMNS - 32, ROWS - 32)).expand(1, 3, -1, -1)
     assert crookedness(corner, corner) < 0.02
 

@@ -44,6 +44,7 @@ LEARNT = {
     "loss.latent": ((), "loss.latent=0.5"),
     "loss.adversarial": ((), "loss.adversarial=0.5"),
     "loss.feature_matching": (ADVERSARY, "loss.feature_matching=0.5"),
+    "loss.discriminator": (ADVERSARY, "loss.discriminator=grey"),
     "loss.warp": (("data.frames=2",), "loss.warp=0.5"),
     "loss.grid": ((), "loss.grid=0.5"),
     "loss.beads": ((), "loss.beads=0.5"),

@@ -253,6 +253,17 @@ def test_judges_see_what_was_made(recipe, monkeypatch):
     assert torch.equal(seen["shown"], torch.cat([batch.high, batch.made_image]))
 
 
+def test_a_grey_adversary_asks_for_no_colour(recipe):
+    """In both turns it sees three channels that are alike, so what it asks for moves all three alike."""
+    stage, batch, shown = stage_of(recipe("loss.adversarial=0.1", "loss.discriminator=grey")), batch_of(), []
+    stage.parts.discriminator.register_forward_pre_hook(lambda _module, images: shown.append(images[0].detach()))
+    for turn in ("generator", "discriminator"):
+        stage.losses(turn, batch)
+    assert len(shown) == 3  # the good image, what was made, and both
+    for images in shown:
+        assert torch.equal(images, images[:, :1].expand(-1, 3, -1, -1)) and images.std() > 0.1
+
+
 def test_distillation_pulls_towards_the_teacher():
     latent = torch.zeros(1, 2, 4, 4, requires_grad=True)
     teacher, critic = torch.ones(1, 2, 4, 4), -torch.ones(1, 2, 4, 4)
