@@ -127,8 +127,7 @@ class GeneratorStage:
     def adversarial_losses(self, image: Tensor, batch: Batch, pixel: Tensor) -> dict[str, Tensor]:
         config, discriminator = self.recipe.loss, self.parts.discriminator
         assert discriminator is not None
-        seen = self.seen(image), self.seen(batch.high)
-        result, high = parts_of(batch, "adversarial", image.shape[-1] - LATENT_PX, *seen)
+        high, result = self.shown("adversarial", batch, image)
         # the bare module, and frozen: this turn moves the generator alone, and no wrapper may wait for gradients
         with frozen(discriminator):
             with torch.no_grad():
@@ -144,16 +143,16 @@ class GeneratorStage:
 
     def discriminator_losses(self, batch: Batch) -> dict[str, Tensor]:
         # one call for both: a wrapper expects one forward for each backward
-        side_px = batch.high.shape[-1] - LATENT_PX
-        seen = self.seen(batch.high), self.seen(batch.made_image)
-        images = torch.cat(parts_of(batch, "discriminator", side_px, *seen))
+        images = torch.cat(self.shown("discriminator", batch, batch.made_image))
         real, fake = self.modules["discriminator"](images)[0].float().chunk(2)
         return {"discriminator": hinge_discriminator(real, fake)}
 
-    def seen(self, image: Tensor) -> Tensor:
-        """Return what the discriminator sees of (B, 3, H, W)."""
-        grey = self.recipe.loss.discriminator == "grey"
-        return image.mean(1, keepdim=True).expand_as(image) if grey else image
+    def shown(self, name: str, batch: Batch, image: Tensor) -> list[Tensor]:
+        """Return what the discriminator sees of the good images and of `image`, (B, 3, H, W) each."""
+        images = [batch.high, image]
+        if self.recipe.loss.discriminator == "grey":
+            images = [each.mean(1, keepdim=True).expand_as(each) for each in images]
+        return parts_of(batch, name, image.shape[-1] - LATENT_PX, *images)
 
     def _weighted(self, loss: Tensor, pixel: Tensor, at: Tensor, weight: float) -> Tensor:
         """Return the loss times its weight, or so that its gradient at `at` is that share of the pixel loss's."""
