@@ -73,6 +73,7 @@ class PoolConfig:
     overlay_share: share of overlays among the samples.
     page_share: share of pages among the samples.
     stored: probability that a page or an overlay is only made small and stored as JPEG, as drawings and screens are.
+    combed: probability that every other row of the small image is of a moment later, as in interlaced video.
     recoloured: probability that the channels change places.
     squeezed: probability that each channel is squeezed into a part of its range.
     half: probability that an image is made half as large instead of a quarter.
@@ -89,6 +90,7 @@ class PoolConfig:
     overlay_share: float = 0.0
     page_share: float = 0.0
     stored: float = 0.0
+    combed: float = 0.0
     recoloured: float = 0.0
     squeezed: float = 0.0
     half: float = 0.0
@@ -109,7 +111,7 @@ class PoolConfig:
                 raise RecipeError(f"data.pool.{share} is {getattr(self, share):g}, but there are none of these images")
 
 
-POOL_CHANCES = ("overlay_share", "page_share", "stored", "recoloured", "squeezed", "half")
+POOL_CHANCES = ("overlay_share", "page_share", "stored", "combed", "recoloured", "squeezed", "half")
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from train.data.contours import contour_page
 from train.data.damage import KINDS, MATERIALS, damage
 from train.data.encoders import CHANCES, encoder_options, transcode
 from train.data.material import held_out, open_material
-from train.data.pool_samples import PoolSamples
+from train.data.pool_samples import PoolSamples, with_combs
 
 MIXTURE = {"video": 0.5, "camera": 0.2, "clean": 0.1, "old film": 0.1, "heavy": 0.1}
 
@@ -72,6 +72,22 @@ def test_stored_pages_are_only_made_small_and_photographs_keep_their_damage(data
     photographs = {"page_share": 0.0, "overlay_share": 0.0}
     for one, other in zip(pairs(stored=1.0, **photographs), pairs(stored=0.0, **photographs), strict=True):
         assert torch.equal(one[0], other[0]) and torch.equal(one[1], other[1])
+
+
+def test_fields_of_two_moments_are_learnt_as_the_first(data):
+    """The rows of one field are as they were, those of the other have moved; the target is that of the first."""
+    low = np.random.default_rng(0).integers(0, 256, (16, 24, 3), dtype=np.uint8)
+    moves = set()
+    for seed in range(12):
+        combed = with_combs(low, np.random.default_rng(seed))
+        assert np.array_equal(combed[::2], low[::2])
+        inner = combed[1::2, 5:-5]
+        moves |= {move for move in range(-5, 6) if np.array_equal(inner, np.roll(low, move, 1)[1::2, 5:-5])}
+    assert moves <= {-4, -3, -2, -1, 1, 2, 3, 4} and min(moves) < 0 < max(moves)
+    plain, fields = (open_material(moved(data, data.pool.folder, combed=chance), 0, 6) for chance in (0.0, 1.0))
+    for one, other in ((plain[number].high[0], fields[number].high[0]) for number in range(6)):
+        turned = [image.rot90(turns, (1, 2)) for image in (one, one.flip(2)) for turns in range(4)]
+        assert any(torch.equal(image, other) for image in turned)
 
 
 def test_other_settings_are_another_pool(data):

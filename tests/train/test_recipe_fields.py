@@ -114,6 +114,7 @@ SHARES = {
     "overlay_share": {"overlays": 1},
     "page_share": {"pages": 1},
     "stored": {"pages": 1, "page_share": 1.0},
+    "combed": {},
 }
 
 

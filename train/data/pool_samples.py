@@ -15,6 +15,7 @@ from train.data.pool import HIGHS, LOW_PX, LOWS, NOTES, pool_folder, toned
 from train.data.samples import Sample
 
 STORED_QUALITY, STORED_AS_JPEG = (65, 98), 0.8
+MOST_COMB_PX = 4
 MARGIN_PX = 4  # of the low image around a crop: what the filter that enlarges it sees
 
 
@@ -52,10 +53,13 @@ class PoolSamples(Dataset[Sample[str]]):
         side = crop_px // scale
         top, left = (int(place) for place in rng.integers(0, LOW_PX - side + 1, 2))
         whole = self.stored(number, note, rng) if number >= self.photos and self.draws_stored(rng) else lows[number]
+        combed = self.data.pool.combed > 0 and rng.random() < self.data.pool.combed
+        whole = with_combs(whole, rng) if combed else whole
         low = enlarged_part(whole, top, left, side, scale)
         y, x = (int(place) + scale * corner for place, corner in zip(note["place"], (top, left), strict=True))
         high = toned(self.highs[number, y : y + crop_px, x : x + crop_px], note)
-        pair = np.rot90(np.stack([low, high]), int(rng.integers(4)), (1, 2))
+        turns = int(rng.integers(2)) * 2 if combed else int(rng.integers(4))  # fields are rows, not columns
+        pair = np.rot90(np.stack([low, high]), turns, (1, 2))
         pair = pair[:, :, ::-1] if rng.random() < 0.5 else pair
         low_tensor, high_tensor = to_tensor(list(np.ascontiguousarray(pair))).split(1)
         return Sample(low_tensor, high_tensor, "")
@@ -88,6 +92,15 @@ class PoolSamples(Dataset[Sample[str]]):
                 raise RecipeError(f"{self.folder}: shard {number} cannot be read ({error}); {advice}") from error
             self.parts[number] = lows, notes
         return self.parts[number]
+
+
+def with_combs(low: NDArray[np.uint8], rng: Generator) -> NDArray[np.uint8]:
+    """Return a low image, (H, W, 3), whose second field is of a moment later, when all has moved sideways."""
+    moved_px = int(rng.integers(1, MOST_COMB_PX + 1)) * (1 if rng.random() < 0.5 else -1)
+    places = (np.arange(low.shape[1]) - moved_px).clip(0, low.shape[1] - 1)
+    combed = low.copy()
+    combed[1::2] = low[1::2, places]
+    return combed
 
 
 def enlarged_part(low: NDArray[np.uint8], top: int, left: int, side: int, scale: int) -> NDArray[np.uint8]:
