@@ -2,7 +2,7 @@
 
 python -m benchmarks.speed.engines [--data FOLDER] [--rounds 3] > rows.jsonl
 
-Prints one JSON line for each set of instructions (all, without bfloat16) and engine: processor seconds of
+Prints one JSON line for each set of instructions (all, without bfloat16, AVX2) and engine: processor seconds of
 one thread for one image of 1280 x 720, prepared graphs, in turns, medians; and, with data (the folder with bench/, val/
 and video/), what 8 bits cost: PSNR in dB and SSIM against the originals, beside torch in float32.
 """
@@ -26,7 +26,7 @@ from osediff_video.api import load_upscaler
 from osediff_video.metrics.image import luma, psnr, ssim
 from osediff_video.workflow import bench
 
-INSTRUCTIONS = {"all": "ALL", "without bfloat16": "AVX512_CORE_VNNI"}
+INSTRUCTIONS = {"all": "ALL", "without bfloat16": "AVX512_CORE_VNNI", "AVX2": "AVX2"}
 ENGINES: tuple[tuple[Engine, Precision], ...] = (
     ("torch", "fp32"),
     ("torch", "auto"),

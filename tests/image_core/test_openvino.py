@@ -1,7 +1,10 @@
 """The embedded model through OpenVINO: torch's results, to a level, in any size, batch, tile, and number of threads."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -39,6 +42,10 @@ UNET = SmallUNetConfig(
 
 @pytest.fixture(scope="module")
 def generator():
+    return whole_generator()
+
+
+def whole_generator():
     torch.manual_seed(0)
     generator = Generator(LiteAutoencoder(SHAPE), SmallUNet(UNET), 0.6, 280).eval().requires_grad_(False)
     for parameter in generator.parameters():  # nothing zero, so that every layer matters
@@ -60,6 +67,21 @@ def test_each_part_equals_torchs(generator, size):
         clean = generator.denoise(latent, text)
         torch.testing.assert_close(other.denoise(latent, text), clean, atol=2e-4, rtol=2e-4)
         torch.testing.assert_close(other.decode(clean, image), generator.decode(clean, image), atol=2e-5, rtol=2e-5)
+
+
+HELD = """
+from tests.image_core.test_openvino import test_each_part_equals_torchs, whole_generator
+for size in ((64, 64), (72, 104)):
+    test_each_part_equals_torchs(whole_generator(), size)
+"""
+
+
+@pytest.mark.slow
+def test_it_runs_where_the_user_keeps_it_from_avx512():
+    """On a processor that has it, OpenVINO's own normalisation would end the process."""
+    environment = os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX2"}
+    done = subprocess.run([sys.executable, "-c", HELD], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("options", [{}, {"tile_px": 128}, {"strength": 0.4, "color_fix": "wavelet"}])
