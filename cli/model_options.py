@@ -89,9 +89,9 @@ model_options = together([
         "stays.",
     ),
     option(
-        LOADING, "--tiny-decoder", metavar="FOLDER",
+        LOADING, "--tiny-decoder", metavar="FOLDER|own",
         help="Folder of an AutoencoderTiny (such as TAESD) that decodes in place of sd21's own: half the work, less "
-        "detail.",
+        "detail; own is sd21's, where the model names a tiny one.",
     ),
     option(
         LOADING, "--batch", type=click.IntRange(1),

@@ -37,6 +37,7 @@ def list_models() -> None:
             write(f"{name}: damaged. {error}")
             continue
         config, tags = bundle.config, " Names tags." if bundle.has_tagger else ""
+        tags += " Tiny decoder." if bundle.tiny_decoder else ""
         write(f"{name}: {size:.1f} MB, {config.licence}. {config.card.get('summary', '')}{tags}".rstrip())
     for name, known in KNOWN.items():
         if name not in here:
@@ -54,8 +55,11 @@ def show(name: str) -> None:
     """Show the card of the model NAME: data, recipe, measurements, limits."""
     from image_core.models.catalogue import find_model
 
-    config = find_model(name).config
-    facts = {"name": config.name, "licence": config.licence, "timestep": config.timestep}
+    bundle = find_model(name)
+    config = bundle.config
+    facts: dict[str, object] = {"name": config.name, "licence": config.licence, "timestep": config.timestep}
+    if bundle.tiny_decoder:
+        facts["decoder"] = f"the AutoencoderTiny in {bundle.tiny_decoder}"
     for line in _lines(facts | config.card, ""):
         write(line)
 
@@ -107,6 +111,7 @@ def pull(name: str, tagger: bool, offline: bool, output: Path | None, merge: boo
 @option(PARTS, "--tokenizer", type=HERE, help="Folder of the tokenizer, which a base in a single file lacks.")
 @option(PARTS, "--tagger", type=HERE, help="Weights of RAM, ram_swin_large_14m.pth, beside its two lists.")
 @option(PARTS, "--dape", type=HERE, help="Weights of DAPE, DAPE.pth, which fit the tagger to degraded images.")
+@option(PARTS, "--tiny-decoder", type=HERE, help="Folder of an AutoencoderTiny (such as TAESD) to decode with.")
 @option(PARTS, "--half", is_flag=True, help="Store half precision: half the size.")
 @bundle_options
 def import_model(
@@ -116,6 +121,7 @@ def import_model(
     tokenizer: Path | None,
     tagger: Path | None,
     dape: Path | None,
+    tiny_decoder: Path | None,
     half: bool,
     output: Path | None,
     merge: bool,
@@ -127,7 +133,7 @@ def import_model(
 
     target = output or models_folder() / ("sd21-face" if "face" in weights.name else "sd21")
     target.parent.mkdir(parents=True, exist_ok=True)
-    parts = Ingredients(base, weights, vae, tokenizer, tagger, dape)
+    parts = Ingredients(base, weights, vae, tokenizer, tagger, dape, tiny_decoder)
     bundle = make_bundle(parts, target, merge=merge, prompts=prompts, half=half)
     say(f"{bundle.path}: ready, use it with --model {bundle.path if output else target.name}")
 

@@ -7,6 +7,7 @@ prompts.safetensors    text embeddings under "0", "1", ..., each (1, L, D); the 
 lora.unet.safetensors, lora.vae.safetensors     adapters that were not merged (optional)
 text_encoder/, tokenizer/                       for prompts that are not stored (optional)
 tagger/                                         says in tags what an image shows (optional)
+tiny_decoder/                                   decodes in place of the VAE (optional, may lie elsewhere)
 """
 
 import dataclasses
@@ -30,6 +31,9 @@ from image_core.storage.json_file import read_object
 from image_core.storage.json_rules import ANY_OBJECT, Rule, check, list_of, number, one_of, shown, table_of, text, whole
 
 FORMAT_VERSION = 1
+TINY_FILES = ("config.json", "diffusion_pytorch_model.safetensors")
+"""What the folder of a tiny decoder holds, as diffusers writes it."""
+
 TAGGER_FILES = ("config.json", "model.safetensors", "ram_tag_list.txt", "ram_tag_list_threshold.txt")
 """What the folder of a tagger holds: settings, weights, and one line for each output of its head."""
 
@@ -45,6 +49,7 @@ RULES: Mapping[str, Rule] = {
     "prompts": list_of(text(10_000), 1, 1000),
     "licence": text(10_000),
     "scale": number(MIN_SCALE, MAX_SCALE),
+    "tiny_decoder": Rule("a folder", lambda value: isinstance(value, str) and 0 < len(value) <= 4096),
     "card": ANY_OBJECT,
     "files": table_of(
         text(300),
@@ -54,6 +59,9 @@ RULES: Mapping[str, Rule] = {
 }
 """What `bundle.json` may say."""
 
+OPTIONAL = ("scale", "tiny_decoder")
+"""What it need not say, and earlier versions do not know."""
+
 
 @dataclass(frozen=True)
 class BundleConfig:
@@ -61,6 +69,7 @@ class BundleConfig:
 
     autoencoder: "kl" or "lite". scale: of the output, when the user names none.
     prompts: the texts whose embeddings are stored. card: provenance, free of form.
+    tiny_decoder: folder of the AutoencoderTiny that decodes, within the bundle or absolute; None is the VAE's own.
     """
 
     name: str
@@ -75,6 +84,7 @@ class BundleConfig:
     files: dict[str, str] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
     scale: float = UpscaleOptions.scale
+    tiny_decoder: str | None = None
 
 
 @dataclass(frozen=True)
@@ -92,6 +102,11 @@ class Bundle:
     def has_tagger(self) -> bool:
         """Return whether every file of a tagger is listed."""
         return all(self.holds(f"tagger/{name}") for name in TAGGER_FILES)
+
+    @property
+    def tiny_decoder(self) -> Path | None:
+        """Return the folder of the AutoencoderTiny that decodes; None is the VAE's own decoder."""
+        return None if self.config.tiny_decoder is None else self.path / self.config.tiny_decoder
 
     def file(self, name: str) -> Path:
         """Return the path of a file that is listed. Raises CheckpointError for any other."""
@@ -134,8 +149,9 @@ def write_config(folder: Path, config: BundleConfig) -> BundleConfig:
 
 def save_config(folder: Path, config: BundleConfig) -> None:
     values = dataclasses.asdict(config)
-    if config.scale == UpscaleOptions.scale:
-        del values["scale"]  # earlier versions do not know it
+    for name in OPTIONAL:
+        if values[name] == BundleConfig.__dataclass_fields__[name].default:
+            del values[name]
     (folder / "bundle.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
 
 
@@ -155,14 +171,29 @@ def read_bundle(path: Path) -> Bundle:
             f"{file}: format version {shown(values.get('format_version'))}, this program reads {FORMAT_VERSION}; "
             "update osediff-video or import the model again"
         )
-    check(values, RULES, str(file), needed=[key for key in RULES if key != "scale"])
+    check(values, RULES, str(file), needed=[key for key in RULES if key not in OPTIONAL])
     for name in values["files"]:
         if not is_inside(name):
             raise CheckpointError(f"{file}: {name!r} lies outside the bundle")
     for name in NEEDED:
         if name not in values["files"]:
             raise CheckpointError(f"{file}: does not list {name}, which every model has")
+    if (tiny := values.get("tiny_decoder")) is not None:
+        _check_tiny(tiny, values, file)
     return Bundle(path, BundleConfig(**{**values, "prompts": tuple(values["prompts"])}))
+
+
+def _check_tiny(tiny: str, values: Mapping[str, Any], file: Path) -> None:
+    """Refuse a tiny decoder that is no part of the model, and one for a model that needs none."""
+    if values["autoencoder"] != "kl":
+        raise CheckpointError(f"{file}: names a tiny_decoder, but the model has a small decoder of its own")
+    if Path(tiny).is_absolute():
+        return  # looked at when it is read; its weights are part of what identifies the model
+    if not is_inside(tiny):
+        raise CheckpointError(f"{file}: its tiny_decoder {tiny!r} lies outside the bundle; name it by an absolute path")
+    for name in TINY_FILES:
+        if (part := (PurePosixPath(tiny) / name).as_posix()) not in values["files"]:
+            raise CheckpointError(f"{file}: does not list {part}, which its tiny_decoder needs")
 
 
 def is_inside(name: str) -> bool:

@@ -14,6 +14,9 @@ PROMPT_MODES: tuple[str, ...] = get_args(PromptMode)
 PRECISIONS: tuple[str, ...] = get_args(Precision)
 ENGINES: tuple[str, ...] = get_args(Engine)
 
+OWN_DECODER = "own"
+"""Stable Diffusion's decoder, also where a model names a tiny one."""
+
 INT8_FILE = "int8.json"
 """In a model's folder, what the engine openvino-int8 needs."""
 
@@ -37,8 +40,8 @@ class UpscaleOptions:
     batch: images per model call; None is what fits in memory.
     tile_px: edge of a tile in output pixels, a multiple of 8; None is no tiles while the image fits in memory.
     tile_overlap_px: pixels that neighbouring tiles share, a multiple of 8.
-    tiny_decoder: folder of a small decoder (diffusers' AutoencoderTiny) to use in place of Stable Diffusion's; None is
-        the model's own.
+    tiny_decoder: folder of a small decoder (diffusers' AutoencoderTiny) to use in place of Stable Diffusion's, or "own"
+        for that one; None is what the model names, else its own.
     fast: leave out the UNet of a model that does without, such as lite: faster, and noise stays.
     prompt_mode: "tags" is a description of the image followed by the prompt, "tags+text" adds what is written in the
         image (extra ocr), "fixed" is the prompt alone, "none" the empty prompt; "auto" is "tags" where the model has a

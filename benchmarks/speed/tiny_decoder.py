@@ -2,14 +2,17 @@
 
 python -m benchmarks.speed.tiny_decoder [--px 256] [--rounds 3] [--vae FOLDER --tiny FOLDER IMAGE ...]
 
-Prints a JSON line for float32 and bfloat16: parameters, and processor seconds of one thread for a million output
-pixels, in turns, the best round of each. With folders in diffusers layout and images, also what each decoder leaves of
-the images, encoded by the VAE: PSNR in dB. Random weights say nothing of quality.
+Prints a JSON line for float32 and bfloat16: parameters; processor seconds of one thread for a million output pixels, in
+turns, the best round of each; and, on Linux, the peak memory for each output pixel, beside that of the VAE's encoder.
+With folders in diffusers layout and images, also what each decoder leaves of the images, encoded by the VAE: PSNR in dB
+and SSIM. Random weights say nothing of quality.
 """
 
 import argparse
 import json
+import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -19,7 +22,7 @@ from torch import nn
 from image_core.generator import KLAutoencoder
 from image_core.images import crop, pad_to_multiple, to_images, to_tensor
 from osediff_video.images.image_file import read_image
-from osediff_video.metrics.image import luma, psnr
+from osediff_video.metrics.image import luma, psnr, ssim
 from osediff_video.workflow.bench import machine
 
 WIDTHS = (128, 256, 512, 512)
@@ -51,16 +54,45 @@ def seconds(decoders: dict[str, KLAutoencoder], px: int, rounds: int, dtype: tor
 
 
 @torch.inference_mode()
-def quality(decoders: dict[str, KLAutoencoder], images: list[Path], dtype: torch.dtype) -> dict[str, float]:
-    """Return the mean PSNR of images that were encoded and decoded."""
-    scores = dict.fromkeys(decoders, 0.0)
+def peaks(decoders: dict[str, KLAutoencoder], px: int, dtype: torch.dtype) -> dict[str, int]:
+    """Return by how many bytes for each output pixel a call raises the memory of this process."""
+    image = torch.randn(1, 3, px, px, dtype=dtype).to(memory_format=torch.channels_last)
+    latent = torch.randn(1, 4, px // 8, px // 8, dtype=dtype).to(memory_format=torch.channels_last)
+    tiny, own = decoders["tiny"], decoders["own"]
+    work: dict[str, Callable[[], object]] = {  # the least first: what one took, the next may find free
+        "tiny decoder": lambda: tiny.decode(latent, latent),
+        "encoder": lambda: own.encode(image),
+        "own decoder": lambda: own.decode(latent, latent),
+    }
+    found = {}
+    for name, call in work.items():
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak begins again at what is held now
+        before = resident("VmRSS")
+        call()
+        found[name] = (resident("VmHWM") - before) // px**2
+    return found
+
+
+def resident(name: str) -> int:
+    """Return a number of bytes that Linux says of this process."""
+    found = re.search(rf"{name}:\s*(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
+    assert found is not None
+    return int(found[1]) * 1024
+
+
+@torch.inference_mode()
+def quality(decoders: dict[str, KLAutoencoder], images: list[Path], dtype: torch.dtype) -> dict[str, list[float]]:
+    """Return the mean PSNR and SSIM of images that were encoded and decoded."""
+    scores = {name: [0.0, 0.0] for name in decoders}
     for path in images:
         image = read_image(path).image
         padded = pad_to_multiple(to_tensor([image]), 8, 64).to(dtype)
         for name, decoder in decoders.items():
             result = crop(decoder.decode(decoder.encode(padded), padded).float(), *image.shape[:2])
-            scores[name] += psnr(luma(to_images(result, image.dtype)[0]), luma(image)) / len(images)
-    return {name: round(score, 2) for name, score in scores.items()}
+            result_luma, image_luma = luma(to_images(result, image.dtype)[0]), luma(image)
+            for place, measure in enumerate((psnr, ssim)):
+                scores[name][place] += measure(result_luma, image_luma) / len(images)
+    return {name: [round(of_psnr, 2), round(of_ssim, 4)] for name, (of_psnr, of_ssim) in scores.items()}
 
 
 def parameters(decoder: nn.Module) -> int:
@@ -91,10 +123,11 @@ def main() -> None:
             "dtype": str(dtype).removeprefix("torch."),
             "px": given.px,
             "parameters": sizes,
+            "peak_bytes_per_px": peaks(decoders, given.px, dtype) if Path("/proc/self/clear_refs").exists() else None,
             "cpu_s_per_mp": seconds(decoders, given.px, given.rounds, dtype),
         }
         if given.images and row["weights"] == "given":
-            row["psnr_y"] = quality(decoders, given.images, dtype)
+            row["psnr_ssim_y"] = quality(decoders, given.images, dtype)
         print(json.dumps({**row, "machine": machine()}), flush=True)
 
 

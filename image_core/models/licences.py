@@ -8,3 +8,4 @@ BASE_LICENCES = {
 
 LICENCE = f"OSEDiff weights: Apache-2.0; {BASE_LICENCES[1024]}"
 TAGGER_LICENCE = "; RAM and DAPE: Apache-2.0"
+TINY_LICENCE = "; tiny decoder: see its own licence"

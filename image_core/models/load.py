@@ -19,6 +19,7 @@ from image_core.errors import CheckpointError, ModelNotFoundError, OutOfMemoryEr
 from image_core.generator import Generator, KLAutoencoder, set_precision
 from image_core.lora import LoraWeights, check_weights, from_tensors, merged
 from image_core.models.int8_ranges import read_ranges
+from image_core.models.tiny_decoder import chosen_tiny, identify_tiny, use_tiny_decoder
 from image_core.options import Engine, Precision, UpscaleOptions
 from image_core.prompts.prompter import load_prompter, negative_embedding
 from image_core.small_unet import SmallUNet, is_small
@@ -143,7 +144,8 @@ def read_lora(path: Path) -> LoraWeights:
 
 
 # Peak memory for each output pixel in float32, estimated with room to spare; half precision needs half
-BYTES_PER_PIXEL = {"lite": 600, "kl": 7000}
+BYTES_PER_PIXEL = {"lite": 600, "kl": 7000, "tiny": 5300}
+"""By the autoencoder; tiny: with a tiny decoder, beside which the VAE's encoder takes most."""
 
 
 DTYPES = {name: getattr(torch, dtype) for name, dtype in DTYPE_NAMES.items()}
@@ -224,11 +226,12 @@ def _read_upscaler(
     identity = f"{bundle.config.name} {sha256(bundle.path / 'bundle.json')[:16]} {str(dtype).removeprefix('torch.')}"
     if autoencoder_dtype != dtype:
         identity += f" {str(autoencoder_dtype).removeprefix('torch.')}"
-    if options.tiny_decoder is not None:
-        from image_core.models.tiny_decoder import identify_tiny, use_tiny_decoder
-
-        use_tiny_decoder(generator, Path(options.tiny_decoder))
-        identity += f" {identify_tiny(Path(options.tiny_decoder))}"
+    kind = bundle.config.autoencoder
+    if folder := chosen_tiny(bundle, options.tiny_decoder):
+        use_tiny_decoder(generator, folder)
+        identity += f" {identify_tiny(folder)}"
+        report(f"decoder: the AutoencoderTiny in {folder}")
+        kind = "tiny"
     if engine != "torch":
         from image_core.device.openvino_engine import VERSION, is_runnable, with_openvino
 
@@ -251,7 +254,7 @@ def _read_upscaler(
         generator,
         text,
         options,
-        bytes_per_pixel=BYTES_PER_PIXEL[bundle.config.autoencoder] * dtype.itemsize // 4,
+        bytes_per_pixel=BYTES_PER_PIXEL[kind] * dtype.itemsize // 4,
         color_fix=bundle.config.color_fix,
         identity=identity,
         generative=bundle.config.autoencoder == "kl",

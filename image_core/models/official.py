@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ from image_core.bundle import Bundle, BundleConfig, new_bundle, write_config
 from image_core.errors import CheckpointError, OutputError
 from image_core.lora import LoraWeights, check_weights, merge_lora, merged, unet_targets, vae_targets
 from image_core.models.base import BaseFacts, check_base, load_vae, open_unet
-from image_core.models.licences import BASE_LICENCES, TAGGER_LICENCE
+from image_core.models.licences import BASE_LICENCES, TAGGER_LICENCE, TINY_LICENCE
 from image_core.models.single_file import read_vae, unfold_single_file
+from image_core.models.tiny_decoder import copy_tiny
 from image_core.models.write_bundle import write_lora, write_network, write_prompts
 from image_core.options import UpscaleOptions
 from image_core.prompts.ram import read_ram
@@ -37,7 +38,8 @@ class Ingredients:
 
     base: folder in diffusers layout (unet, vae, text_encoder, tokenizer, scheduler), or a single file of 2.1-base; then
     tokenizer: a folder. weights: the published pickle, general or for faces. vae: instead of the base's, a folder or
-    file. tagger, dape: ram_swin_large_14m.pth with its two lists beside it, and DAPE.pth.
+    file. tagger, dape: ram_swin_large_14m.pth with its two lists beside it, and DAPE.pth. tiny_decoder: folder of an
+    AutoencoderTiny that decodes in place of the VAE.
     """
 
     base: Path
@@ -46,6 +48,7 @@ class Ingredients:
     tokenizer: Path | None = None
     tagger: Path | None = None
     dape: Path | None = None
+    tiny_decoder: Path | None = None
 
 
 def import_official(
@@ -101,6 +104,7 @@ def _make(base: Path, parts: Ingredients, out: Path, merge: bool, prompts: Seque
             merge_lora(vae, lora_vae)
         else:
             write_lora(part, "vae", lora_vae)
+        tiny = copy_tiny(parts.tiny_decoder, vae.config.latent_channels, part) if parts.tiny_decoder else None
         write_network(part, "autoencoder", nn.Module.to(vae, dtype))  # diffusers' own warns of nothing
         del vae, content
         text = TextEncoder(base)
@@ -109,13 +113,15 @@ def _make(base: Path, parts: Ingredients, out: Path, merge: bool, prompts: Seque
         del text
         if parts.tagger is not None:
             read_ram(parts.tagger, parts.dape).save(part, dtype)
-        config = write_config(part, describe(out.name, facts, parts, texts, merge))
+        described = describe(out.name, facts, parts, texts, merge)
+        config = write_config(part, replace(described, tiny_decoder=tiny))
     return Bundle(out, config)
 
 
 def describe(name: str, facts: BaseFacts, parts: Ingredients, prompts: tuple[str, ...], merged: bool) -> BundleConfig:
     """Describe the bundle: settings of the one step, licence, and the files it was made of."""
     used = {"weights": parts.weights, "vae": parts.vae, "tagger": parts.tagger, "dape": parts.dape}
+    used["tiny_decoder"] = parts.tiny_decoder
     is_face = "face" in parts.weights.name
     card: dict[str, Any] = {"summary": FACE_SUMMARY if is_face else SUMMARY}
     card |= {"base": parts.base.name, "merged": merged}
@@ -135,7 +141,8 @@ def describe(name: str, facts: BaseFacts, parts: Ingredients, prompts: tuple[str
         scale=1.0 if is_face else UpscaleOptions.scale,
         prompts=prompts,
         licence=f"OSEDiff weights: Apache-2.0; {BASE_LICENCES.get(facts.text_width, 'base: see its own licence')}"
-        + (TAGGER_LICENCE if parts.tagger else ""),
+        + (TAGGER_LICENCE if parts.tagger else "")
+        + (TINY_LICENCE if parts.tiny_decoder else ""),
         card=card,
     )
 

@@ -6,13 +6,17 @@ channels (Stable Diffusion XL's) cannot be told from it, and gives wrong colours
 
 from collections.abc import Mapping
 from pathlib import Path
+from shutil import copyfile
 from typing import Any
 
 import torch
+from torch import nn
 
 from image_core.architecture import ACTIVATIONS, MAX_LAYERS, MAX_WIDTH, built, defaults_of, first_line, known_settings
+from image_core.bundle import TINY_FILES, Bundle
 from image_core.errors import CheckpointError
 from image_core.generator import Generator, KLAutoencoder
+from image_core.options import OWN_DECODER
 from image_core.storage.files import sha256
 from image_core.storage.json_file import read_object
 from image_core.storage.json_rules import FLAG, Rule, list_of, number, one_of, shown, whole
@@ -39,6 +43,13 @@ SETTINGS: Mapping[str, Rule] = {
 }
 
 
+def chosen_tiny(bundle: Bundle, asked: str | None) -> Path | None:
+    """Return the folder of the tiny decoder that stands in, which an option may name in place of the bundle."""
+    if asked is None:
+        return bundle.tiny_decoder
+    return None if asked == OWN_DECODER else Path(asked)
+
+
 def use_tiny_decoder(generator: Generator, folder: Path) -> None:
     """Let the tiny decoder in a folder stand in for that of a model, whose own is freed.
 
@@ -46,9 +57,15 @@ def use_tiny_decoder(generator: Generator, folder: Path) -> None:
     """
     own = generator.autoencoder
     assert isinstance(own, KLAutoencoder)
+    kind = next(own.parameters())
+    own.tiny_decoder = read_tiny(folder, own.vae.config.latent_channels, kind.dtype, kind.device)
+    own.vae.decoder = own.vae.post_quant_conv = None
+
+
+def read_tiny(folder: Path, channels: int, dtype: torch.dtype, device: torch.device) -> nn.Module:
+    """Read the tiny decoder in a folder, ready to run. Raises as `use_tiny_decoder`."""
     settings, weights = _settings(folder / "config.json"), TensorFile(weights_file(folder))
-    channels, given = own.vae.config.latent_channels, settings.get("latent_channels", 4)
-    if given != channels:
+    if (given := settings.get("latent_channels", 4)) != channels:
         raise CheckpointError(
             f"{folder}: decodes latents of {given} channels, the model's have {channels}; expected a tiny decoder of "
             "the same kind of Stable Diffusion, such as TAESD"
@@ -62,10 +79,17 @@ def use_tiny_decoder(generator: Generator, folder: Path) -> None:
             tiny.decoder(torch.empty(1, channels, 8, 8, device="meta"))
     except Exception as error:  # whatever a layer makes of a shape that is not its own
         raise CheckpointError(f"{folder}: its settings do not fit together: {first_line(error)}") from error
-    kind = next(own.parameters())
-    fill(tiny, weights, str(weights.path), kind.dtype, None, kind.device, channels_last=True)
-    own.tiny_decoder = tiny.decoder.requires_grad_(False).eval()
-    own.vae.decoder = own.vae.post_quant_conv = None
+    fill(tiny, weights, str(weights.path), dtype, None, device, channels_last=True)
+    return tiny.decoder.requires_grad_(False).eval()
+
+
+def copy_tiny(folder: Path, channels: int, bundle: Path) -> str:
+    """Copy the tiny decoder in a folder into that of a bundle, and return its name there. Raises CheckpointError."""
+    read_tiny(folder, channels, torch.float32, torch.device("cpu"))
+    (bundle / "tiny_decoder").mkdir()
+    for name in TINY_FILES:
+        copyfile(folder / name, bundle / "tiny_decoder" / name)
+    return "tiny_decoder"
 
 
 def weights_file(folder: Path) -> Path:

@@ -191,8 +191,9 @@ def test_models_import_and_pull_hand_on_what_was_asked(tmp_path, monkeypatch):
     monkeypatch.setattr("image_core.models.official.make_bundle", lambda *w, **n: made.append((w, n)) or done)
     monkeypatch.setattr("image_core.models.downloads.pull", lambda *w, **n: pulled.append((w, n)) or done)
     out = tmp_path / "out"
-    parts = {name: tmp_path / name for name in ("base", "weights", "vae", "tokenizer", "tagger", "dape")}
-    words = [word for name, path in parts.items() for word in (f"--{name}", path)]
+    names = ("base", "weights", "vae", "tokenizer", "tagger", "dape", "tiny_decoder")
+    parts = {name: tmp_path / name for name in names}
+    words = [word for name, path in parts.items() for word in (f"--{name.replace('_', '-')}", path)]
     run("models", "import", *words, "--half", "--merge", "--prompt", "a cat", "-o", out)
     ((given, named),) = made
     assert vars(given[0]) == parts and given[1] == out

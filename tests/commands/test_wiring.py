@@ -403,7 +403,7 @@ def test_every_option_of_eval_reaches_the_library(here, monkeypatch):
 
 
 # ---- models
-INGREDIENTS = ("base", "weights", "vae", "tokenizer", "tagger", "dape")
+INGREDIENTS = ("base", "weights", "vae", "tokenizer", "tagger", "dape", "tiny-decoder")
 MODELS = {
     "models pull": (
         ["models", "pull", "sd21"],
@@ -417,7 +417,10 @@ MODELS = {
     ),
     "models import": (
         ["models", "import", "--base", "b", "--weights", "w"],
-        {f"--{part}": Row([f"--{part}", "X"], {f"call.parts.{part}": Path("X")}) for part in INGREDIENTS}
+        {
+            f"--{part}": Row([f"--{part}", "X"], {f"call.parts.{part.replace('-', '_')}": Path("X")})
+            for part in INGREDIENTS
+        }
         | {
             "--half": Row(["--half"], {"call.half": True}),
             "--output": Row(["--output", "here"], {"call.target": Path("here")}),

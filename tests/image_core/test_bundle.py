@@ -73,6 +73,10 @@ def test_tensors_are_checked_both_ways(copied, change, words):
         ({"files": {}}, r"does not list unet\.json"),
         ({"alpha_bar": 0.0}, "alpha_bar is 0.0, expected a number from"),
         ({"alpha_bar": 1.0}, "alpha_bar is 1.0, expected a number from"),
+        ({"tiny_decoder": 1}, "tiny_decoder is 1, expected a folder"),
+        ({"tiny_decoder": "../taesd"}, r"'\.\./taesd' lies outside the bundle; name it by an absolute path"),
+        ({"tiny_decoder": "taesd"}, r"does not list taesd/config\.json, which its tiny_decoder needs"),
+        ({"tiny_decoder": "/taesd", "autoencoder": "lite"}, "has a small decoder of its own"),
         ({"timestep": 100_000}, "timestep is 100000, expected a whole number from 0 to 99999"),
     ],
 )

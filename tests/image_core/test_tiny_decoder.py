@@ -8,10 +8,13 @@ import pytest
 import torch
 from diffusers import AutoencoderTiny
 
+from image_core.bundle import read_bundle
+from image_core.device import memory
 from image_core.errors import CheckpointError
 from image_core.images import enlarge, to_images, to_tensor
 from image_core.models.catalogue import find_model
 from image_core.models.load import load_generator, load_upscaler
+from image_core.models.tiny_decoder import copy_tiny
 from image_core.options import UpscaleOptions
 from tests.commands.test_cli import run
 from tests.support.tiny_lite import sample_images
@@ -37,7 +40,7 @@ def tiny_folder(tmp_path_factory):
 
 
 def loaded(bundle, folder, dtype=torch.float32, **options):
-    options = UpscaleOptions(tiny_decoder=str(folder), color_fix="none", **options)
+    options = UpscaleOptions(tiny_decoder=folder and str(folder), color_fix="none", **options)
     return load_upscaler(bundle, options, device=CPU, dtype=dtype)
 
 
@@ -64,6 +67,45 @@ def test_other_weights_are_another_model_and_another_place_is_not(tiny_bundle, t
     one, same, two = (loaded(tiny_bundle, folder).identity for folder in (tiny_folder, moved, other))
     assert one == same != two
     assert load_upscaler(tiny_bundle, UpscaleOptions(), device=CPU, dtype=torch.float32).identity not in (one, two)
+
+
+def test_a_bundle_names_one_within_it_or_by_its_place(tiny_base, tiny_weights, tiny_bundle, tiny_folder, tmp_path):
+    """What it names is used without being asked for, and an option asks for another, or for the VAE's own."""
+    made = tmp_path / "made"
+    words = ["models", "import", "--base", tiny_base, "--weights", tiny_weights, "--tiny-decoder", tiny_folder]
+    run(*words, "-o", made)
+    shown = run("models", "show", made)
+    assert "see its own licence" in shown and f"decoder: the AutoencoderTiny in {made / 'tiny_decoder'}" in shown
+    placed = shutil.copytree(tiny_bundle.path, tmp_path / "placed")
+    values = json.loads((placed / "bundle.json").read_text()) | {"tiny_decoder": str(tiny_folder)}
+    (placed / "bundle.json").write_text(json.dumps(values))
+    image = sample_images(1, 16, 24)
+    asked, own = loaded(tiny_bundle, tiny_folder)(image)[0], loaded(tiny_bundle, "own")(image)[0]
+    other = write_tiny(tmp_path / "other", seed=1)
+    for bundle in (read_bundle(made), read_bundle(placed)):
+        assert np.array_equal(loaded(bundle, None)(image)[0], asked)
+        assert np.array_equal(loaded(bundle, "own")(image)[0], own)
+        assert np.array_equal(loaded(bundle, other)(image)[0], loaded(tiny_bundle, other)(image)[0])
+    (made / "tiny_decoder" / "config.json").write_text("{}")
+    with pytest.raises(CheckpointError, match=r"config\.json: altered or damaged"):
+        loaded(read_bundle(made), None)
+    with pytest.raises(CheckpointError, match="of 16 channels"):
+        copy_tiny(write_tiny(tmp_path / "wide", latent_channels=16), 4, tmp_path)
+
+
+def test_more_goes_through_the_model_at_once(tiny_bundle, tiny_folder, monkeypatch):
+    monkeypatch.setattr(memory, "free_bytes", lambda _: 2**30)
+    said = []
+    small, large = (
+        load_upscaler(
+            tiny_bundle, UpscaleOptions(tiny_decoder=tiny), device=CPU, dtype=torch.float32, report=said.append
+        )
+        for tiny in (str(tiny_folder), None)
+    )
+    assert said == [f"decoder: the AutoencoderTiny in {tiny_folder}"]
+    assert small.planner.bytes_per_pixel < 0.8 * large.planner.bytes_per_pixel
+    size = (300, 350)
+    assert small.workload_for(*size).tile_px is None and large.workload_for(*size).tile_px
 
 
 def changed(folder, **settings):
