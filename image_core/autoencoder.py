@@ -13,8 +13,9 @@ LATENT_PX = 8
 
 
 def clamped(image: Tensor) -> Tensor:
-    """Clamp to [-1, 1], but infinity becomes NaN: it is no white, and whoever looks for numbers shall find it."""
-    return image.clamp(-1, 1).add_(image - image)
+    """Clamp to [-1, 1] in place, but infinity becomes NaN: it is no white, and who looks for numbers shall find it."""
+    nothing = image - image
+    return image.clamp_(-1, 1).add_(nothing)
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class ResidualBlock(nn.Module):
         nn.init.zeros_(self.conv2.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv2(F.silu(self.conv1(x)))
+        return self.conv2(F.silu(self.conv1(x), inplace=True)).add_(x)
 
 
 class LiteAutoencoder(nn.Module):
@@ -90,7 +91,7 @@ class LiteAutoencoder(nn.Module):
     def decode_unclamped(self, latent: Tensor, image: Tensor) -> Tensor:
         """Decode without the clamp, which would stop gradients in training."""
         features = F.pixel_shuffle(self.from_latent(latent), self.growth)
-        features = features + self.from_image(F.pixel_unshuffle(image, self.config.skip_px).to(features.dtype))
+        features += self.from_image(F.pixel_unshuffle(image.to(features.dtype), self.config.skip_px))
         detail = F.pixel_shuffle(self.to_patch(self.decoder(features)), self.config.skip_px)
         # float32 sum: the image must not be rounded to half precision on its way through the skip
-        return image + (0.1 * detail).to(image.dtype)
+        return detail.mul_(0.1).to(image.dtype).add_(image)

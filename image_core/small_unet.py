@@ -111,7 +111,7 @@ class SmallUNet(nn.Module):
         x = self.mid_block(skips[-1], time, text)
         for block in self.up_blocks:
             x = block(x, skips, time)
-        return Predicted(self.conv_out(F.silu(self.conv_norm_out(x))))
+        return Predicted(self.conv_out(F.silu(self.conv_norm_out(x), inplace=True)))
 
 
 class TimeEmbedding(nn.Module):
@@ -146,9 +146,10 @@ class ResidualLayer(nn.Module):
         self.conv_shortcut = None if width == out else nn.Conv2d(width, out, 1)
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        features = self.conv1(F.silu(self.norm1(x))) + self.time_emb_proj(F.silu(time))[:, :, None, None]
-        features = self.conv2(F.silu(self.norm2(features)))
-        return (x if self.conv_shortcut is None else self.conv_shortcut(x)) + features
+        features = self.conv1(F.silu(self.norm1(x), inplace=True))
+        features += self.time_emb_proj(F.silu(time))[:, :, None, None]
+        features = self.conv2(F.silu(self.norm2(features), inplace=True))
+        return features.add_(x if self.conv_shortcut is None else self.conv_shortcut(x))
 
 
 class DownBlock(nn.Module):

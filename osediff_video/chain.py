@@ -10,8 +10,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TypeVar, cast
 
-from torch import Tensor
-
 from image_core.device.transfer import Landing
 from image_core.drafts import AnyImage, Draft, Pending
 from image_core.errors import NotFiniteError
@@ -180,10 +178,9 @@ def upscaled(
     if blend:
         drafted = upscaled if one_thread else overlapped(upscaled, sizes.upscaled)
         upscaled = steadied(drafted, blend, length)
-    results = overlapped(leaving(upscaled, treatments), sizes.steadied if blend else sizes.upscaled)
-    for step in results:
-        if step.position >= skip:
-            yield step.position // length, finished(step, treatments.at(step.frame).upscaler)
+    asked_for = (step for step in upscaled if step.position >= skip)
+    for step in overlapped(leaving(asked_for, treatments), sizes.result):
+        yield step.position // length, finished(step)
 
 
 def with_extended_colors(frames: Generator[Frame, None, None]) -> Iterator[Frame]:
@@ -337,13 +334,11 @@ def batches(
 
 
 def leaving(steps: Iterable[Step], treatments: Treatments) -> Iterator[Step]:
-    """Let the last images leave a device that they are on, while it makes others."""
+    """Let the last images leave a device that they are on, while it makes others; nothing else goes on with them."""
+    treatments.usual.upscaler.workers.set_threads()  # for tones
     for step in steps:
-        assert step.draft is not None
-        if isinstance(step.draft.image, Tensor):
-            landing = Landing(last_image(step, treatments.at(step.frame).upscaler))
-            step = replace(step, landing=landing, draft=None, output=None)
-        yield step
+        landing = Landing(last_image(step, treatments.at(step.frame).upscaler))
+        yield replace(step, landing=landing, draft=None, output=None)
 
 
 def last_image(step: Step, upscaler: Upscaler) -> AnyImage:
@@ -357,9 +352,10 @@ def last_image(step: Step, upscaler: Upscaler) -> AnyImage:
     return upscaler.with_tones_of(source, step.output)  # the blend has brought tones of other frames
 
 
-def finished(step: Step, upscaler: Upscaler) -> Frame:
+def finished(step: Step) -> Frame:
     """Return the frame as it will be encoded; transparency grows with it."""
-    image = (step.landing or Landing(last_image(step, upscaler))).array()
+    assert step.landing is not None
+    image = step.landing.array()
     alpha = step.frame.alpha
     if alpha is not None:
         alpha = cast(Plane, enlarge_plane(alpha, *image.shape[:2]))

@@ -22,7 +22,7 @@ class StepBytes:
     frame: int
     related: int
     upscaled: int
-    steadied: int
+    result: int
 
 
 def step_bytes(plan: VideoPlan, blend: bool) -> StepBytes:
@@ -33,7 +33,7 @@ def step_bytes(plan: VideoPlan, blend: bool) -> StepBytes:
     output = plan.height * plan.width * 3 * sample
     latents = plan.height * plan.width * LATENT_BYTES if plan.options.temporal == "latent" else 0
     related = frame + motion
-    return StepBytes(frame, related, related + output + latents, frame + 2 * output + latents)
+    return StepBytes(frame, related, related + output + latents, frame + output)
 
 
 def depth(item_bytes: int) -> int:

@@ -82,7 +82,7 @@ class OpenVinoAutoencoder(nn.Module):
 
     def decode(self, latent: Tensor, image: Tensor) -> Tensor:
         """Decode a latent as `LiteAutoencoder.decode` does."""
-        return clamped(self._decode(latent, image))
+        return clamped(self._decode(latent, image).clone())
 
 
 class OpenVinoUNet(nn.Module):

@@ -83,8 +83,9 @@ class ColorConverter:
 
     def from_rgb(self, image: ImageArray, pix_fmt: str, alpha: Plane | None = None) -> VideoFrame:
         """Return a frame in the encoder's pixel format. image: (H, W, 3) RGB. alpha: (H, W) or None."""
-        pixels = image if alpha is None else cast(ImageArray, np.dstack([image, alpha]))
-        frame = VideoFrame.from_ndarray(pixels, rgb_layout(image.dtype == np.uint16, alpha is not None))
+        pixels = cast(ImageArray, np.ascontiguousarray(image) if alpha is None else np.dstack([image, alpha]))
+        # no copy: what keeps a frame without buffers of FFmpeg's own copies it
+        frame = VideoFrame.from_numpy_buffer(pixels, rgb_layout(image.dtype == np.uint16, alpha is not None))
         rgb = is_rgb(pix_fmt)
         return self.reformatter.reformat(
             frame,

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from image_core.device.bicubic import enlarge_levels
 from image_core.drafts import AnyImage, AnyValues
-from image_core.images import Values, enlarge
+from image_core.images import enlarge, strips
 from image_core.upscaler import Upscaler
 from osediff_video.options import VideoOptions
 from osediff_video.temporal import on_device
-from osediff_video.temporal.flow import Motion, enlarged, warp
+from osediff_video.temporal.flow import Motion, enlarged, warp, warp_rows
 from osediff_video.temporal.steps import Step
 from osediff_video.types import ImageArray
 
@@ -74,19 +74,24 @@ class PixelBlend:
         return State(values_of(step))
 
     def carry(self, state: State, step: Step) -> State:
-        return State(self.mixed(values_of(step), state.image, motion_at(step)))
+        image = output_of(step)
+        current = values_of(step) if isinstance(image, Tensor) else image
+        return State(self.mixed(current, state.image, motion_at(step)))
 
-    def mixed(self, current: AnyValues, previous: AnyValues, large: Motion | Tensor) -> AnyValues:
+    def mixed(self, current: AnyImage | AnyValues, previous: AnyValues, large: Motion | Tensor) -> AnyValues:
         """Mix `previous`, moved along the motion, into `current`. large: from current to previous, at their size."""
         if isinstance(large, Tensor):
             assert isinstance(current, Tensor) and isinstance(previous, Tensor)
             return on_device.mixed(current, previous, large, self.low, self.high, BANDS_SIGMA_PX)
         assert isinstance(current, np.ndarray) and isinstance(previous, np.ndarray)
-        moved = warp(previous, large.flow)
         if self.low == self.high:
-            share = self.low * large.confidence
-            return cast(Values, cv2.blendLinear(current, moved, 1 - share, share))
-        difference = moved - current
+            result = np.empty_like(previous)
+            for rows in strips(*previous.shape[:2]):
+                share = self.low * large.confidence[rows]
+                now = current[rows].astype(np.float32, copy=False)
+                cv2.blendLinear(now, warp_rows(previous, large.flow, rows), 1 - share, share, dst=result[rows])
+            return result
+        difference = warp(previous, large.flow) - current
         low = cv2.GaussianBlur(difference, (0, 0), BANDS_SIGMA_PX)
         return current + large.confidence[..., None] * (self.high * difference + (self.low - self.high) * low)
 

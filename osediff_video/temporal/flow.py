@@ -183,6 +183,14 @@ def warp(image: NDArray[np.float32], flow: Flow) -> NDArray[np.float32]:
     return remap(image, positions(*flow.shape[:2]) + flow)
 
 
+def warp_rows(image: NDArray[np.float32], flow: Flow, rows: slice) -> NDArray[np.float32]:
+    """Return the same for some rows alone. flow: of the whole image."""
+    height, width = rows.stop - rows.start, flow.shape[1]
+    place = positions(height, width) + np.array((0, rows.start), np.float32)
+    place += flow[rows]
+    return remap(image, place)
+
+
 def remap(image: NDArray[np.float32], place: NDArray[np.float32]) -> NDArray[np.float32]:
     """Sample `image` at each `place` (H, W, 2), column and row."""
     return cv2.remap(image, place, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)

@@ -1,11 +1,14 @@
 """Images to tensors and back without losing a level; sizes that come out exactly."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from image_core.images import crop, enlarge, pad_to_multiple, scaled_size, to_images, to_tensor
+from image_core.autoencoder import LiteAutoencoder, LiteAutoencoderConfig
+from image_core.images import STRIP_PX, crop, enlarge, pad_to_multiple, scaled_size, to_images, to_levels, to_tensor
 
 
 def noise(height, width, dtype=np.uint8):
@@ -64,3 +67,21 @@ def test_what_is_no_image_is_refused():
         to_tensor([np.zeros((4, 4), np.uint8)])
     with pytest.raises(ValueError, match="float64"):
         enlarge(np.zeros((4, 4, 3)), 8, 8)
+
+
+def most_bytes(work):
+    """The most memory that tensors took at once, beside what was there before."""
+    with torch.inference_mode(), torch.profiler.profile(profile_memory=True) as profile:
+        work()
+    changes = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
+    return max(itertools.accumulate(event.nbytes() for event in sorted(changes, key=lambda event: event.start_ns())))
+
+
+def test_an_image_is_rounded_and_decoded_without_spare_copies():
+    image = to_tensor([noise(512, 768)])
+    strip = 4 * 3 * STRIP_PX
+    assert most_bytes(lambda: to_levels(image, 255)) < image.nbytes / 4 + 1.5 * strip
+    decoder = LiteAutoencoder(LiteAutoencoderConfig()).bfloat16().to(memory_format=torch.channels_last)
+    latent = torch.zeros(1, 32, 64, 96, dtype=torch.bfloat16)
+    features = 2 * 64 * 128 * 192  # bytes, in bfloat16
+    assert most_bytes(lambda: decoder.decode(latent, image)) < 4.5 * features

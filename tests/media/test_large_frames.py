@@ -35,7 +35,7 @@ def textured(height, width, seed=0):
 )
 def test_no_queue_holds_more_bytes_than_it_may(height, width, scale, temporal, bit_depth):
     sizes = step_bytes(plan(height, width, scale, bit_depth, temporal=temporal), temporal != "off")
-    for size in (sizes.frame, sizes.related, sizes.upscaled, sizes.steadied):
+    for size in (sizes.frame, sizes.related, sizes.upscaled, sizes.result):
         assert depth(size) * size <= QUEUE_BYTES and depth(size) <= MOST_QUEUED
 
 

@@ -18,6 +18,7 @@ from osediff_video.images.image_file import ImageFile, pixels_of, read_image, wr
 from osediff_video.plain_resize import PlainResize
 from osediff_video.plan import VideoPlan, plan_video
 from osediff_video.run import Progress, carry_out, upscale_video
+from osediff_video.shots.treatment import Treatments
 from osediff_video.sources.animation import AnimationSource
 from osediff_video.sources.comparison import compose
 from osediff_video.sources.folder import list_frames
@@ -236,20 +237,30 @@ def test_presets_fit_their_material(name, model, scale, deinterlace):
 def test_tones_that_the_blend_brought_from_other_frames_go(generator, kept):
     image = sample_image(0, 32, 48)
     step = Step(1, Frame(image, 1), None, draft=Draft(image), output=image + np.uint8(20))
-    result = chain.finished(step, upscaler(generator, scale=1, keep_tones=kept)).image
+    result = chain.last_image(step, upscaler(generator, scale=1, keep_tones=kept))
     assert abs(result.mean() - image.mean() - (0 if kept else 20)) < 0.5
+
+
+def test_what_waits_for_the_encoder_is_one_image(generator):
+    image = sample_image(0, 32, 48)
+    blended = image + np.uint8(20)
+    step = Step(0, Frame(image, 0), None, draft=Draft(image), output=blended)
+    model = upscaler(generator, scale=1)
+    (left,) = chain.leaving([step], Treatments((), VideoOptions(), model))
+    assert left.draft is None and left.output is None
+    assert chain.finished(left).image is blended
 
 
 def test_each_frame_is_finished_as_its_shot_asks(video, tmp_path, generator, monkeypatch):
     (tmp_path / "shots.toml").write_text("[[shot]]\nstart = 0.1\nkeep_tones = true\n")
     plan, model = plan_of(video, shots=str(tmp_path / "shots.toml"), cuts="off"), upscaler(generator, scale=1)
-    asked, real = [], chain.finished
+    asked, real = [], chain.last_image
 
-    def finished(step, own):
+    def last_image(step, own):
         asked.append(own.options.keep_tones)
         return real(step, own)
 
-    monkeypatch.setattr(chain, "finished", finished)
+    monkeypatch.setattr(chain, "last_image", last_image)
     list(chain.upscaled(plan, model, chain.prepare(plan.options, model), None, 0))
     assert asked == [False] * 3 + [True] * 3  # the fourth of 25 a second is the first after 0.1 s
 

@@ -1,6 +1,7 @@
 """Cuts, motion and the blend along it."""
 
 import itertools
+import tracemalloc
 from dataclasses import replace
 from fractions import Fraction
 
@@ -17,7 +18,7 @@ from osediff_video.run import upscale_video
 from osediff_video.shots.cuts import SETTLED, mark_cuts, mark_listed_cuts, read_cut_list
 from osediff_video.temporal import flow as flow_module
 from osediff_video.temporal.blend import WARMUP_FRAMES, PixelBlend, next_state, steadied
-from osediff_video.temporal.flow import dis_flow, enlarged, motion, warp
+from osediff_video.temporal.flow import Motion, dis_flow, enlarged, motion, warp
 from osediff_video.temporal.steps import steps
 from osediff_video.types import Frame
 from tests.support.media_files import copy, info, read, write_video
@@ -295,3 +296,21 @@ def test_what_is_known_of_a_frame_is_computed_once(monkeypatch):
     for one, (previous, current) in zip(moved, itertools.pairwise(images), strict=True):
         fresh = flow_module.motion(previous.copy(), current.copy())
         assert np.array_equal(one.flow, fresh.flow) and np.array_equal(one.confidence, fresh.confidence)
+
+
+def test_the_blend_works_in_strips_that_nobody_sees():
+    """The same bits as of the whole image at once, and no second one in memory."""
+    draw, share = np.random.default_rng(3), np.float32(0.6)
+    current = draw.integers(0, 256, (751, 1333, 3), np.uint8)
+    previous = (draw.random(current.shape) * 255).astype(np.float32)
+    large = Motion(
+        draw.normal(0, 3, (751, 1333, 2)).astype(np.float32), draw.random((751, 1333)).astype(np.float32)
+    )  # fmt: skip
+    weight = share * large.confidence
+    whole = cv2.blendLinear(current.astype(np.float32), warp(previous, large.flow), 1 - weight, weight)
+    tracemalloc.start()
+    mixed = PixelBlend(share, share).mixed(current, previous, large)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert np.array_equal(mixed, whole)
+    assert most < 1.5 * mixed.nbytes
