@@ -84,6 +84,11 @@ model_options = together([
     ),
     option(RESTORATION, "--keep-tones/--no-keep-tones", help="Keep the input's low frequencies exactly."),
     option(
+        LOADING, "--compile/--no-compile",
+        help="Compile the model for the size of the images with torch.compile: a minute or so for each new size, then "
+        "kept for later runs; needs a C++ compiler, on CUDA triton.",
+    ),
+    option(
         LOADING, "--fast/--no-fast",
         help="Run lite without its UNet: 1.4 to 1.7 times as fast, 3 to 11 % of its gain lost on clean input; noise "
         "stays.",

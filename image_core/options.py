@@ -42,6 +42,8 @@ class UpscaleOptions:
     tile_overlap_px: pixels that neighbouring tiles share, a multiple of 8.
     tiny_decoder: folder of a small decoder (diffusers' AutoencoderTiny) to use in place of Stable Diffusion's, or "own"
         for that one; None is what the model names, else its own.
+    compile: compile the model for the size of the images with torch.compile; needs a C++ compiler, on CUDA triton, and
+        a minute or so for each new size, then kept for later runs. Where it fails, the model runs as it is.
     fast: leave out the UNet of a model that does without, such as lite: faster, and noise stays.
     prompt_mode: "tags" is a description of the image followed by the prompt, "tags+text" adds what is written in the
         image (extra ocr), "fixed" is the prompt alone, "none" the empty prompt; "auto" is "tags" where the model has a
@@ -60,6 +62,7 @@ class UpscaleOptions:
     batch: int | None = None
     tile_px: int | None = None
     tile_overlap_px: int = 64
+    compile: bool = False
     fast: bool = False
     tiny_decoder: str | None = None
     prompt_mode: PromptMode = "auto"

@@ -257,6 +257,8 @@ def load_upscaler(
     """
     given = _instance(options, UpscaleOptions, "options")
     report = report or (lambda _: None)
+    if given.compile and engine == "auto":
+        engine = "torch"
     choice = choose_model(model, device, precision, report, engine)
     bundle, place, dtype = choice.bundle, torch.device(choice.device), load.DTYPES[choice.precision]
     other = load.AUTOENCODER_DTYPES[choice.precision]

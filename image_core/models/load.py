@@ -187,6 +187,10 @@ def load_upscaler(
         raise CheckpointError(
             f"{bundle.path}: the model {bundle.config.name} has a small decoder of its own; leave out --tiny-decoder"
         )
+    if options.compile and engine != "torch":
+        raise ModelNotFoundError(
+            f"engine {engine!r} is not compiled by torch; leave out --compile, or use --engine torch"
+        )
     if device.type == "cuda":
         # or float32 would round to ten bits, what is left of it beside fp16 too; some containers have both on
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
@@ -250,6 +254,10 @@ def _read_upscaler(
         from image_core.models.fold import fold
 
         fold(generator)
+    if options.compile:
+        from image_core.device.compiled import compile_networks
+
+        compile_networks(generator, report)
     upscaler = Upscaler(
         generator,
         text,

@@ -52,9 +52,11 @@ IMAGE = {
 IMAGE_ELSEWHERE = {
     "--output", "--overwrite", "--json", "--size", "--model", "--device", "--batch", "--preset-file", "--prompt-mode",
     "--uncertainty", "--draws", "--seed", "--engine", "--on-done", "--as-published", "--fast",
-    "--tiny-decoder",
+    "--tiny-decoder", "--compile",
 }  # fmt: skip
-"""Tested below, or in test_as_published.py and test_tiny_decoder.py, by what they write, refuse, or must not change."""
+"""Tested below, or in test_as_published.py, test_tiny_decoder.py and test_compiled.py, by what they write, refuse, or
+must not change.
+"""
 
 
 def test_every_option_of_image_has_a_row():
@@ -204,7 +206,7 @@ OTHER_VIDEO = {
     "--prompt", "--prompt-mode", "--negative-prompt", "--guidance", "--lora-scale", "--batch", "--tile", "--fps",
     "--deinterlace", "--keep-rotation", "--allow-damaged", "--flow", "--cuts", "--shots", "--pipe-format",
     "--uncertainty", "--draws", "--seed", "--engine", "--on-done", "--segments", "--allow-mixed", "--workers",
-    "--cluster", "--worker-cores", "--ship-input", "--allow-public", "--tiny-decoder",
+    "--cluster", "--worker-cores", "--ship-input", "--allow-public", "--tiny-decoder", "--compile",
     "--realtime", "--latency",
 }  # fmt: skip
 """Shared with `image` by one definition, or tested by what they read and write: test_cli, test_in_time, test_job,

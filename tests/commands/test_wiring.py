@@ -101,6 +101,7 @@ SHARED = {
     "--batch": Row(["--batch", "3"], model("batch", 3)),
     "--tile": Row(["--tile", "256"], model("tile_px", 256)),
     "--tiny-decoder": Row(["--tiny-decoder", "TINY"], model("tiny_decoder", "TINY")),
+    "--compile": Row(["--compile"], model("compile", True)),
     "--fast": Row(["--fast"], model("fast", True)),
     "--model": Row(["--model", "other"], {"load.model": "other"}),
     "--device": Row(["--device", "cuda:1"], {"load.device": "cuda:1"}),

@@ -50,7 +50,7 @@ def test_the_defaults_are_those_that_the_pages_name():
     assert dataclasses.asdict(UpscaleOptions()) == {
         "scale": 4.0, "prompt": None, "color_fix": "auto", "negative_prompt": None, "guidance": 1.0, "strength": 1.0,
         "adaptive": False, "lora_scale": 1.0, "keep_tones": False, "batch": None, "tile_px": None,
-        "tile_overlap_px": 64, "fast": False, "tiny_decoder": None,
+        "tile_overlap_px": 64, "compile": False, "fast": False, "tiny_decoder": None,
         "prompt_mode": "auto",
     }  # fmt: skip
     assert dataclasses.asdict(Draws()) == {"count": 8, "seed": 0}
