@@ -8,14 +8,20 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from image_core.images import strips
+
 LATENT_PX = 8
 """Pixels along each side of one latent position."""
 
 
 def clamped(image: Tensor) -> Tensor:
     """Clamp to [-1, 1] in place, but infinity becomes NaN: it is no white, and who looks for numbers shall find it."""
-    nothing = image - image
-    return image.clamp_(-1, 1).add_(nothing)
+    in_strips = image.device.type == "cpu" and not image.requires_grad
+    for rows in strips(*image.shape[-2:]) if in_strips else (slice(None),):
+        part = image[..., rows, :]
+        nothing = part - part
+        part.clamp_(-1, 1).add_(nothing)
+    return image
 
 
 @dataclass(frozen=True)
@@ -90,8 +96,14 @@ class LiteAutoencoder(nn.Module):
 
     def decode_unclamped(self, latent: Tensor, image: Tensor) -> Tensor:
         """Decode without the clamp, which would stop gradients in training."""
-        features = F.pixel_shuffle(self.from_latent(latent), self.growth)
-        features += self.from_image(F.pixel_unshuffle(image.to(features.dtype), self.config.skip_px))
-        detail = F.pixel_shuffle(self.to_patch(self.decoder(features)), self.config.skip_px)
+        features = self.features(latent, image)
+        for block in self.decoder:  # called as a whole, it would keep the first features to the end
+            features = block(features)
+        detail = F.pixel_shuffle(self.to_patch(features), self.config.skip_px)
         # float32 sum: the image must not be rounded to half precision on its way through the skip
         return detail.mul_(0.1).to(image.dtype).add_(image)
+
+    def features(self, latent: Tensor, image: Tensor) -> Tensor:
+        """Return what the decoder begins with, of both, on its grid."""
+        features = F.pixel_shuffle(self.from_latent(latent), self.growth)
+        return features.add_(self.from_image(F.pixel_unshuffle(image.to(features.dtype), self.config.skip_px)))

@@ -10,6 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TypeVar, cast
 
+from image_core.device.memory import give_back_heap
 from image_core.device.transfer import Landing
 from image_core.drafts import AnyImage, Draft, Pending
 from image_core.errors import NotFiniteError
@@ -47,6 +48,9 @@ from osediff_video.types import Frame, Plane
 DECODER_PATIENCE_S = 120.0
 BLEND_BYTES = 200
 """What the blend takes on a device for a pixel of the output: sixteen images of three float32, and some planes."""
+
+GIVEN_BACK_FRAMES, GIVEN_BACK_BYTES = 8, 24 << 20
+"""After so many results, and so many bytes of them, freed memory is given back: it costs 3 ms a frame at 720p."""
 
 T = TypeVar("T")
 Numbered = tuple[int, Frame]
@@ -179,8 +183,11 @@ def upscaled(
         drafted = upscaled if one_thread else overlapped(upscaled, sizes.upscaled)
         upscaled = steadied(drafted, blend, length)
     asked_for = (step for step in upscaled if step.position >= skip)
-    for step in overlapped(leaving(asked_for, treatments), sizes.result):
+    between = max(GIVEN_BACK_FRAMES, GIVEN_BACK_BYTES // sizes.result)
+    for number, step in enumerate(overlapped(leaving(asked_for, treatments), sizes.result), 1):
         yield step.position // length, finished(step)
+        if number % between == 0:
+            give_back_heap()
 
 
 def with_extended_colors(frames: Generator[Frame, None, None]) -> Iterator[Frame]:

@@ -1,5 +1,7 @@
 """Plan how much goes through the model at once, and what to do when memory does not suffice."""
 
+import ctypes
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -153,6 +155,15 @@ def give_back_cache(device: torch.device) -> None:
         torch.cuda.empty_cache()
     elif device.type == "mps":
         torch.mps.empty_cache()
+
+
+def give_back_heap() -> None:
+    """Return what this process has freed to the system, where the C library keeps it, which glibc does.
+
+    Buffers that live long lie between those that come and go, so that holes of much memory stay in its heaps.
+    """
+    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):
+        trim(0)
 
 
 def attempt(work: Callable[[], T]) -> tuple[T | None, bool]:

@@ -103,7 +103,7 @@ def motion_of_part(previous: ImageArray, current: ImageArray, estimate: Estimato
     del forward  # of a large frame every field takes hundreds of megabytes: none is kept longer than it is used
     agreement += backward
     agreement *= agreement
-    error = agreement.sum(-1)
+    error = agreement[..., 0] + agreement[..., 1]
     del agreement
     change = blurred(current) - remap(blurred(previous), place)
     coarse = cv2.GaussianBlur(change, (0, 0), COARSE_PX)
@@ -113,8 +113,8 @@ def motion_of_part(previous: ImageArray, current: ImageArray, estimate: Estimato
     del coarse
     difference = largest(change)
     del change
-    last = np.array(current.shape[1::-1]) - 1
-    inside = ((place >= 0) & (place <= last)).all(-1)
+    height, width = current.shape[:2]
+    inside = cv2.inRange(place, (0, 0), (width - 1, height - 1)) > 0
     del place
     difference /= tau
     difference *= difference
@@ -164,8 +164,10 @@ def blurred(image: ImageArray) -> NDArray[np.float32]:
 
 def largest(difference: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the largest absolute value over channels, (H, W, 3) to (H, W)."""
-    red, green, blue = cv2.split(np.abs(difference))
-    return np.maximum(np.maximum(red, green), blue)
+    planes = cv2.split(difference)
+    for plane in planes:
+        np.abs(plane, out=plane)
+    return functools.reduce(cv2.max, planes)
 
 
 @functools.lru_cache(maxsize=4)

@@ -80,8 +80,8 @@ def most_bytes(work):
 def test_an_image_is_rounded_and_decoded_without_spare_copies():
     image = to_tensor([noise(512, 768)])
     strip = 4 * 3 * STRIP_PX
-    assert most_bytes(lambda: to_levels(image, 255)) < image.nbytes / 4 + 1.5 * strip
+    assert most_bytes(lambda: to_levels(image, 255)) < image.nbytes / 4 + 2.5 * strip
     decoder = LiteAutoencoder(LiteAutoencoderConfig()).bfloat16().to(memory_format=torch.channels_last)
     latent = torch.zeros(1, 32, 64, 96, dtype=torch.bfloat16)
     features = 2 * 64 * 128 * 192  # bytes, in bfloat16
-    assert most_bytes(lambda: decoder.decode(latent, image)) < 4.5 * features
+    assert most_bytes(lambda: decoder.decode(latent, image)) < 3.6 * features

@@ -1,5 +1,7 @@
 """Plans of memory: for each size, whatever came before; shortages of every kind; limits of containers and shells."""
 
+import ctypes
+import sys
 import threading
 
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 import torch
 
 from image_core.device.free_memory import free_ram, group_limits
-from image_core.device.memory import Planner, Workload, is_out_of_memory
+from image_core.device.memory import Planner, Workload, give_back_heap, is_out_of_memory
 from image_core.options import UpscaleOptions
 from tests.image_core.test_upscale import Greedy
 from tests.support.tiny_lite import sample_images, upscaler
@@ -232,3 +234,16 @@ def test_progress_goes_from_nothing_to_all(generator, tile_px):
     model(sample_images(1, 100, 120))
     assert shares == sorted(shares) and shares[-1] == 1 and shares[0] > 0
     assert len(shares) == (2 if tile_px is None else 2 * 6)
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="another C library"
+)
+def test_holes_between_what_lives_long_go_back_to_the_system():
+    """Every other block of 100 MB is freed: too small for pages of their own, and never at the end of a heap."""
+    blocks = [np.ones(100_000, np.uint8) for _ in range(1000)]
+    del blocks[::2]
+    before = psutil.Process().memory_info().rss
+    give_back_heap()
+    assert before - psutil.Process().memory_info().rss > 35_000_000
+    assert all(block.all() for block in blocks)

@@ -251,6 +251,17 @@ def test_what_waits_for_the_encoder_is_one_image(generator):
     assert chain.finished(left).image is blended
 
 
+@pytest.mark.parametrize(("least_bytes", "times"), [(0, 3), (3 * 2 * 16 * 24 * 3, 2), (10**9, 0)])
+def test_freed_memory_is_given_back_now_and_then(video, monkeypatch, least_bytes, times):
+    calls = []
+    monkeypatch.setattr(chain, "GIVEN_BACK_FRAMES", 2)
+    monkeypatch.setattr(chain, "GIVEN_BACK_BYTES", least_bytes)
+    monkeypatch.setattr(chain, "give_back_heap", lambda: calls.append(None))
+    plan = plan_of(video, temporal="off")
+    assert len(list(chain.upscaled(plan, PlainResize(1), chain.prepare(plan.options, PlainResize(1)), None, 0))) == 6
+    assert len(calls) == times
+
+
 def test_each_frame_is_finished_as_its_shot_asks(video, tmp_path, generator, monkeypatch):
     (tmp_path / "shots.toml").write_text("[[shot]]\nstart = 0.1\nkeep_tones = true\n")
     plan, model = plan_of(video, shots=str(tmp_path / "shots.toml"), cuts="off"), upscaler(generator, scale=1)
