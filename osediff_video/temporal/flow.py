@@ -200,11 +200,16 @@ def remap(image: NDArray[np.float32], place: NDArray[np.float32]) -> NDArray[np.
 
 def enlarged(coarse: Motion, height: int, width: int) -> Motion:
     """Return the same motion on a grid of `height` x `width`, in its pixels."""
-    rows, columns = coarse.flow.shape[:2]
-    if (rows, columns) == (height, width):
+    if coarse.flow.shape[:2] == (height, width):
         return coarse
-    flow = coarse.flow * np.array((width / columns, height / rows), np.float32)
     flow, confidence = (
-        cv2.resize(field, (width, height), interpolation=cv2.INTER_LINEAR) for field in (flow, coarse.confidence)
+        cv2.resize(field, (width, height), interpolation=cv2.INTER_LINEAR)
+        for field in (in_pixels(coarse.flow, height, width), coarse.confidence)
     )
     return Motion(flow, confidence)
+
+
+def in_pixels(flow: Flow, height: int, width: int) -> Flow:
+    """Return a flow on its own grid, but in the pixels of one of `height` x `width`."""
+    rows, columns = flow.shape[:2]
+    return flow * np.array((width / columns, height / rows), np.float32)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from image_core.device.transfer import upload
 from image_core.images import white_of
-from osediff_video.temporal.flow import Motion
+from osediff_video.temporal.flow import Motion, in_pixels
 
 BLUR_REACHES_SIGMAS = 4
 """As OpenCV's blur of floats."""
@@ -21,9 +21,9 @@ SUM_EXCESS = 1e-5
 
 def motion_there(coarse: Motion, image: Tensor) -> Tensor:
     """Return a motion on the grid of an `image` and its device: (H, W, 3), pixels right and down, and confidence."""
-    (height, width), (rows, columns) = image.shape[:2], coarse.flow.shape[:2]
-    flow = coarse.flow * np.array((width / columns, height / rows), np.float32)
-    field = upload([np.dstack([flow, coarse.confidence])], image.device).permute(0, 3, 1, 2)
+    height, width = image.shape[:2]
+    fields = np.dstack([in_pixels(coarse.flow, height, width), coarse.confidence])
+    field = upload([fields], image.device).permute(0, 3, 1, 2)
     return F.interpolate(field, (height, width), mode="bilinear", align_corners=False)[0].permute(1, 2, 0)
 
 
