@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
-from cli.help import LOADING, MODEL, OUTPUT, command, option
+from cli.help import OUTPUT, command, option
+from cli.model_options import choice_options, fast_option
 from cli.printing import say, write
-from image_core.options import ENGINES, PRECISIONS
 
 BENCH = "Measurement"
 
@@ -35,19 +35,8 @@ BENCH = "Measurement"
     is_flag=True,
     help="Find the fastest engine and number of workers on this CPU, and let later runs of lite use them.",
 )
-@option(MODEL, "--model", default="auto", show_default=True, metavar="NAME|FOLDER", help="Model to measure.")
-@option(MODEL, "--device", default="auto", show_default=True, help="Device to run on: cpu, cuda, cuda:1 or mps.")
-@option(
-    MODEL,
-    "--precision",
-    type=click.Choice(PRECISIONS),
-    default="auto",
-    show_default=True,
-    help="Precision of the model.",
-)
-@option(
-    LOADING, "--engine", type=click.Choice(ENGINES), default="auto", show_default=True, help="Library that multiplies."
-)
+@choice_options
+@fast_option
 @option(OUTPUT, "--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
 def bench(source: Path | None, against: str | None, rounds: int, tune: bool, as_json: bool, **values: Any) -> None:
     """Measure a model here: its size, its parts, and whole runs on the video SOURCE, or on a clip that is made."""
@@ -57,7 +46,8 @@ def bench(source: Path | None, against: str | None, rounds: int, tune: bool, as_
     from osediff_video.workflow import bench as measure
 
     if tune:
-        row = measure.tune("lite" if values["model"] == "auto" else values["model"], report=say)
+        model = "lite" if values["model"] == "auto" else values["model"]
+        row = measure.tune(model, report=say, fast=values["fast"])
     else:
         row = measure.bench(values.pop("model"), source=source, against=against, rounds=rounds, report=say, **values)
     if as_json:

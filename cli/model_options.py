@@ -40,7 +40,7 @@ size_options = together([
     ),
 ])  # fmt: skip
 
-model_options = together([
+choice_options = together([
     option(
         MODEL, "--model", default="auto", show_default=True, metavar="NAME|FOLDER",
         help="Model to run, or the folder of a bundle; auto is the best one installed.",
@@ -56,6 +56,16 @@ model_options = together([
         help="Library that multiplies: openvino runs lite on a CPU, within a level of torch; openvino-int8 rounds, "
         "for processors without bfloat16; auto is what bench --tune found fastest here, else torch.",
     ),
+])  # fmt: skip
+
+fast_option = option(
+    LOADING, "--fast/--no-fast",
+    help="Run lite without its UNet: 1.4 to 1.7 times as fast, 3 to 11 % of its gain lost on clean input; noise "
+    "stays.",
+)  # fmt: skip
+
+model_options = together([
+    choice_options,
     option(MODEL, "--prompt", help="Text of what the image shows, for models that read text."),
     option(
         MODEL, "--prompt-mode", type=click.Choice(PROMPT_MODES), default=DEFAULT.prompt_mode, show_default=True,
@@ -88,11 +98,7 @@ model_options = together([
         help="Compile the model for the size of the images with torch.compile: a minute or so for each new size, then "
         "kept for later runs; needs a C++ compiler, on CUDA triton.",
     ),
-    option(
-        LOADING, "--fast/--no-fast",
-        help="Run lite without its UNet: 1.4 to 1.7 times as fast, 3 to 11 % of its gain lost on clean input; noise "
-        "stays.",
-    ),
+    fast_option,
     option(
         LOADING, "--tiny-decoder", metavar="FOLDER|own",
         help="Folder of an AutoencoderTiny (such as TAESD) that decodes in place of sd21's own: half the work, less "

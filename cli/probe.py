@@ -55,8 +55,10 @@ def probe(
     from image_core.models.choice import choose_model
     from osediff_video.plan import plan_video
 
-    chosen = str(choose_model(model, device, precision, engine=engine))
+    choice = choose_model(model, device, precision, engine=engine, fast=images.fast)
     plan = plan_video(source, target, images.scale, how, options)
+    tiny = choice.bundle.chosen_tiny_decoder(images.tiny_decoder)
+    chosen = f"{choice} It decodes by the AutoencoderTiny in {tiny}." if tiny else str(choice)
     if as_json:
         click.echo(json.dumps(plan_facts(plan) | {"model": chosen}, indent=1))
     else:

@@ -25,7 +25,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from image_core.errors import CheckpointError, OutputError
-from image_core.options import MAX_SCALE, MIN_SCALE, UpscaleOptions
+from image_core.options import MAX_SCALE, MIN_SCALE, OWN_DECODER, UpscaleOptions
 from image_core.storage.files import sha256
 from image_core.storage.json_file import read_object
 from image_core.storage.json_rules import ANY_OBJECT, Rule, check, list_of, number, one_of, shown, table_of, text, whole
@@ -107,6 +107,12 @@ class Bundle:
     def tiny_decoder(self) -> Path | None:
         """Return the folder of the AutoencoderTiny that decodes; None is the VAE's own decoder."""
         return None if self.config.tiny_decoder is None else self.path / self.config.tiny_decoder
+
+    def chosen_tiny_decoder(self, asked: str | None) -> Path | None:
+        """Return the folder of the tiny decoder that stands in, which an option may name in place of the model."""
+        if asked is None:
+            return self.tiny_decoder
+        return None if asked == OWN_DECODER else Path(asked)
 
     def file(self, name: str) -> Path:
         """Return the path of a file that is listed. Raises CheckpointError for any other."""

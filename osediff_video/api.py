@@ -17,7 +17,6 @@ from image_core.images import ImageArray
 from image_core.models import load
 from image_core.models.catalogue import advised_scale
 from image_core.models.choice import choose_model
-from image_core.models.tiny_decoder import chosen_tiny
 from image_core.options import AsPublished, Engine, Precision, UpscaleOptions
 from image_core.upscaler import Upscaler
 from osediff_video.chain import prepare, upscaled
@@ -259,12 +258,12 @@ def load_upscaler(
     report = report or (lambda _: None)
     if given.compile and engine == "auto":
         engine = "torch"
-    choice = choose_model(model, device, precision, report, engine)
+    choice = choose_model(model, device, precision, report, engine, given.fast)
     bundle, place, dtype = choice.bundle, torch.device(choice.device), load.DTYPES[choice.precision]
     other = load.AUTOENCODER_DTYPES[choice.precision]
     if options is None:
         given = replace(given, scale=bundle.config.scale)
-    if note := duration_note(bundle, place, dtype, other, chosen_tiny(bundle, given.tiny_decoder) is not None):
+    if note := duration_note(bundle, place, dtype, other, bundle.chosen_tiny_decoder(given.tiny_decoder) is not None):
         report(note)
     upscaler = load.load_upscaler(
         bundle, given, device=place, dtype=dtype, autoencoder_dtype=other, report=report, engine=choice.engine

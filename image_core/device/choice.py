@@ -77,11 +77,13 @@ def has_quick_half(device: str) -> bool:
     return torch.version.cuda is None or torch.cuda.get_device_capability(device) >= (7, 0)
 
 
-def choose_engine(engine: Engine, device: str, precision: Precision, covered: bool, has_ranges: bool = False) -> Engine:
+def choose_engine(
+    engine: Engine, device: str, precision: Precision, covered: bool, has_ranges: bool = False, fast: bool = False
+) -> Engine:
     """Choose what multiplies; "auto" is OpenVINO where it was measured to be faster here (`bench --tune`), else torch.
 
-    covered: OpenVINO's graphs cover the model. has_ranges: those of int8 were measured. "auto" is never int8. Raises
-    ModelNotFoundError for an engine that cannot be used.
+    covered: OpenVINO's graphs cover the model. has_ranges: those of int8 were measured. fast: it runs without its UNet.
+    "auto" is never int8. Raises ModelNotFoundError for an engine that cannot be used.
     """
     if engine not in ENGINES:
         raise ValueError(f"engine must be one of {', '.join(ENGINES)}, got {engine!r}")
@@ -100,7 +102,7 @@ def choose_engine(engine: Engine, device: str, precision: Precision, covered: bo
         raise ModelNotFoundError(f"engine {engine!r} cannot be used here: {obstacle}")
     if engine != "auto":
         return engine
-    tuned = None if obstacle else read_tuned()
+    tuned = None if obstacle else read_tuned(fast)
     return "openvino" if tuned is not None and tuned.engine == "openvino" else "torch"
 
 

@@ -23,9 +23,9 @@ class Tuned:
     workers: int
 
 
-def tuned_file() -> Path:
-    """Return where the choices of this machine lie: in the user's folder of program states."""
-    return platformdirs.user_state_path("osediff", appauthor=False) / "tuned.json"
+def tuned_file(fast: bool = False) -> Path:
+    """Return where the choices of this machine lie: in the user's folder of program states. fast: for `--fast`."""
+    return platformdirs.user_state_path("osediff", appauthor=False) / ("tuned-fast.json" if fast else "tuned.json")
 
 
 def machine() -> dict[str, str | int]:
@@ -51,9 +51,9 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def read_tuned() -> Tuned | None:
+def read_tuned(fast: bool = False) -> Tuned | None:
     """Return what was measured on this very machine; None where nothing was."""
-    values = read_sealed(tuned_file())
+    values = read_sealed(tuned_file(fast))
     if values is None or values.get("machine") != machine():
         return None
     try:
@@ -62,9 +62,9 @@ def read_tuned() -> Tuned | None:
         return None
 
 
-def write_tuned(tuned: Tuned) -> Path:
+def write_tuned(tuned: Tuned, fast: bool = False) -> Path:
     """Record what was measured, and return where. Raises OSError."""
-    file = tuned_file()
+    file = tuned_file(fast)
     file.parent.mkdir(parents=True, exist_ok=True)
     write_sealed(file, {"machine": machine(), **asdict(tuned)})
     return file

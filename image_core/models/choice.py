@@ -38,9 +38,11 @@ def choose_model(
     precision: Precision = "auto",
     report: Callable[[str], None] = lambda _: None,
     engine: Engine = "auto",
+    fast: bool = False,
 ) -> Choice:
     """Return what these names stand for; nothing is loaded.
 
+    fast: it will run without its UNet.
     report: called with a sentence for each better model that "auto" passes over because it is damaged.
     Raises ModelNotFoundError or CheckpointError.
     """
@@ -49,4 +51,4 @@ def choose_model(
         precision = "fp32"  # of the little that is not convolution: conversions to bfloat16 cost more than they spare
     chosen = choose_precision(precision, place, bundle.config.alpha_bar)
     covered, has_ranges = bundle.config.autoencoder == "lite", bundle.holds(INT8_FILE)
-    return Choice(bundle, place, chosen, choose_engine(engine, place, chosen, covered, has_ranges))
+    return Choice(bundle, place, chosen, choose_engine(engine, place, chosen, covered, has_ranges, fast))

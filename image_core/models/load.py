@@ -19,7 +19,7 @@ from image_core.errors import CheckpointError, ModelNotFoundError, OutOfMemoryEr
 from image_core.generator import Generator, KLAutoencoder, set_precision
 from image_core.lora import LoraWeights, check_weights, from_tensors, merged
 from image_core.models.int8_ranges import read_ranges
-from image_core.models.tiny_decoder import chosen_tiny, identify_tiny, use_tiny_decoder
+from image_core.models.tiny_decoder import identify_tiny, use_tiny_decoder
 from image_core.options import Engine, Precision, UpscaleOptions
 from image_core.prompts.prompter import load_prompter, negative_embedding
 from image_core.small_unet import SmallUNet, is_small
@@ -231,7 +231,7 @@ def _read_upscaler(
     if autoencoder_dtype != dtype:
         identity += f" {str(autoencoder_dtype).removeprefix('torch.')}"
     kind = bundle.config.autoencoder
-    if folder := chosen_tiny(bundle, options.tiny_decoder):
+    if folder := bundle.chosen_tiny_decoder(options.tiny_decoder):
         use_tiny_decoder(generator, folder)
         identity += f" {identify_tiny(folder)}"
         report(f"decoder: the AutoencoderTiny in {folder}")
@@ -271,6 +271,6 @@ def _read_upscaler(
         negative=negative,
         report=report,
     )
-    if (tuned := read_tuned()) is not None and bundle.config.autoencoder == "lite":
+    if (tuned := read_tuned(options.fast)) is not None and bundle.config.autoencoder == "lite":
         upscaler.planner.most_workers = tuned.workers
     return upscaler

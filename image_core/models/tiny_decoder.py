@@ -13,10 +13,9 @@ import torch
 from torch import nn
 
 from image_core.architecture import ACTIVATIONS, MAX_LAYERS, MAX_WIDTH, built, defaults_of, first_line, known_settings
-from image_core.bundle import TINY_FILES, Bundle
+from image_core.bundle import TINY_FILES
 from image_core.errors import CheckpointError
 from image_core.generator import Generator, KLAutoencoder
-from image_core.options import OWN_DECODER
 from image_core.storage.files import sha256
 from image_core.storage.json_file import read_object
 from image_core.storage.json_rules import FLAG, Rule, list_of, number, one_of, shown, whole
@@ -41,13 +40,6 @@ SETTINGS: Mapping[str, Rule] = {
     "scaling_factor": Rule("1, for latents as the UNet leaves them", lambda value: value == 1),
     "shift_factor": Rule("0", lambda value: value == 0),
 }
-
-
-def chosen_tiny(bundle: Bundle, asked: str | None) -> Path | None:
-    """Return the folder of the tiny decoder that stands in, which an option may name in place of the bundle."""
-    if asked is None:
-        return bundle.tiny_decoder
-    return None if asked == OWN_DECODER else Path(asked)
 
 
 def use_tiny_decoder(generator: Generator, folder: Path) -> None:

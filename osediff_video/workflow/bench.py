@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -25,8 +25,8 @@ from image_core.errors import MediaError
 from image_core.generator import Generator
 from image_core.images import ImageArray, enlarge, to_tensor
 from image_core.models.choice import choose_model
-from image_core.models.load import DTYPES, load_generator
-from image_core.options import Engine, Precision
+from image_core.models.load import AUTOENCODER_DTYPES, DTYPES, load_generator
+from image_core.options import Engine, Precision, UpscaleOptions
 from image_core.storage.tensors import TensorFile
 from image_core.upscaler import Upscaler
 from osediff_video.api import load_upscaler
@@ -69,36 +69,47 @@ def bench(
     device: str = "auto",
     precision: Precision = "auto",
     engine: Engine = "auto",
+    fast: bool = False,
     report: Report = lambda _: None,
 ) -> dict[str, Any]:
     """Measure a model, and whole runs of `upscale` on a video in alternation with another program.
 
     source: a video; None makes a clip. against: "plain", the same model in a plain loop, or "peer",
-    realesr-animevideov3 in ncnn. Raises ModelNotFoundError, CheckpointError, or MediaError for a run that fails.
+    realesr-animevideov3 in ncnn. fast: without the UNet. Raises ModelNotFoundError, CheckpointError, or MediaError for
+    a run that fails.
     """
     if against == "peer":
         peer_network()  # refused now, not after the first run
     choice = choose_model(model, device, precision, report, engine)
-    upscaler = load_upscaler(model, device=choice.device, precision=choice.precision, engine=choice.engine)
+    options = UpscaleOptions(fast=fast)
+    upscaler = load_upscaler(model, options, device=choice.device, precision=choice.precision, engine=choice.engine)
     row: dict[str, Any] = {
         "machine": machine(),
         "model": choice.bundle.config.name,
         "device": choice.device,
         "precision": choice.precision,
         "engine": choice.engine,
-        **size_of(choice.bundle),
+        "fast": fast,
+        **size_of(choice.bundle, fast),
     }
     report(f"measuring the parts of {row['model']} at {SCALE * WIDTH} x {SCALE * HEIGHT}")
-    row["parts"] = parts_of(upscaler, DTYPES[choice.precision], row[f"gmac_{COUNTED_PX}"])
+    dtypes = DTYPES[choice.precision], AUTOENCODER_DTYPES[choice.precision]
+    row["parts"] = parts_of(upscaler, *dtypes, row[f"gmac_{COUNTED_PX}_of"])
     with tempfile.TemporaryDirectory() as folder:
         video = source or write_clip(Path(folder) / "clip.mp4")
-        row |= runs_of(video, Path(folder), str(choice.bundle.path), choice.engine, against, rounds, report)
+        row |= runs_of(video, Path(folder), str(choice.bundle.path), choice.engine, against, rounds, report, fast)
     return row
 
 
-def size_of(bundle: Bundle) -> dict[str, Any]:
-    """Return the columns of the paper's table of efficiency: parameters, those that are trained, steps, GMAC."""
+def size_of(bundle: Bundle, fast: bool = False) -> dict[str, Any]:
+    """Return the columns of the paper's table of efficiency: parameters, those that are trained, steps, GMAC.
+
+    fast: the multiplications are counted without the UNet.
+    """
     generator = load_generator(bundle)
+    counted = gmac(generator)
+    if fast:
+        del counted["denoise"]
     parameters = sum(parameter.numel() for parameter in generator.parameters())
     adapters = [name for name in bundle.config.files if name.startswith("lora.")]
     trained = sum(int(np.prod(shape)) for name in adapters for shape in TensorFile(bundle.file(name)).shapes.values())
@@ -108,29 +119,48 @@ def size_of(bundle: Bundle) -> dict[str, Any]:
         "parameters_m": round(parameters / 1e6, 2),
         "trained_m": round(trained / 1e6, 2) if trained else None,  # merged adapters cannot be counted
         "steps": 1,
-        f"gmac_{COUNTED_PX}": round(gmac(generator), 1),
+        f"gmac_{COUNTED_PX}": round(sum(counted.values()), 1),
+        f"gmac_{COUNTED_PX}_of": {name: round(value, 2) for name, value in counted.items()},
     }
 
 
-def gmac(generator: Generator) -> float:
-    """Return the multiplications for one image of 512 x 512, in 1e9."""
+def gmac(generator: Generator) -> dict[str, float]:
+    """Return the multiplications of each part for one image of 512 x 512, in 1e9."""
     kind = next(generator.parameters())
     image = torch.zeros(1, 3, COUNTED_PX, COUNTED_PX, dtype=kind.dtype, device=kind.device)
     text = torch.zeros(1, 1, generator.unet.config.cross_attention_dim, dtype=kind.dtype, device=kind.device)
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        generator(image, text)
-    return counter.get_total_flops() / 2 / 1e9
+    counted = {}
+    with torch.no_grad():
+        latent = generator.encode(image)
+        for name, part in (
+            ("encode", lambda: generator.encode(image)),
+            ("denoise", lambda: generator.denoise(latent, text)),
+            ("decode", lambda: generator.decode(latent, image)),
+        ):
+            with FlopCounterMode(display=False) as counter:
+                part()
+            counted[name] = counter.get_total_flops() / 2 / 1e9
+    return counted
 
 
-def parts_of(upscaler: Upscaler, dtype: torch.dtype, gmac_512: float, rounds: int = 3) -> dict[str, Any]:
-    """Return milliseconds of each part for one image on one core, or on a GPU, and the share of the machine's peak."""
+def parts_of(
+    upscaler: Upscaler,
+    dtype: torch.dtype,
+    autoencoder_dtype: torch.dtype,
+    gmac_512: Mapping[str, float],
+    rounds: int = 3,
+) -> dict[str, Any]:
+    """Return milliseconds of each part for one image on one core, or on a GPU, and the share of the machine's peak.
+
+    gmac_512: of each part that runs. Each is held against the peak in its own precision.
+    """
     images = [picture(0)]
     large = [enlarge(images[0], HEIGHT * SCALE, WIDTH * SCALE)]
     generator, size = upscaler.generator, (HEIGHT * SCALE, WIDTH * SCALE)
     with upscaler.workers.engaged(Crew(1, 1)), torch.inference_mode():
         image = upscaler.padded(to_tensor(large))
         latent = generator.encode(image)
-        clean = generator.denoise(latent, upscaler.embedding)
+        clean = generator.as_clean(latent)
         work: dict[str, Callable[[], Any]] = {
             "enlarge": lambda: upscaler.enlarged(upscaler.arrived(images), size),
             "encode": lambda: generator.encode(image),
@@ -138,15 +168,26 @@ def parts_of(upscaler: Upscaler, dtype: torch.dtype, gmac_512: float, rounds: in
             "decode": lambda: generator.decode(clean, image),
             "whole": lambda: upscaler.draft_batch(images, size, None, False, None, upscaler.workload_for(*size)),
         }
+        if not upscaler.options.runs_unet:
+            del work["denoise"]
         seconds = {name: median_seconds(call, upscaler.device, rounds) for name, call in work.items()}
-        peak = gmac_per_second(upscaler.device, dtype)
-    model_s = seconds["encode"] + seconds["denoise"] + seconds["decode"]
-    done = gmac_512 * size[0] * size[1] / COUNTED_PX**2
+        peaks = {kind: gmac_per_second(upscaler.device, kind) for kind in {dtype, autoencoder_dtype}}
+    share = size[0] * size[1] / COUNTED_PX**2
+    done = {name: value * share for name, value in gmac_512.items()}
+    own = {name: peaks[dtype if name == "denoise" else autoencoder_dtype] for name in done}
     return {
         "ms": {name: round(1000 * value, 2) for name, value in seconds.items()},
-        "peak_gmac_per_s": round(peak, 1),
-        "share_of_peak": round(done / model_s / peak, 2),
+        "peak_gmac_per_s": {str(kind).removeprefix("torch."): round(peak, 1) for kind, peak in peaks.items()},
+        "share_of_peak": round(share_of_peak(done, own, sum(seconds[name] for name in done)), 2),
     }
+
+
+def share_of_peak(done: Mapping[str, float], peaks: Mapping[str, float], seconds: float) -> float:
+    """Return the least time that the parts could take over the time that they took.
+
+    done: what each multiplies, in 1e9. peaks: how much of that a second could hold, in its precision.
+    """
+    return sum(value / peaks[name] for name, value in done.items()) / seconds
 
 
 def median_seconds(work: Callable[[], Any], device: torch.device, rounds: int) -> float:
@@ -182,18 +223,26 @@ def write_clip(target: Path, frames: int = FRAMES) -> Path:
 
 
 def runs_of(
-    video: Path, folder: Path, model: str, engine: str, against: str | None, rounds: int, report: Report
+    video: Path,
+    folder: Path,
+    model: str,
+    engine: str,
+    against: str | None,
+    rounds: int,
+    report: Report,
+    fast: bool = False,
 ) -> dict[str, Any]:
     """Return the medians of whole runs on a video, in alternation with those of another program."""
     target = folder / "result.mp4"
     ours = (
-        "from osediff_video import Encoding, upscale\n"
+        "from osediff_video import Encoding, UpscaleOptions, upscale\n"
         f"upscale({str(video)!r}, {str(target)!r}, model={model!r}, engine={engine!r}, overwrite=True,\n"
+        f"        options=UpscaleOptions(fast={fast}),\n"
         f"        encoding=Encoding('libx264', {CRF}, {PRESET!r}, 'yuv420p'))"
     )
     programs = {"upscale": ours}
     if against is not None:
-        more = f", {model!r}" if against == "plain" else ""
+        more = f", {model!r}, {fast}" if against == "plain" else ""
         programs[against] = (
             f"from osediff_video.workflow.peers import {against}\n{against}({str(video)!r}, {str(target)!r}{more})"
         )
@@ -254,16 +303,19 @@ def content(path: Path) -> tuple[int, float]:
         return frames, frames * stream.height * stream.width / 1e6
 
 
-def tune(model: str = "lite", report: Report = lambda _: None) -> dict[str, Any]:
+def tune(model: str = "lite", report: Report = lambda _: None, fast: bool = False) -> dict[str, Any]:
     """Find the engine and the number of workers that upscale most frames a second here, and let later runs use them.
 
     An engine counts only if its image is no further from torch's in float32 than torch's own in the precision that is
-    used, or one level of 255. Returns the frames a second of everything that was tried, and what was written.
+    used, or one level of 255. fast: for runs without the UNet, which go by a record of their own.
+
+    Returns the frames a second of everything that was tried, and what was written.
     """
-    exact = load_upscaler(model, device="cpu", precision="fp32", engine="torch")([picture(0)])[0]
+    options = UpscaleOptions(fast=fast)
+    exact = load_upscaler(model, options, device="cpu", precision="fp32", engine="torch")([picture(0)])[0]
     allowed, rates = 1, {}
     for engine in engines():
-        upscaler = load_upscaler(model, device="cpu", engine=engine)
+        upscaler = load_upscaler(model, options, device="cpu", engine=engine)
         off = largest_difference(upscaler([picture(0)])[0], exact)
         if engine == "torch":
             allowed = max(allowed, off)
@@ -274,10 +326,18 @@ def tune(model: str = "lite", report: Report = lambda _: None) -> dict[str, Any]
             rates[engine, workers] = rate_of(upscaler, workers)
             report(f"{engine}, {workers} at once: {rates[engine, workers]:.2f} frames a second")
     engine, workers = max(rates, key=lambda key: rates[key])
-    file = write_tuned(Tuned(engine, workers))
-    report(f"later runs use {engine} with {workers} at once; delete {file} to undo that")
+    file = write_tuned(Tuned(engine, workers), fast)
+    runs = "later runs with --fast" if fast else "later runs"
+    report(f"{runs} use {engine} with {workers} at once; delete {file} to undo that")
     tried = {f"{engine} {workers}": round(rate, 2) for (engine, workers), rate in rates.items()}
-    return {"machine": machine(), "model": model, "tried_fps": tried, "engine": engine, "workers": workers}
+    return {
+        "machine": machine(),
+        "model": model,
+        "fast": fast,
+        "tried_fps": tried,
+        "engine": engine,
+        "workers": workers,
+    }
 
 
 def engines() -> list[Engine]:

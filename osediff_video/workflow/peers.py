@@ -14,6 +14,7 @@ import av
 import numpy as np
 
 from image_core.errors import ModelNotFoundError
+from image_core.options import UpscaleOptions
 from osediff_video.types import ImageArray
 
 CRF, PRESET = 16, "medium"
@@ -43,11 +44,11 @@ def loop(source: Path, target: Path, enlarge: Enlarge) -> int:
     return count
 
 
-def plain(source: str, target: str, model: str = "lite") -> int:
+def plain(source: str, target: str, model: str = "lite", fast: bool = False) -> int:
     """Upscale with a model of ours in torch, one frame after another on all cores, without blend or workers."""
     from osediff_video.api import load_upscaler
 
-    upscaler = load_upscaler(model, engine="torch")
+    upscaler = load_upscaler(model, UpscaleOptions(fast=fast), engine="torch")
     return loop(Path(source), Path(target), lambda image: upscaler([image])[0])
 
 

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from image_core.device import tuned
 from image_core.device.tuned import Tuned, read_tuned
@@ -18,7 +19,7 @@ from tests.support.media_files import sample_image, write_video
 @pytest.fixture(autouse=True)
 def own_record(tmp_path, monkeypatch):
     """Keeps what a test tunes from every other."""
-    monkeypatch.setattr(tuned, "tuned_file", lambda: tmp_path / "state" / "tuned.json")
+    monkeypatch.setattr(tuned, "tuned_file", lambda fast: tmp_path / "state" / f"tuned{fast:d}.json")
 
 
 @pytest.fixture
@@ -31,9 +32,26 @@ def test_a_model_is_counted_as_the_paper_counts():
     facts = bench.size_of(bundle)
     generator = load_generator(bundle)
     assert facts["parameters_m"] == facts["trained_m"] == round(sum(p.numel() for p in generator.parameters()) / 1e6, 2)
+    parts = facts["gmac_512_of"]
+    assert sum(parts.values()) == pytest.approx(facts["gmac_512"], abs=0.1) and min(parts.values()) > 0
+    fast = bench.size_of(bundle, fast=True)
+    assert fast["gmac_512_of"] == {name: parts[name] for name in ("encode", "decode")}
     first = generator.autoencoder.to_patch  # runs once for each patch
     least = first.weight.numel() * (512 / generator.autoencoder.config.skip_px) ** 2 / 1e9
     assert facts["steps"] == 1 and least < facts["gmac_512"] < 100
+
+
+def test_each_part_is_held_against_the_peak_in_its_own_precision(monkeypatch):
+    """A UNet at half of float32's peak and an autoencoder at half of bfloat16's are at half of what there is."""
+    assert bench.share_of_peak({"a": 10, "b": 40}, {"a": 5, "b": 20}, 8.0) == 0.5
+    monkeypatch.setattr(bench, "gmac_per_second", lambda _, kind: {torch.float32: 100.0, torch.bfloat16: 400.0}[kind])
+    monkeypatch.setattr(bench, "median_seconds", lambda *_: 0.01)
+    model = bench.load_upscaler("lite", device="cpu", precision="fp32", engine="torch")
+    of_512 = {"encode": 1.0, "denoise": 2.0, "decode": 3.0}
+    parts = bench.parts_of(model, torch.float32, torch.bfloat16, of_512)
+    larger = 720 * 1280 / 512**2
+    assert parts["share_of_peak"] == round(larger * (1 / 400 + 2 / 100 + 3 / 400) / 0.03, 2)
+    assert parts["peak_gmac_per_s"] == {"float32": 100.0, "bfloat16": 400.0}
 
 
 def test_a_plain_loop_keeps_every_frame(video, tmp_path):
@@ -67,23 +85,28 @@ def test_programs_alternate_and_medians_are_kept(video, monkeypatch, tmp_path):
 
 def test_the_fastest_that_is_exact_is_written_for_later_runs(monkeypatch):
     class Fake:
-        def __init__(self, engine, precision="auto", **_):
+        def __init__(self, options, engine, precision="auto", **_):
+            assert options.fast == FAST[0]
             self.engine, self.off = engine, 0 if precision == "fp32" else {"torch": 1, "openvino": OFF[0]}[engine]
 
         def __call__(self, images):
             return [images[0] // 2 + self.off]
 
     rates = {("torch", 1): 3.0, ("torch", 2): 5.0, ("openvino", 1): 4.0, ("openvino", 2): 7.0}
-    monkeypatch.setattr(bench, "load_upscaler", lambda _, **named: Fake(**named))
+    monkeypatch.setattr(bench, "load_upscaler", lambda _, options, **named: Fake(options, **named))
     monkeypatch.setattr(bench, "rate_of", lambda upscaler, workers: rates[upscaler.engine, workers])
     monkeypatch.setattr(bench, "cores", lambda: 2)
     monkeypatch.setattr(bench, "engines", lambda: ["torch", "openvino"])
-    OFF = [1]
+    OFF, FAST = [1], [False]
     assert bench.tune()["engine"] == "openvino" and read_tuned() == Tuned("openvino", 2)
-    OFF[0] = 2
+    FAST[0] = True
+    assert bench.tune(fast=True)["fast"] and read_tuned(fast=True) == Tuned("openvino", 2)
+    FAST[0], OFF[0] = False, 2
     said = []
     assert bench.tune(report=said.append)["tried_fps"] == {"torch 1": 3.0, "torch 2": 5.0}
-    assert read_tuned() == Tuned("torch", 2) and any("2 levels" in sentence for sentence in said)
+    assert read_tuned() == Tuned("torch", 2) != read_tuned(fast=True) and any(
+        "2 levels" in sentence for sentence in said
+    )
 
 
 def test_a_peer_that_is_missing_is_one_line(monkeypatch):
@@ -96,18 +119,31 @@ def test_a_peer_that_is_missing_is_one_line(monkeypatch):
 def test_the_command_hands_on_what_was_asked(video, monkeypatch):
     calls = []
     monkeypatch.setattr(bench, "bench", lambda *words, **named: calls.append((words, named)) or {"a": {"b": 1}})
-    monkeypatch.setattr(bench, "tune", lambda model, **_: calls.append(model) or {"engine": "torch"})
-    words = ["--against", "plain", "--rounds", 2, "--device", "cpu", "--precision", "bf16", "--engine", "torch"]
+    monkeypatch.setattr(bench, "tune", lambda model, fast, **_: calls.append((model, fast)) or {"engine": "torch"})
+    words = [
+        "--against",
+        "plain",
+        "--rounds",
+        2,
+        "--device",
+        "cpu",
+        "--precision",
+        "bf16",
+        "--engine",
+        "torch",
+        "--fast",
+    ]
     assert json.loads(run("bench", video, "--model", "lite-faithful", *words, "--json")) == {"a": {"b": 1}}
     (named,), given = calls[0]
     assert named == "lite-faithful" and given.pop("report")
     assert given == {
         "source": video, "against": "plain", "rounds": 2, "device": "cpu", "precision": "bf16", "engine": "torch",
+        "fast": True,
     }  # fmt: skip
     assert run("bench").split() == ["a", "b", "1"]
-    assert run("bench", "--tune").split() == ["engine", "torch"] and calls[-1] == "lite"
-    run("bench", "--tune", "--model", "lite-faithful")
-    assert calls[-1] == "lite-faithful"
+    assert run("bench", "--tune").split() == ["engine", "torch"] and calls[-1] == ("lite", False)
+    run("bench", "--tune", "--model", "lite-faithful", "--fast")
+    assert calls[-1] == ("lite-faithful", True)
     assert "--tune measures by itself" in run("bench", video, "--tune", code=2)
 
 

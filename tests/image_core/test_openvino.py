@@ -196,15 +196,19 @@ def test_the_embedded_model_gives_torchs_image():
 
 
 def test_an_engine_is_chosen_by_name_and_else_by_what_was_measured_here(tmp_path, monkeypatch):
-    monkeypatch.setattr(tuned, "tuned_file", lambda: tmp_path / "tuned.json")
+    monkeypatch.setattr(tuned, "tuned_file", lambda fast: tmp_path / f"tuned{fast:d}.json")
     assert choose_engine("auto", "cpu", "bf16", True) == "torch"
     assert choose_engine("openvino", "cpu", "bf16", True) == "openvino"
     write_tuned(Tuned("openvino", 1))
     assert choose_engine("auto", "cpu", "bf16", True) == "openvino"
-    assert choose_engine("torch", "cpu", "bf16", True) == "torch"
+    assert (
+        choose_engine("torch", "cpu", "bf16", True) == choose_engine("auto", "cpu", "bf16", True, fast=True) == "torch"
+    )
     assert choose_engine("auto", "cpu", "bf16", True, has_ranges=True) == "openvino"  # never 8 bits unasked
     assert choose_engine("auto", "cuda:0", "fp16", True) == choose_engine("auto", "cpu", "fp32", False) == "torch"
     assert load_upscaler("lite", device="cpu").planner.most_workers == 1
+    fast = load_upscaler("lite", UpscaleOptions(fast=True), device="cpu")
+    assert fast.planner.most_workers is None and "openvino" not in fast.identity
     for device, precision, covered, reason in (
         ("cuda:0", "fp16", True, "runs on a CPU, not on cuda:0"),
         ("cpu", "fp16", True, "computes in fp32 or bf16"),
@@ -214,5 +218,5 @@ def test_an_engine_is_chosen_by_name_and_else_by_what_was_measured_here(tmp_path
             choose_engine("openvino", device, precision, covered)
     monkeypatch.setattr(tuned, "processor", lambda: "another")
     assert read_tuned() is None and choose_engine("auto", "cpu", "bf16", True) == "torch"
-    (tmp_path / "tuned.json").write_text("{}")
+    (tmp_path / "tuned0.json").write_text("{}")
     assert read_tuned() is None

@@ -17,6 +17,7 @@ from image_core.models.load import load_generator, load_upscaler
 from image_core.models.tiny_decoder import copy_tiny
 from image_core.options import UpscaleOptions
 from tests.commands.test_cli import run
+from tests.support.media_files import write_video
 from tests.support.tiny_lite import sample_images
 
 CPU = torch.device("cpu")
@@ -76,6 +77,9 @@ def test_a_bundle_names_one_within_it_or_by_its_place(tiny_base, tiny_weights, t
     run(*words, "-o", made)
     shown = run("models", "show", made)
     assert "see its own licence" in shown and f"decoder: the AutoencoderTiny in {made / 'tiny_decoder'}" in shown
+    clip = write_video(tmp_path / "in.mp4", [0, 512], size=(16, 24))
+    assert f"AutoencoderTiny in {made / 'tiny_decoder'}" in run("probe", clip, "--model", made)
+    assert "AutoencoderTiny" not in run("probe", clip, "--model", made, "--tiny-decoder", "own")
     placed = shutil.copytree(tiny_bundle.path, tmp_path / "placed")
     values = json.loads((placed / "bundle.json").read_text()) | {"tiny_decoder": str(tiny_folder)}
     (placed / "bundle.json").write_text(json.dumps(values))
