@@ -16,10 +16,10 @@ from osediff_video.job.survey import Survey, tones_of, write_survey
 from osediff_video.media.reading.stdin import PIPE
 from osediff_video.options import VideoOptions
 from osediff_video.plan import DEFAULTS, VideoPlan, plan_video
-from osediff_video.prefetch import ahead
-from osediff_video.queues import depth, step_bytes
 from osediff_video.run import engaged
 from osediff_video.sources.bookmarks import Bookmarks
+from osediff_video.stages.prefetch import ahead
+from osediff_video.stages.queues import depth, step_bytes
 from osediff_video.suffixes import split_pattern
 from osediff_video.temporal.blend import WARMUP_FRAMES
 from osediff_video.temporal.steady_colors import steady_colors

@@ -22,8 +22,8 @@ from image_core.device.transfer import upload
 from image_core.drafts import Draft, Pending
 from image_core.images import ImageArray
 from image_core.upscaler import Size, Upscaler
-from osediff_video.prefetch import ahead
 from osediff_video.shots.treatment import Treatments
+from osediff_video.stages.prefetch import ahead
 from osediff_video.temporal.steps import Step
 from osediff_video.types import Frame
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torchvision.models.optical_flow import raft_small
 
-from osediff_video.queues import MOST_QUEUED, QUEUE_BYTES, depth, overlapped, step_bytes
+from osediff_video.stages.queues import MOST_QUEUED, QUEUE_BYTES, depth, overlapped, step_bytes
 from osediff_video.temporal import flow, raft
 from osediff_video.temporal.blend import WARMUP_FRAMES, PixelBlend, next_state, rounded, steadied
 from osediff_video.temporal.flow import dis_flow, motion, motion_of_part

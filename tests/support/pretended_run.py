@@ -26,7 +26,7 @@ from PIL import Image  # noqa: E402
 
 from cli.main import cli  # noqa: E402
 from image_core.generator import Generator  # noqa: E402
-from osediff_video import chain  # noqa: E402
+from osediff_video.stages import drafting  # noqa: E402
 from tests.support.media_files import read  # noqa: E402
 from tests.support.train_recipes import tiny, tiny_sd21  # noqa: E402
 from train.loop import run as train  # noqa: E402
@@ -107,7 +107,7 @@ def quick() -> dict[str, object]:
     with half_precision_runs_over():
         words = ["--precision", "fp16", "--batch", "2", "--temporal", "off"]
         results["video over"] = differing(video(words, "cpu"), video(words, KIND))
-    chain.BLEND_BYTES = 1 << 60  # more than any card has
+    drafting.BLEND_BYTES = 1 << 60  # more than any card has
     results["video huge"] = differing(video(["--temporal", "latent"], "cpu"), video(["--temporal", "latent"], KIND))
     return results
 

@@ -10,7 +10,7 @@ import torch
 
 from image_core.device.memory import Workload
 from image_core.drafts import Draft
-from osediff_video.chain import upscale_steps
+from osediff_video.stages.drafting import upscale_steps
 from osediff_video.temporal.blend import PixelBlend, State, guide_of, next_state, rounded
 from osediff_video.temporal.flow import Motion
 from osediff_video.temporal.steps import Step

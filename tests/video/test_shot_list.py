@@ -11,13 +11,14 @@ from image_core.errors import CheckpointError, MediaError
 from image_core.models.load import load_upscaler
 from image_core.options import UpscaleOptions
 from image_core.upscaler import Workload
-from osediff_video.chain import batches, prepare, upscaled
+from osediff_video.chain import prepare, upscaled
 from osediff_video.images.image_file import ImageFile, write_image
 from osediff_video.job.manifest import manifest_of
 from osediff_video.options import VideoOptions, parse_number, parse_time
 from osediff_video.plan import plan_video
 from osediff_video.shots.cuts import read_cut_list
 from osediff_video.shots.shot_list import KINDS, read_shot_list
+from osediff_video.stages.drafting import batches
 from osediff_video.temporal.steps import Step
 from osediff_video.types import Frame
 from tests.support.media_files import FAST, sample_image

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from osediff_video.plan import VideoPlan
-from osediff_video.prefetch import ahead
+from osediff_video.stages.prefetch import ahead
 from osediff_video.temporal.steps import Step
 
 QUEUE_BYTES, MOST_QUEUED = 256 << 20, 8

@@ -1,0 +1,1 @@
+"""Let the stages of the chain overlap in bounded queues, and give frames to the model in order."""
