@@ -19,7 +19,7 @@ from osediff_video.metrics.image import luma, psnr, ssim
 
 SCALE = 4
 HEIGHT, WIDTH = 256, 384
-BAR_PX = 40
+BAR_PX = 48
 MODELS = sorted(path.name for path in EMBEDDED.iterdir() if path.is_dir())
 
 
@@ -135,7 +135,7 @@ def test_black_bars_stay_black_and_their_edge_where_it_is(model):
     result, resized = luma(model(low)), luma(plain(low))
     away = BAR_PX - 2 * SCALE
     for bar in (slice(None, away), slice(-away, None)):
-        assert np.abs(result[bar] - resized[bar]).max() <= 4
+        assert np.abs(result[bar] - resized[bar]).max() <= 5
     for rows in (slice(0, 2 * BAR_PX), slice(-2 * BAR_PX, None)):  # half black, half picture
         errors = [np.abs(image[rows] - luma(truth)[rows]).mean() for image in (result, resized)]
         assert errors[0] < 1.1 * errors[1]

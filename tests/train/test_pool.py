@@ -161,7 +161,7 @@ def test_most_of_the_shipped_recipe_goes_through_a_codec():
 
     from train.recipe import load_recipe
 
-    recipe = load_recipe(Path(pool.__file__).parent.parent / "recipes" / "lite-sharp.toml", ())
+    recipe = load_recipe(Path(pool.__file__).parent.parent / "recipes" / "lite-clear.toml", ())
     mixture = recipe.data.pool.mixture
     coded = sum(share * MATERIALS[kind].coded for kind, share in mixture.items() if kind in MATERIALS)
     assert coded >= 0.4
