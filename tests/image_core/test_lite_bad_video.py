@@ -9,34 +9,17 @@ import av
 import cv2
 import numpy as np
 import pytest
-import torch
 
-from image_core.images import enlarge
-from image_core.models.catalogue import EMBEDDED, find_model
-from image_core.models.load import load_upscaler
-from image_core.options import UpscaleOptions
 from osediff_video.metrics.image import luma, psnr, ssim
+from tests.support.embedded import MODELS, SCALE, embedded, plain, small
 
-SCALE = 4
 HEIGHT, WIDTH = 256, 384
 BAR_PX = 48
-MODELS = sorted(path.name for path in EMBEDDED.iterdir() if path.is_dir())
 
 
 @pytest.fixture(scope="module", params=MODELS)
 def model(request):
-    upscaler = load_upscaler(
-        find_model(request.param), UpscaleOptions(), device=torch.device("cpu"), dtype=torch.float32
-    )
-    return lambda low: upscaler([low])[0]
-
-
-def plain(low):
-    return enlarge(low, low.shape[0] * SCALE, low.shape[1] * SCALE)
-
-
-def small(image):
-    return cv2.resize(image, None, fx=1 / SCALE, fy=1 / SCALE, interpolation=cv2.INTER_AREA)
+    return embedded(request.param)
 
 
 def scene(moved_px=0.0):

@@ -6,37 +6,16 @@ The embedded models with their real weights. "Plain" is bicubic; the bounds are 
 import cv2
 import numpy as np
 import pytest
-import torch
 
-from image_core.images import enlarge
-from image_core.models.catalogue import EMBEDDED, find_model
-from image_core.models.load import load_upscaler
-from image_core.options import UpscaleOptions
 from osediff_video.metrics.image import gradient, grid, luma, psnr, ssim
+from tests.support.embedded import MODELS, SCALE, embedded, plain, small
 
 COLOURS = [(128, 128, 128), (8, 8, 8), (250, 250, 250), (120, 40, 200), (255, 0, 0), (0, 255, 0), (0, 0, 255)]
-SCALE = 4
-MODELS = sorted(path.name for path in EMBEDDED.iterdir() if path.is_dir())
 
 
 @pytest.fixture(scope="module", params=MODELS)
 def model(request):
-    upscaler = load_upscaler(
-        find_model(request.param), UpscaleOptions(), device=torch.device("cpu"), dtype=torch.float32
-    )
-
-    def enlarged(low):
-        return upscaler([low])[0]
-
-    return enlarged
-
-
-def plain(low):
-    return enlarge(low, low.shape[0] * SCALE, low.shape[1] * SCALE)
-
-
-def small(image):
-    return cv2.resize(image, None, fx=1 / SCALE, fy=1 / SCALE, interpolation=cv2.INTER_AREA)
+    return embedded(request.param)
 
 
 def text():
