@@ -39,7 +39,7 @@ from osediff_video.stages.drafting import upscale_steps
 from osediff_video.stages.prefetch import StageHangsError, ahead
 from osediff_video.stages.queues import depth, overlapped, step_bytes
 from osediff_video.temporal.blend import WARMUP_FRAMES, Blend, steadied
-from osediff_video.temporal.flow import Estimator, dis_flow
+from osediff_video.temporal.flow import Estimator, dis_flow, flow_threads
 from osediff_video.temporal.steady_colors import STATS_SPAN, steady_colors
 from osediff_video.temporal.steps import Step, steps
 from osediff_video.types import Frame, Plane
@@ -211,7 +211,10 @@ def related_steps(
         frames = with_cuts(frames, plan, steadiness, begin)
     marked = treatments.marked(frames, plan.info, survey.cuts_before(begin) if survey else 0)
     known = itertools.islice(marked, first - begin, None if end is None else end - begin)
-    related = steps(known, first, steadiness.estimate if blend else None, live.wants_motion if live else lambda: True)
+    wanted = live.wants_motion if live else lambda: True
+    alone = steadiness.estimate is not dis_flow  # RAFT has the device or all cores as it is
+    threads = 1 if alone else flow_threads(plan.info.height, plan.info.width)
+    related = steps(known, first, steadiness.estimate if blend else None, wanted, threads)
     if not (blend and treatments.fix_by_statistics):
         return related
     return steady_colors(related) if survey is None else with_tones(related, survey)

@@ -4,20 +4,18 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import TypeVar
 
 from image_core.drafts import Draft, Pending
 from image_core.errors import NotFiniteError
 from osediff_video.plan import VideoPlan
 from osediff_video.shots.treatment import Treatments
+from osediff_video.stages.prefetch import early
 from osediff_video.stages.queues import QUEUE_BYTES
 from osediff_video.temporal.blend import WARMUP_FRAMES
 from osediff_video.temporal.steps import Step
 
 BLEND_BYTES = 200
 """What the blend takes on a device for a pixel of the output: sixteen images of three float32, and some planes."""
-
-T = TypeVar("T")
 
 
 def upscale_steps(related: Iterable[Step], plan: VideoPlan, treatments: Treatments, revisable: bool) -> Iterator[Step]:
@@ -76,16 +74,6 @@ def by_batches(related: Iterable[Step], plan: VideoPlan, treatments: Treatments,
             if computed:
                 last = next(drafts) if stays else next(drafts).landed()
             yield replace(step, draft=last)
-
-
-def early(items: Iterable[T], count: int) -> Iterator[T]:
-    """Yield items once `count` more were made."""
-    held: deque[T] = deque()
-    for item in items:
-        held.append(item)
-        if len(held) > count:
-            yield held.popleft()
-    yield from held
 
 
 def begun(

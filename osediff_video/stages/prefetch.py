@@ -1,12 +1,15 @@
-"""Let a stage run ahead of its reader in a thread of its own, within a bounded queue."""
+"""Let a stage run ahead of its reader in threads of its own, bounded in what it holds."""
 
 import queue
 import threading
-from collections.abc import Callable, Generator, Iterable
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from image_core.errors import MediaError
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -67,6 +70,43 @@ def ahead(items: Iterable[T], depth: int, watch: Callable[[], None] = lambda: No
     finally:
         stopped.set()
         thread.join(patience_s)
+
+
+def in_threads(items: Iterable[S], work: Callable[[S], T], count: int) -> Generator[T, None, None]:
+    """Yield `work` of every item, in order, while `count` threads do it for those that follow.
+
+    With 1 the reader does it himself. An exception of an item or its work is raised here, after those before it.
+    """
+    if count == 1:
+        yield from map(work, items)
+        return
+    pool = ThreadPoolExecutor(count)
+    try:
+        for future in early(submitted(items, work, pool), count):
+            yield future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def submitted(items: Iterable[S], work: Callable[[S], T], pool: Executor) -> Iterator[Future[T]]:
+    """Yield what becomes of every item; of one that could not be read, its exception, which is the last."""
+    try:
+        for item in items:
+            yield pool.submit(work, item)
+    except Exception as error:
+        failed: Future[T] = Future()
+        failed.set_exception(error)
+        yield failed
+
+
+def early(items: Iterable[T], count: int) -> Iterator[T]:
+    """Yield items once `count` more were made."""
+    held: deque[T] = deque()
+    for item in items:
+        held.append(item)
+        if len(held) > count:
+            yield held.popleft()
+    yield from held
 
 
 def _next(ready: "queue.Queue[T]", watch: Callable[[], None]) -> T:

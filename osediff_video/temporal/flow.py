@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from image_core.device.tuned import cores
 from image_core.images import to_eight_bit
 from osediff_video.types import ImageArray
 
@@ -22,7 +23,11 @@ Estimator = Callable[[ImageArray, ImageArray], Flow]
 
 SMOOTHING_PX = 0.75
 MOST_PX, PART_PX, MARGIN_PX = 9_000_000, 1536, 192
-"""The estimator takes 200 bytes a pixel: 1.7 GB for 4K, which is looked at as a whole, and 6.4 GB for 8K."""
+ESTIMATOR_BYTES = 200
+"""What the estimator takes for a pixel: 1.7 GB for 4K, which is looked at as a whole, and 6.4 GB for 8K."""
+
+THREAD_CORES, MOST_FLOW_THREADS, THREADS_BYTES = 4, 8, 2 << 30
+"""One pair is looked at for so many cores, as OpenCV uses several itself, up to so many, in so much memory."""
 
 MOST_REMEMBERED = 3 * 1920 * 1080
 """Numbers of an image, all channels, up to which what was computed of it is kept for its other pair."""
@@ -126,6 +131,12 @@ def motion_of_part(previous: ImageArray, current: ImageArray, estimate: Estimato
     return Motion(backward, confidence.astype(np.float32))
 
 
+def flow_threads(height: int, width: int) -> int:
+    """Return how many pairs of so large images are looked at at once on this machine."""
+    fitting = THREADS_BYTES // (ESTIMATOR_BYTES * max(1, min(height * width, MOST_PX)))
+    return max(1, min(cores() // THREAD_CORES, MOST_FLOW_THREADS, fitting))
+
+
 class Remembered:
     """Keep what was computed of the last few images: each is half of two pairs, and looked at from both sides in each.
 
@@ -135,7 +146,7 @@ class Remembered:
 
     def __init__(self, compute: Callable[[ImageArray], NDArray[Any]]) -> None:
         self.compute = compute
-        self.known: deque[tuple[ImageArray, NDArray[Any]]] = deque(maxlen=3)
+        self.known: deque[tuple[ImageArray, NDArray[Any]]] = deque(maxlen=2 + flow_threads(0, 0))
 
     def __call__(self, image: ImageArray) -> NDArray[Any]:
         """Return what `compute` makes of the image; nobody may change it."""

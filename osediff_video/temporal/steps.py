@@ -9,8 +9,9 @@ from torch import Tensor
 from image_core.color import ColorStats
 from image_core.device.transfer import Landing
 from image_core.drafts import AnyImage, Draft
+from osediff_video.stages.prefetch import in_threads
 from osediff_video.temporal.flow import Estimator, Motion, motion
-from osediff_video.types import Frame
+from osediff_video.types import Frame, ImageArray
 
 
 @dataclass(frozen=True)
@@ -33,19 +34,43 @@ class Step:
     landing: Landing | None = None
 
 
+@dataclass(frozen=True)
+class Pair:
+    """Hold a frame, its number, and its predecessor's image: None at the start of a shot. measured: its motion too."""
+
+    position: int
+    frame: Frame
+    before: ImageArray | None
+    measured: bool
+
+
 def steps(
-    frames: Iterable[Frame], first: int, estimate: Estimator | None, wanted: Callable[[], bool] = lambda: True
+    frames: Iterable[Frame],
+    first: int,
+    estimate: Estimator | None,
+    wanted: Callable[[], bool] = lambda: True,
+    threads: int = 1,
 ) -> Iterator[Step]:
     """Number frames from `first` on and relate each to its predecessor within the shot.
 
-    estimate: None estimates no motion, nor is it while it is not `wanted`.
+    estimate: None estimates no motion, nor is it while it is not `wanted`. threads: how many pairs are looked at at
+    once; what is found does not depend on it.
     """
+
+    def related(pair: Pair) -> Step:
+        same = pair.before is not None and np.array_equal(pair.frame.image, pair.before)
+        moved = None
+        if estimate and pair.before is not None and pair.measured and not same:
+            moved = motion(pair.before, pair.frame.image, estimate)
+        return Step(pair.position, pair.frame, moved, same)
+
+    return in_threads(pairs(frames, first, wanted), related, threads)
+
+
+def pairs(frames: Iterable[Frame], first: int, wanted: Callable[[], bool]) -> Iterator[Pair]:
+    """Put every frame beside its predecessor."""
     previous: Frame | None = None
     for position, frame in enumerate(frames, first):
         before = None if previous is None or frame.cut else previous.image
-        same = before is not None and np.array_equal(frame.image, before)
-        moved = None
-        if estimate and before is not None and not same and wanted():
-            moved = motion(before, frame.image, estimate)
-        yield Step(position, frame, moved, same)
+        yield Pair(position, frame, before, wanted())
         previous = frame

@@ -314,3 +314,33 @@ def test_the_blend_works_in_strips_that_nobody_sees():
     tracemalloc.stop()
     assert np.array_equal(mixed, whole)
     assert most < 1.5 * mixed.nbytes
+
+
+def test_pairs_looked_at_at_once_give_the_same_motion_in_the_same_order():
+    images = frames(pan(5, 9, noise=4)[0])
+    images[4] = replace(images[4], cut=True)
+    alone, together = (list(steps(images, 3, dis_flow, threads=threads)) for threads in (1, 4))
+    assert [step.position for step in together] == list(range(3, 12))
+    for one, other in zip(alone, together, strict=True):
+        assert (one.motion is None) == (other.motion is None) == (one.position in (3, 7))
+        if one.motion is not None:
+            assert np.array_equal(one.motion.flow, other.motion.flow)
+            assert np.array_equal(one.motion.confidence, other.motion.confidence)
+
+
+def test_what_stops_the_frames_is_raised_after_the_pairs_before_it():
+    def broken():
+        yield from frames(pan(6, 4)[0])
+        raise MediaError("the end")
+
+    related = steps(broken(), 0, dis_flow, threads=3)
+    assert [next(related).position for _ in range(4)] == [0, 1, 2, 3]
+    with pytest.raises(MediaError, match="the end"):
+        next(related)
+
+
+def test_as_many_pairs_are_looked_at_at_once_as_cores_and_memory_bear(monkeypatch):
+    for cores, small, large in ((1, 1, 1), (4, 1, 1), (16, 4, 1), (128, 8, 1)):
+        monkeypatch.setattr(flow_module, "cores", lambda cores=cores: cores)
+        assert flow_module.flow_threads(180, 320) == small
+        assert flow_module.flow_threads(2160, 3840) == large
