@@ -15,6 +15,7 @@ class Batch:
 
     low, high: (B * T, 3, H, W) in [-1, 1], low already enlarged. captions: B. step: of the run, from 0.
     text (B * T, L, D), made_latent, made_image: what the generator's turn leaves, without gradient, for the next.
+    judged: how much the discriminator may ask of each frame, (B * T,) in [0, 1].
     """
 
     low: Tensor
@@ -26,6 +27,7 @@ class Batch:
     embedding: Tensor = field(init=False)
     made_latent: Tensor = field(init=False)
     made_image: Tensor = field(init=False)
+    judged: Tensor = field(init=False)
 
     def normal(self, purpose: str, shape: tuple[int, ...]) -> Tensor:
         """Return standard normal noise, fresh for every frame, (B * T, *shape)."""

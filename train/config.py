@@ -178,9 +178,13 @@ class LossConfig:
     stlpips-pytorch brings whole. lpips_px: side of the part of a sample that it sees, each time another; 0 is all, but
     for 8 px of the lite model's. latent: mean absolute distance to the latent of the target (lite only).
     adversarial, feature_matching: of a patch discriminator, which sees "colour" or, so that it asks for no coloured
-    rims, "grey" (discriminator). warp: between neighbouring frames. grid: sharpness that
-    depends on the place in a block of 8 x 8 pixels. beads: points on a lattice of such places. pattern: fine stripes
-    and hatches, more regular than the target. contours: edges less straight than the target's.
+    rims, "grey" (discriminator). spared: its verdict counts nothing for an image that lost no more than a resize loses,
+    wholly for one whose error is larger by this share; 0 spares none. honest: mean square error, relative to a
+    resize's, of what is spared.
+    warp: between neighbouring frames. grid: sharpness that depends on the place in a block of 8 x 8 pixels.
+    beads: points on a lattice of such places. pattern: fine stripes and hatches, more regular than the target.
+    stipple: the same, relative to the target's detail.
+    contours: edges less straight than the target's.
     balance: the weights of LPIPS, VSD, adversarial and feature_matching are shares of the pixel loss's gradient,
     measured at every step where the two meet, instead of plain factors.
     """
@@ -195,12 +199,21 @@ class LossConfig:
     adversarial: float = 0.0
     feature_matching: float = 0.0
     discriminator: Literal["colour", "grey"] = "colour"
+    spared: float = 0.0
+    honest: float = 0.0
     warp: float = 0.0
     grid: float = 0.0
     beads: float = 0.0
     pattern: float = 0.0
+    stipple: float = 0.0
     contours: float = 0.0
     balance: bool = False
+
+    def __post_init__(self) -> None:
+        if self.honest and not self.spared:
+            raise RecipeError("loss.honest is the error of what loss.spared spares: set loss.spared, such as 0.12")
+        if self.spared and not (self.honest or self.adversarial):
+            raise RecipeError("loss.spared does nothing without loss.honest or loss.adversarial")
 
 
 @dataclass(frozen=True)

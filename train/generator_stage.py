@@ -15,11 +15,12 @@ from image_core.autoencoder import LATENT_PX
 from train.batch import Batch
 from train.config import LossConfig, Recipe
 from train.losses import vsd
-from train.losses.artifacts import beads, block_grid, regular_pattern
+from train.losses.artifacts import beads, block_grid, regular_pattern, stipple
 from train.losses.balance import balanced
 from train.losses.contours import crookedness
 from train.losses.discriminator import PatchDiscriminator, feature_matching, hinge_discriminator, hinge_generator
 from train.losses.pixel import charbonnier
+from train.losses.spared import judged, relative_error
 from train.losses.vsd import Score
 from train.losses.warp import warp_consistency
 from train.networks.captions import CaptionEncoder
@@ -69,8 +70,12 @@ class GeneratorStage:
         clean, image = self.modules["generator"](batch.low, batch.embedding, noise)
         clean, image = clean.float(), image.float()
         batch.made_latent, batch.made_image = clean.detach(), image.detach()
+        batch.judged = judged(batch.low, batch.high, config.spared)
 
         losses = {"pixel": config.pixel_weight * pixel_loss(config, image, batch.high)}
+        if config.honest:
+            errors = relative_error(image, batch.high)
+            losses["honest"] = config.honest * ((1 - batch.judged) * errors).mean()
         if parts.lpips is not None:
             losses["lpips"] = self.perceptual_loss(parts.lpips, image, batch, losses["pixel"])
         if parts.latent is not None:
@@ -81,6 +86,8 @@ class GeneratorStage:
             losses["beads"] = config.beads * beads(image, batch.high)
         if config.pattern:
             losses["pattern"] = config.pattern * regular_pattern(image, batch.high)
+        if config.stipple:
+            losses["stipple"] = config.stipple * stipple(image, batch.high)
         if config.contours:
             losses["contours"] = config.contours * crookedness(image, batch.high)
         if config.warp and batch.frames > 1:
@@ -135,7 +142,9 @@ class GeneratorStage:
             verdict, fake = discriminator(result)
         losses = {}
         if config.adversarial:
-            losses["adversarial"] = self._weighted(hinge_generator(verdict), pixel, image, config.adversarial)
+            losses["adversarial"] = self._weighted(
+                hinge_generator(verdict, batch.judged), pixel, image, config.adversarial
+            )
         if config.feature_matching:
             matching = feature_matching(real, fake)
             losses["features"] = self._weighted(matching, pixel, image, config.feature_matching)
@@ -145,7 +154,7 @@ class GeneratorStage:
         # one call for both: a wrapper expects one forward for each backward
         images = torch.cat(self.shown("discriminator", batch, batch.made_image))
         real, fake = self.modules["discriminator"](images)[0].float().chunk(2)
-        return {"discriminator": hinge_discriminator(real, fake)}
+        return {"discriminator": hinge_discriminator(real, fake, batch.judged)}
 
     def shown(self, name: str, batch: Batch, image: Tensor) -> list[Tensor]:
         """Return what the discriminator sees of the good images and of `image`, (B, 3, H, W) each."""

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from osediff_video.metrics.image import grid
-from train.losses.artifacts import beads, block_grid, regular_pattern
+from train.losses.artifacts import beads, block_grid, regular_pattern, stipple
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +62,19 @@ def test_stripes_at_any_angle_cost_and_texture_or_edges_do_not(target, down, rig
     assert regular_pattern(target + stripes, target + 2 * stripes) < 0.1 * cost  # stripes that are there are
 
 
+def test_stripes_cost_the_more_the_less_there_is_to_hide_them(target):
+    columns = torch.arange(64.0)
+    stripes = 0.03 * torch.cos(torch.pi * columns)
+    grain = torch.randn(target.shape, generator=torch.Generator().manual_seed(1))
+    costs = [stipple(target + level * grain + stripes, target + level * grain) for level in (0.3, 0.1, 0)]
+    assert costs[0] * 2 < costs[1] < costs[2] / 2
+    textured = target + 0.3 * grain
+    pale = stipple((textured + 4 * stripes) / 4, textured / 4)
+    assert pale > 0.6 * stipple(textured + 4 * stripes, textured)  # in dark bricks as in bright ones
+    assert stipple(target + 0.1 * grain, target + 0.1 * grain) < 0.1 * costs[1]
+    assert stipple(target + 0.01 * grain, target) < 0.1 * costs[2]
+
+
 def beaded(image: torch.Tensor, height: float) -> torch.Tensor:
     """A bright point on every fourth pixel of every fourth row: one for each pixel of what was enlarged."""
     image = image.clone()
@@ -89,5 +102,5 @@ def test_beads_in_dark_texture_cost_as_in_strong_one(target):
 
 def test_none_reaches_the_target(target):
     image, other = (2 * target).requires_grad_(True), blurred_at_seams(target).requires_grad_(True)
-    (block_grid(image, other) + regular_pattern(image, other) + beads(image, other)).backward()
+    (block_grid(image, other) + regular_pattern(image, other) + beads(image, other) + stipple(image, other)).backward()
     assert image.grad is not None and image.grad.abs().sum() > 0 and other.grad is None

@@ -106,10 +106,14 @@ def test_charbonnier_is_the_absolute_error_with_a_round_bottom():
 
 
 def test_hinge_losses_by_hand():
-    real, fake = torch.tensor([2.0, 0.0, -1.0]), torch.tensor([-2.0, 0.0, 1.0])
-    assert hinge_discriminator(real, fake).item() == pytest.approx((0 + 1 + 2) / 3 + (0 + 1 + 2) / 3)
-    assert hinge_discriminator(torch.ones(4), -torch.ones(4)) == 0
-    assert hinge_generator(fake).item() == pytest.approx(1 / 3)
+    real, fake = (torch.tensor(values).view(3, 1, 1, 1) for values in ([2.0, 0.0, -1.0], [-2.0, 0.0, 1.0]))
+    assert hinge_discriminator(real, fake, torch.ones(3)).item() == pytest.approx((0 + 1 + 2) / 3 + (0 + 1 + 2) / 3)
+    assert hinge_discriminator(real, fake, torch.tensor([0, 1, 0.5])).item() == pytest.approx((2 + 0.5 * 4) / 1.5)
+    assert hinge_discriminator(real, fake, torch.zeros(3)) == 0
+    one = torch.ones(4, 1, 2, 2)
+    assert hinge_discriminator(one, -one, torch.ones(4)) == 0
+    assert hinge_generator(fake, torch.ones(3)).item() == pytest.approx(1 / 3)
+    assert hinge_generator(fake, torch.tensor([1, 1, 0])).item() == pytest.approx(2 / 3)
 
 
 def test_feature_matching_pulls_the_made_image_only():
@@ -145,7 +149,7 @@ def test_the_discriminator_learns_to_tell_sharp_from_soft():
     for step in range(60):
         real = noise(step, 4, 3, 32, 32)
         fake = nn.functional.avg_pool2d(real, 3, 1, 1)
-        loss = hinge_discriminator(adversary(real)[0], adversary(fake)[0])
+        loss = hinge_discriminator(adversary(real)[0], adversary(fake)[0], torch.ones(4))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

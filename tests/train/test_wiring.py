@@ -26,6 +26,7 @@ from train.light_checkpoint import read_thin, save_thin
 from train.loop import run
 from train.losses import vsd
 from train.losses.pixel import charbonnier
+from train.losses.spared import relative_error
 from train.schedule import alpha_bars, learning_rate_share
 from train.stage import build_stage
 from train.start import build_lite
@@ -262,6 +263,34 @@ def test_a_grey_adversary_asks_for_no_colour(recipe):
     assert len(shown) == 3  # the good image, what was made, and both
     for images in shown:
         assert torch.equal(images, images[:, :1].expand(-1, 3, -1, -1)) and images.std() > 0.1
+
+
+def with_one_spared(batch):
+    """The first of two images is as a resize leaves it, the second is damaged."""
+    batch.low = F.interpolate(F.avg_pool2d(batch.high, 4), scale_factor=4, mode="bicubic")
+    batch.low[1] *= -2
+    return batch
+
+
+def test_of_what_was_only_made_small_nobody_is_the_judge(recipe):
+    """In both turns; its features are compared with the truth's, as others are."""
+    stage, batch = stage_of(recipe("loss.adversarial=0.1", "loss.spared=0.1")), with_one_spared(batch_of())
+    stage.losses("generator", batch)
+    assert batch.judged.tolist() == pytest.approx([0, 1], abs=1e-4)
+    image = batch.high.clone().requires_grad_()
+    stage.adversarial_losses(image, batch, image.square().mean())["adversarial"].backward()
+    first, second = image.grad.abs().amax((1, 2, 3)).tolist()
+    assert first == 0 < second
+    verdicts = torch.tensor([5.0, 0.5, 5.0, -0.5]).view(4, 1, 1, 1)  # real, then made; of the first all wrong
+    stage.modules["discriminator"] = lambda _images: (verdicts, [])
+    assert stage.losses("discriminator", batch)["discriminator"].item() == pytest.approx(1, abs=1e-3)
+
+
+def test_honesty_is_asked_where_nothing_was_lost_but_size(recipe):
+    stage, batch = stage_of(recipe("loss.spared=0.1", "loss.honest=2.0")), with_one_spared(batch_of())
+    loss = stage.losses("generator", batch)["honest"]
+    first = relative_error(batch.made_image, batch.high)[0].item()
+    assert loss.item() == pytest.approx(2 * first / 2, rel=1e-3)
 
 
 def test_distillation_pulls_towards_the_teacher():

@@ -13,6 +13,7 @@ from image_core.autoencoder import LATENT_PX
 WINDOW_PX, LONGEST_PERIOD_PX = 32, 6
 USUAL_SHARE = 0.2
 FLAT_LAPLACIAN = 0.02  # of two or three levels of 255: below it there is nothing to see
+LEAST_DETAIL = 0.01  # amplitude, a level and a half of 255: what a flat area is held against
 LEAST_POWER = 1e-9  # of an amplitude far below a level: keeps the slope of the root finite where there is nothing
 
 
@@ -76,12 +77,23 @@ def regular_pattern(image: Tensor, target: Tensor) -> Tensor:
     least a fifth: of noise it is a ninth). A hatch or fine stripes stand out, at whatever angle; texture and edges,
     whose power is spread, do not, whatever the target holds in their place. Differentiable in `image`.
     """
+    return pattern_of_windows(image, target)[0].mean()
+
+
+def stipple(image: Tensor, target: Tensor) -> Tensor:
+    """Return the same relative to the fine detail of the target in a window: leaves hide what bricks show. Scalar."""
+    amplitude, detail = pattern_of_windows(image, target)
+    return (amplitude / (detail + LEAST_DETAIL)).mean()
+
+
+def pattern_of_windows(image: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Return for each window the amplitude that `regular_pattern` measures, and of the detail of the target; (N,)."""
     own, whole = standing_out(image.float())
     with torch.no_grad():
         other, all_of_it = standing_out(target.float())
         share = (other / all_of_it.clamp_min(LEAST_POWER)).clamp_min(USUAL_SHARE)
     excess = (own - share * whole).relu()
-    return ((excess + LEAST_POWER).sqrt() - LEAST_POWER**0.5).mean()
+    return (excess + LEAST_POWER).sqrt() - LEAST_POWER**0.5, all_of_it.sqrt()
 
 
 def standing_out(image: Tensor) -> tuple[Tensor, Tensor]:

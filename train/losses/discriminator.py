@@ -50,14 +50,21 @@ class PatchDiscriminator(nn.Module):
         return self.verdict(image), features
 
 
-def hinge_discriminator(real: Tensor, fake: Tensor) -> Tensor:
-    """Return a scalar: 0 once every verdict on real is above 1 and on fake below -1; 2 when it knows nothing."""
-    return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+def hinge_discriminator(real: Tensor, fake: Tensor, weight: Tensor) -> Tensor:
+    """Return a scalar: 0 once every verdict on real is above 1 and on fake below -1; 2 when it knows nothing.
+
+    real, fake: (B, 1, h, w). weight: (B,), how much each item counts.
+    """
+    each = (F.relu(1 - real) + F.relu(1 + fake)).mean((1, 2, 3))
+    return (weight * each).sum() / weight.sum().clamp_min(1e-6)
 
 
-def hinge_generator(fake: Tensor) -> Tensor:
-    """Return a scalar, unbounded: minus the mean verdict on the generator's images."""
-    return -fake.mean()
+def hinge_generator(fake: Tensor, weight: Tensor) -> Tensor:
+    """Return a scalar, unbounded: minus the mean verdict on the generator's images.
+
+    fake: (B, 1, h, w). weight: (B,), how much each item counts.
+    """
+    return -(weight * fake.mean((1, 2, 3))).mean()
 
 
 def feature_matching(real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:
