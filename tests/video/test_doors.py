@@ -224,7 +224,7 @@ def test_the_time_left_counts_new_frames_alone():
     ("name", "model", "scale", "deinterlace"),
     [
         ("vhs", "lite", 2, "on"), ("dvd", "lite", 2, "on"), ("film-scan", "lite-faithful", 2, "off"),
-        ("web", "lite", 4, "off"),
+        ("web", "lite", 4, "off"), ("animation", "lite", 4, "off"),
     ],
 )  # fmt: skip
 def test_presets_fit_their_material(name, model, scale, deinterlace):
