@@ -94,7 +94,8 @@ def bench(
     }
     report(f"measuring the parts of {row['model']} at {SCALE * WIDTH} x {SCALE * HEIGHT}")
     dtypes = DTYPES[choice.precision], AUTOENCODER_DTYPES[choice.precision]
-    row["parts"] = parts_of(upscaler, *dtypes, row[f"gmac_{COUNTED_PX}_of"])
+    eight_bits = choice.engine == "openvino-int8"
+    row["parts"] = parts_of(upscaler, *dtypes, row[f"gmac_{COUNTED_PX}_of"], eight_bits=eight_bits)
     with tempfile.TemporaryDirectory() as folder:
         video = source or write_clip(Path(folder) / "clip.mp4")
         row |= runs_of(video, Path(folder), str(choice.bundle.path), choice.engine, against, rounds, report, fast)
@@ -149,10 +150,12 @@ def parts_of(
     autoencoder_dtype: torch.dtype,
     gmac_512: Mapping[str, float],
     rounds: int = 3,
+    eight_bits: bool = False,
 ) -> dict[str, Any]:
     """Return milliseconds of each part for one image on one core, or on a GPU, and the share of the machine's peak.
 
-    gmac_512: of each part that runs. Each is held against the peak in its own precision.
+    gmac_512: of each part that runs. Each is held against the peak in its own precision. eight_bits: the engine
+    multiplies those, whose peak is not known: the share is None.
     """
     images = [picture(0)]
     large = [enlarge(images[0], HEIGHT * SCALE, WIDTH * SCALE)]
@@ -175,10 +178,11 @@ def parts_of(
     share = size[0] * size[1] / COUNTED_PX**2
     done = {name: value * share for name, value in gmac_512.items()}
     own = {name: peaks[dtype if name == "denoise" else autoencoder_dtype] for name in done}
+    used = round(share_of_peak(done, own, sum(seconds[name] for name in done)), 2)
     return {
         "ms": {name: round(1000 * value, 2) for name, value in seconds.items()},
         "peak_gmac_per_s": {str(kind).removeprefix("torch."): round(peak, 1) for kind, peak in peaks.items()},
-        "share_of_peak": round(share_of_peak(done, own, sum(seconds[name] for name in done)), 2),
+        "share_of_peak": None if eight_bits else used,
     }
 
 

@@ -52,6 +52,8 @@ def test_each_part_is_held_against_the_peak_in_its_own_precision(monkeypatch):
     larger = 720 * 1280 / 512**2
     assert parts["share_of_peak"] == round(larger * (1 / 400 + 2 / 100 + 3 / 400) / 0.03, 2)
     assert parts["peak_gmac_per_s"] == {"float32": 100.0, "bfloat16": 400.0}
+    eight = bench.parts_of(model, torch.float32, torch.bfloat16, of_512, eight_bits=True)
+    assert eight == parts | {"share_of_peak": None}  # of another precision's peak it was more than all
 
 
 def test_a_plain_loop_keeps_every_frame(video, tmp_path):
