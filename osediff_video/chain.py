@@ -212,7 +212,8 @@ def related_steps(
     marked = treatments.marked(frames, plan.info, survey.cuts_before(begin) if survey else 0)
     known = itertools.islice(marked, first - begin, None if end is None else end - begin)
     wanted = live.wants_motion if live else lambda: True
-    alone = steadiness.estimate is not dis_flow  # RAFT has the device or all cores as it is
+    # RAFT has the device or all cores as it is; a live frame would wait for those that are looked at beside it
+    alone = steadiness.estimate is not dis_flow or live is not None
     threads = 1 if alone else flow_threads(plan.info.height, plan.info.width)
     related = steps(known, first, steadiness.estimate if blend else None, wanted, threads)
     if not (blend and treatments.fix_by_statistics):

@@ -145,6 +145,20 @@ def test_a_video_under_adain_has_steady_tones(video, generator, fix, temporal, e
     assert [step.tone is not None for step in related] == [expected] * 4
 
 
+def test_a_live_frame_does_not_wait_for_those_that_are_looked_at_beside_it(video, monkeypatch):
+    """On a machine where several pairs of frames are looked at at once."""
+    monkeypatch.setattr(chain, "flow_threads", lambda *_: 4)
+    plan, model, read = plan_of(video, temporal="pixel", cuts="off"), PlainResize(), []
+
+    def read_before_the_first(live):
+        read.clear()
+        frames = (read.append(n) or Frame(sample_image(n, 16, 24), n) for n in range(6))
+        next(chain.related_steps(frames, plan, chain.prepare(plan.options, model), 0, 0, live=live))
+        return len(read)
+
+    assert read_before_the_first(SimpleNamespace(wants_motion=lambda: True)) == 1 < read_before_the_first(None)
+
+
 def test_the_time_code_of_the_images_reaches_the_file(video, tmp_path):
     plan = plan_video(video, tmp_path / "out.mov", 1, FAST, OFF)
     plan.source.info = dataclasses.replace(plan.info, timecode="01:02:03:04")
