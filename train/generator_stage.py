@@ -20,7 +20,7 @@ from train.losses.balance import balanced
 from train.losses.contours import crookedness
 from train.losses.discriminator import PatchDiscriminator, feature_matching, hinge_discriminator, hinge_generator
 from train.losses.pixel import charbonnier
-from train.losses.spared import judged, relative_error
+from train.losses.spared import judged, relative_errors
 from train.losses.vsd import Score
 from train.losses.warp import warp_consistency
 from train.networks.captions import CaptionEncoder
@@ -70,12 +70,14 @@ class GeneratorStage:
         clean, image = self.modules["generator"](batch.low, batch.embedding, noise)
         clean, image = clean.float(), image.float()
         batch.made_latent, batch.made_image = clean.detach(), image.detach()
-        batch.judged = judged(batch.low, batch.high, config.spared)
+        batch.judged = torch.ones(len(batch.low), device=batch.low.device)
 
         losses = {"pixel": config.pixel_weight * pixel_loss(config, image, batch.high)}
-        if config.honest:
-            errors = relative_error(image, batch.high)
-            losses["honest"] = config.honest * ((1 - batch.judged) * errors).mean()
+        if config.spared:
+            low_error, error = relative_errors(batch.high, batch.low, image)
+            batch.judged = judged(low_error, config.spared)
+            if config.honest:
+                losses["honest"] = config.honest * ((1 - batch.judged) * error).mean()
         if parts.lpips is not None:
             losses["lpips"] = self.perceptual_loss(parts.lpips, image, batch, losses["pixel"])
         if parts.latent is not None:

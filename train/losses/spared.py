@@ -4,7 +4,6 @@ Of a codec's blocks, of noise and of a bad lens the truth can only be guessed. W
 more, it is near to what is seen: there an adversary takes away more than it gives.
 """
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -15,22 +14,20 @@ LEAST_ERROR = 1e-5
 """Mean square, in [-1, 1], of less than half a level of 255: a flat image has no error that another could exceed."""
 
 
-def relative_error(image: Tensor, high: Tensor) -> Tensor:
-    """Return the mean square error of each image over that of a resize, (B,): below 1 if it is nearer to the truth.
+def relative_errors(high: Tensor, *images: Tensor) -> list[Tensor]:
+    """Return for each of `images` the mean square errors over those of a resize, (B,): below 1 if nearer to the truth.
 
-    image, high: (B, 3, H, W) in [-1, 1], sides multiples of 4. A face counts as much as black letters on white, whose
+    high, images: (B, 3, H, W) in [-1, 1], sides multiples of 4. A face counts as much as black letters on white, whose
     errors are a hundred times as large.
     """
     resized = F.interpolate(F.avg_pool2d(high, SMALLER), scale_factor=SMALLER, mode="bicubic")
-    own, usual = ((each - high).square().mean((1, 2, 3)) for each in (image, resized))
-    return own.clamp_min(LEAST_ERROR) / usual.clamp_min(LEAST_ERROR)
+    usual, *errors = ((each - high).square().mean((1, 2, 3)).clamp_min(LEAST_ERROR) for each in (resized, *images))
+    return [own / usual for own in errors]
 
 
-def judged(low: Tensor, high: Tensor, spared: float) -> Tensor:
-    """Return how much of each image an adversary may judge, (B,): from 0 where a resize does as well, to 1.
+def judged(errors: Tensor, spared: float) -> Tensor:
+    """Return how much of each image an adversary may judge, (B,): from 0 where a resize does as well, to 1 for all.
 
-    low: already enlarged. spared: by which share more an error must be than a resize's for all; 0 spares none.
+    errors: of the low images, relative, (B,). spared: by which share more an error must be than a resize's for all.
     """
-    if not spared:
-        return torch.ones(len(low), device=low.device)
-    return ((relative_error(low, high).sqrt() - 1) / spared).clamp(0, 1)
+    return ((errors.sqrt() - 1) / spared).clamp(0, 1)
