@@ -70,6 +70,7 @@ class PoolConfig:
     crops: parts of 512 x 512 px that are taken of one image at most.
     overlays: number of photographs with contours painted over them.
     pages: number of pages that hold contours alone.
+    lattices: share of lattices, bars that cross at right angles, among the lines of overlays and pages.
     overlay_share: share of overlays among the samples.
     page_share: share of pages among the samples.
     stored: probability that a page or an overlay is only made small and stored as JPEG, as drawings and screens are.
@@ -87,6 +88,7 @@ class PoolConfig:
     crops: int = 4
     overlays: int = 0
     pages: int = 0
+    lattices: float = 0.0
     overlay_share: float = 0.0
     page_share: float = 0.0
     stored: float = 0.0
@@ -104,14 +106,15 @@ class PoolConfig:
                 raise RecipeError(f"data.pool: {name} is a probability, a number from 0 to 1; got {chance!r}")
         if abs(sum(self.mixture.values()) - 1) > 1e-6:
             raise RecipeError(f"data.pool.mixture must sum to 1, got {sum(self.mixture.values()):g}")
-        if self.stored and not self.overlays + self.pages:
-            raise RecipeError(f"data.pool.stored is {self.stored:g}, but there are no overlays or pages")
+        for name in ("stored", "lattices"):
+            if getattr(self, name) and not self.overlays + self.pages:
+                raise RecipeError(f"data.pool.{name} is {getattr(self, name):g}, but there are no overlays or pages")
         for share, count in (("overlay_share", self.overlays), ("page_share", self.pages)):
             if getattr(self, share) and not count:
                 raise RecipeError(f"data.pool.{share} is {getattr(self, share):g}, but there are none of these images")
 
 
-POOL_CHANCES = ("overlay_share", "page_share", "stored", "combed", "recoloured", "squeezed", "half")
+POOL_CHANCES = ("lattices", "overlay_share", "page_share", "stored", "combed", "recoloured", "squeezed", "half")
 
 
 @dataclass(frozen=True)

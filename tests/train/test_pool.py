@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from image_core.images import to_images
 from train.config import DataConfig, PoolConfig, RecipeError
 from train.data import pool
-from train.data.contours import contour_page
+from train.data.contours import contour_page, lattice, stripes
 from train.data.damage import KINDS, MATERIALS, damage
 from train.data.encoders import CHANCES, encoder_options, transcode
 from train.data.material import held_out, open_material
@@ -184,3 +184,26 @@ def test_pages_hold_straight_edges_and_no_photograph():
     pages = [contour_page(128, np.random.default_rng(number)) for number in range(6)]
     assert all(page.shape == (128, 128, 3) and page.dtype == np.uint8 for page in pages)
     assert len({page.tobytes() for page in pages}) == 6
+
+
+def one_way(cover, turns):
+    """Return how far the directions of edges are alike, in [0, 1], where `turns` of them in a circle count as one."""
+    y, x = np.gradient(cover)
+    energy, angle = x**2 + y**2, np.arctan2(y, x)
+    return abs((energy * np.exp(1j * turns * angle)).sum()) / energy.sum()
+
+
+def test_the_bars_of_a_lattice_cross_at_right_angles():
+    """By quarter turns they are alike, by half turns not; of stripes the latter."""
+    seeds = [np.random.default_rng(seed) for seed in range(12)]
+    lattices, lines = ([draw(128, rng) for rng in seeds] for draw in (lattice, stripes))
+    assert np.median([one_way(cover, 4) for cover in lattices]) > 0.6
+    assert np.median([one_way(cover, 2) for cover in lattices]) < 0.3
+    assert np.median([one_way(cover, 2) for cover in lines]) > 0.8
+    assert all(0 < cover.mean() < 0.6 and cover.max() <= 1 for cover in lattices)
+
+
+def test_without_lattices_a_page_is_what_it_was():
+    before, after = (contour_page(128, np.random.default_rng(6), *more) for more in ((), (0.0,)))
+    assert np.array_equal(before, after)
+    assert not np.array_equal(before, contour_page(128, np.random.default_rng(6), 1.0))

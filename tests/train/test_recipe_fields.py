@@ -117,6 +117,7 @@ SHARES = {
     "overlay_share": {"overlays": 1},
     "page_share": {"pages": 1},
     "stored": {"pages": 1, "page_share": 1.0},
+    "lattices": {"pages": 3, "page_share": 1.0},
     "combed": {},
 }
 

@@ -1,4 +1,4 @@
-"""Draw contours: edges, wires, rings, grids and letters, on plain ground or over a photograph.
+"""Draw contours: edges, wires, rings, lattices and letters, on plain ground or over a photograph.
 
 What breaks first on its way through a codec is what is thin, straight or evenly curved, and photographs hold little of
 it. It is computed with its coverage of each pixel, so edges are as smooth as a good camera's.
@@ -20,23 +20,23 @@ LEAST_PERIOD_PX = 8  # two pixels of an image a quarter as large: finer stripes 
 TEXT_FINER = 2
 
 
-def contour_page(size: int, rng: Generator) -> Image8:
+def contour_page(size: int, rng: Generator, lattices: float = 0.0) -> Image8:
     """Return a page without a photograph, (size, size, 3) RGB: half of them drawings, all with contours."""
     if rng.random() < 0.5:
-        return with_contours(drawing(size, rng), rng, int(rng.integers(0, 3)))
+        return with_contours(drawing(size, rng), rng, int(rng.integers(0, 3)), lattices)
     palette = [draw_colour(rng) for _ in range(3)]
-    return with_contours(ground(size, rng, palette), rng, int(rng.integers(2, 6)))
+    return with_contours(ground(size, rng, palette), rng, int(rng.integers(2, 6)), lattices)
 
 
-def with_contours(image: Image8, rng: Generator, count: int) -> Image8:
-    """Paint `count` layers of stripes, edges or letters over a square image."""
+def with_contours(image: Image8, rng: Generator, count: int, lattices: float = 0.0) -> Image8:
+    """Paint `count` layers of stripes, edges or letters over a square image. lattices: their share among the lines."""
     page = image.astype(np.float32)
     for _ in range(count):
         colour = draw_ink(image, rng)
         if rng.random() < 0.4:
             page = paint(page, *lettering(len(page), rng, colour))
             continue
-        cover = stripes(len(page), rng)
+        cover = (lattice if lattices and rng.random() < lattices else stripes)(len(page), rng)
         if rng.random() < 0.6:
             cover = cover * patch(len(page), rng)
         page = paint(page, cover * np.float32(rng.uniform(0.4, 1)), colour)
@@ -69,6 +69,26 @@ def stripes(size: int, rng: Generator) -> Coverage:
         distance = across + (bow * along**2 if kind < 0.55 else 0)
     period = LEAST_PERIOD_PX * (size / LEAST_PERIOD_PX) ** rng.random()
     width = max(1.0, min(period * rng.uniform(0.1, 0.6), 2 * 60 ** rng.random()))
+    return bars(distance, period, width, rng)
+
+
+def lattice(size: int, rng: Generator) -> Coverage:
+    """Draw bars that cross at right angles, as in windows and fences: most upright, half of them in perspective."""
+    y, x = np.mgrid[:size, :size].astype(np.float32) - np.float32(size / 2)
+    angle = rng.normal() * 0.1 if rng.random() < 0.7 else rng.uniform(0, np.pi)
+    tilt = rng.uniform(-0.6, 0.6, 2) / size if rng.random() < 0.5 else np.zeros(2)
+    depth = 1 + tilt[0] * x + tilt[1] * y
+    period = LEAST_PERIOD_PX * (size / 3 / LEAST_PERIOD_PX) ** rng.random()
+    width = max(1.0, min(period * rng.uniform(0.08, 0.3), 12))
+    cover = np.zeros((size, size), np.float32)
+    for across in (x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)):
+        own = period * (1 if rng.random() < 0.5 else rng.uniform(1, 3))
+        cover = np.maximum(cover, bars(across / depth, own, width, rng))
+    return cover
+
+
+def bars(distance: NDArray[np.floating], period: float, width: float, rng: Generator) -> Coverage:
+    """Paint where the distance, (H, W) in pixels, is within half a width of a multiple of the period, somehow moved."""
     slope = np.maximum(np.hypot(*np.gradient(distance)), 0.1)
     offset = (distance + rng.uniform(0, period)) % period - period / 2
     # the distance to the edge in pixels, over one pixel of slope: the share of the pixel that is painted

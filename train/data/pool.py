@@ -97,9 +97,10 @@ def draw_highs(data: DataConfig) -> Images:
     for number in range(data.pool.overlays + data.pool.pages):
         rng = np.random.default_rng((data.pool.seed, HIGH_DRAWS, number))
         if number < data.pool.overlays:
-            more.append(with_contours(photos[rng.integers(len(photos))], rng, int(rng.integers(1, 5))))
+            photo = photos[rng.integers(len(photos))]
+            more.append(with_contours(photo, rng, int(rng.integers(1, 5)), data.pool.lattices))
         else:
-            more.append(contour_page(HIGH_PX, rng))
+            more.append(contour_page(HIGH_PX, rng, data.pool.lattices))
     return np.stack(photos + more)
 
 
