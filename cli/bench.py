@@ -44,10 +44,11 @@ def bench(source: Path | None, against: str | None, rounds: int, tune: bool, as_
         raise click.UsageError("--tune measures by itself; leave SOURCE and --against out")
 
     from osediff_video.workflow import bench as measure
+    from osediff_video.workflow import tune as tuning
 
     if tune:
         model = "lite" if values["model"] == "auto" else values["model"]
-        row = measure.tune(model, report=say, fast=values["fast"])
+        row = tuning.tune(model, report=say, fast=values["fast"])
     else:
         row = measure.bench(values.pop("model"), source=source, against=against, rounds=rounds, report=say, **values)
     if as_json:

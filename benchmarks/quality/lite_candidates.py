@@ -20,11 +20,12 @@ from torch import Tensor, nn
 
 import train.networks.restorer
 from benchmarks.quality.lite_quality import flickers, read_sets, table
-from benchmarks.quality.methods import Method, gmac_per_megapixel, with_upscaler
+from benchmarks.quality.methods import Method, with_upscaler
 from image_core.generator import Generator, set_precision
 from image_core.models.load import BYTES_PER_PIXEL, choose_dtype
 from image_core.options import UpscaleOptions
 from image_core.upscaler import Upscaler
+from osediff_video.workflow.bench import COUNTED_PX, gmac
 from train.config import DataConfig, LiteShape, LoopConfig, LossConfig, Recipe, StartConfig
 from train.data.samples import held_out
 from train.loop import run
@@ -107,7 +108,7 @@ def score(recipe: Recipe, folder: Path, arguments: argparse.Namespace) -> dict[s
     result = kept_out.scores(lambda low: restorer(low, text)[1].clamp(-1, 1))
     row: dict[str, Any] = {
         "parameters": sum(p.numel() for p in restorer.parameters()),
-        "gmac_per_megapixel": round(gmac_per_megapixel(restorer.generator, recipe.lite.prompt_width), 1),
+        "gmac_per_megapixel": round(sum(gmac(restorer.generator).values()) / COUNTED_PX**2 * 1e6, 1),
         "kept_out": {name: round(value, 4) for name, value in result.items()},
     }
     for kind, pairs in read_sets(arguments.kodak, arguments.realsr).items():

@@ -6,9 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
-from image_core.generator import Generator
 from image_core.images import ImageArray, enlarge
 from image_core.models.catalogue import find_model
 from image_core.models.load import choose_device, choose_dtype, load_upscaler
@@ -66,13 +64,3 @@ def peers_folder() -> Path:
 def peer(folder: Path, name: str = "realesr-animevideov3-x4") -> Method:
     """A network of Real-ESRGAN as its authors distribute it, on the CPU through ncnn, on as many threads as torch."""
     return read_network(folder, name, torch.get_num_threads())
-
-
-def gmac_per_megapixel(generator: Generator, prompt_width: int) -> float:
-    """Multiplications of the generator for 1e6 output pixels, in 1e9, as torch counts them on 512 x 512."""
-    kind = next(generator.parameters())
-    image = torch.zeros(1, 3, 512, 512, dtype=kind.dtype, device=kind.device)
-    text = torch.zeros(1, 1, prompt_width, dtype=kind.dtype, device=kind.device)
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        generator(image, text)
-    return counter.get_total_flops() / 2 / (512 * 512) * 1e6 / 1e9

@@ -13,7 +13,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from osediff_video.workflow import bench
+from image_core.device.tuned import machine
+from osediff_video.workflow.bench_clip import write_clip
+from osediff_video.workflow.whole_runs import runs_of
 
 SAMPLE = Path(__file__).parent.parent.parent / "samples" / "clip.mp4"
 SMALL_FRAMES, SMALL_HEIGHT, SMALL_WIDTH = 120, 144, 176
@@ -28,14 +30,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         small = arguments.small
         if small is None:
-            bench.HEIGHT, bench.WIDTH = SMALL_HEIGHT, SMALL_WIDTH
-            small = bench.write_clip(Path(folder) / "small.mp4", SMALL_FRAMES)
+            small = write_clip(Path(folder) / "small.mp4", SMALL_FRAMES, SMALL_HEIGHT, SMALL_WIDTH)
         for video in (SAMPLE, small):
-            row = bench.runs_of(
+            row = runs_of(
                 video, Path(folder), "lite", arguments.engine, "peer", arguments.rounds,
                 lambda sentence: print(sentence, file=sys.stderr),
             )  # fmt: skip
-            print(json.dumps({"machine": bench.machine(), "engine": arguments.engine, **row}), flush=True)
+            print(json.dumps({"machine": machine(), "engine": arguments.engine, **row}), flush=True)
 
 
 if __name__ == "__main__":

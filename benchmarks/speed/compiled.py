@@ -19,9 +19,10 @@ import time
 import numpy as np
 import torch
 
+from image_core.device.tuned import machine
 from image_core.options import Precision, UpscaleOptions
 from osediff_video.api import load_upscaler
-from osediff_video.workflow.bench import largest_difference, machine
+from osediff_video.workflow.tune import largest_difference
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
 

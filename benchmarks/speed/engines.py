@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from image_core.device.tuned import machine
 from image_core.images import ImageArray
 from image_core.options import Engine, Precision, UpscaleOptions
 from osediff_video.api import load_upscaler
 from osediff_video.metrics.image import luma, psnr, ssim
-from osediff_video.workflow import bench
 
 INSTRUCTIONS = {"all": "ALL", "without bfloat16": "AVX512_CORE_VNNI", "AVX2": "AVX2"}
 ENGINES: tuple[tuple[Engine, Precision], ...] = (
@@ -89,7 +89,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.here:
         for row in measure(arguments.here, arguments.rounds):
-            print(json.dumps({**row, "machine": bench.machine()}), flush=True)
+            print(json.dumps({**row, "machine": machine()}), flush=True)
         return
     for name, level in INSTRUCTIONS.items():
         command = [sys.executable, "-m", "benchmarks.speed.engines", "--here", name, "--rounds", str(arguments.rounds)]

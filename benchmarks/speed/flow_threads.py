@@ -16,11 +16,11 @@ from pathlib import Path
 
 import cv2
 
+from image_core.device.tuned import machine
 from osediff_video.media.probe import probe
 from osediff_video.media.reading.reader import VideoSource
 from osediff_video.temporal.flow import dis_flow
 from osediff_video.temporal.steps import steps
-from osediff_video.workflow.bench import machine
 
 SAMPLE = Path(__file__).parent.parent.parent / "samples" / "clip.mp4"
 SIZES = ((180, 320), (270, 480), (540, 960))

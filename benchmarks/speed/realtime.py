@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 import av
 import numpy as np
 
-from osediff_video.workflow.bench import machine
+from image_core.device.tuned import machine
 
 SUMMARY = re.compile(
     r"real time: (?P<asked>\d+) frames as asked(, (?P<fast>\d+) without the UNet)?(, (?P<resized>\d+) plainly resized)?"

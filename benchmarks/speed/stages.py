@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from image_core.color import adain
 from image_core.device.memory import Workload
+from image_core.device.tuned import machine
 from image_core.generator import Generator
 from image_core.images import enlarge, to_levels, to_tensor
 from image_core.options import UpscaleOptions
@@ -39,7 +40,6 @@ from osediff_video.temporal.blend import PixelBlend, steadied
 from osediff_video.temporal.flow import Flow, dis_flow, motion
 from osediff_video.temporal.steps import steps
 from osediff_video.types import Frame, ImageArray
-from osediff_video.workflow.bench import machine
 
 SAMPLE = Path(__file__).parent.parent.parent / "samples" / "clip.mp4"
 SIZES = ((720, 1280), (1080, 1920), (2160, 3840))

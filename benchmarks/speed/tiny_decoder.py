@@ -19,11 +19,11 @@ import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
 from torch import nn
 
+from image_core.device.tuned import machine
 from image_core.generator import KLAutoencoder
 from image_core.images import crop, pad_to_multiple, to_images, to_tensor
 from osediff_video.images.image_file import read_image
 from osediff_video.metrics.image import luma, psnr, ssim
-from osediff_video.workflow.bench import machine
 
 WIDTHS = (128, 256, 512, 512)
 

@@ -11,7 +11,7 @@ from image_core.device.tuned import Tuned, read_tuned
 from image_core.errors import MediaError, ModelNotFoundError
 from image_core.models.catalogue import find_model
 from image_core.models.load import load_generator
-from osediff_video.workflow import bench, peers
+from osediff_video.workflow import bench, peers, tune, whole_runs
 from tests.commands.test_cli import run
 from tests.support.media_files import sample_image, write_video
 
@@ -58,15 +58,15 @@ def test_each_part_is_held_against_the_peak_in_its_own_precision(monkeypatch):
 
 def test_a_plain_loop_keeps_every_frame(video, tmp_path):
     count = peers.loop(video, tmp_path / "out.mp4", lambda image: np.repeat(np.repeat(image, 2, 0), 2, 1))
-    assert count == 5 and bench.content(tmp_path / "out.mp4") == (5, 5 * 32 * 48 / 1e6)
+    assert count == 5 and whole_runs.content(tmp_path / "out.mp4") == (5, 5 * 32 * 48 / 1e6)
 
 
 def test_a_run_is_a_whole_process_and_its_failure_one_line():
-    done = bench.whole_process("work = bytearray(60_000_000)")
+    done = whole_runs.whole_process("work = bytearray(60_000_000)")
     assert done.cpu_s is None or 0 < done.cpu_s <= 10
     assert done.peak_mb is None or 60 < done.peak_mb < 200
     with pytest.raises(MediaError, match=r"exit code 1: no such thing$"):
-        bench.whole_process("raise SystemExit('no such thing')")
+        whole_runs.whole_process("raise SystemExit('no such thing')")
 
 
 def test_programs_alternate_and_medians_are_kept(video, monkeypatch, tmp_path):
@@ -76,10 +76,10 @@ def test_programs_alternate_and_medians_are_kept(video, monkeypatch, tmp_path):
         peer = "workflow.peers import plain" in code
         seen.append("plain" if peer else "upscale")
         write_video(tmp_path / "result.mp4", [0, 512], size=(32, 48))
-        return bench.Run(next(times), 1.0, None)
+        return whole_runs.Run(next(times), 1.0, None)
 
-    monkeypatch.setattr(bench, "whole_process", whole_process)
-    row = bench.runs_of(video, tmp_path, "lite", "torch", "plain", 3, lambda _: None)
+    monkeypatch.setattr(whole_runs, "whole_process", whole_process)
+    row = whole_runs.runs_of(video, tmp_path, "lite", "torch", "plain", 3, lambda _: None)
     assert seen == ["upscale", "plain"] * 3
     assert row["upscale"] == {"fps": 0.67, "mp_per_s": 0.0, "seconds": 3.0, "cpu_s": 1.0, "peak_mb": None}
     assert row["plain"]["seconds"] == 8.0 and row["times_as_fast"] == 2.0  # of pairs: 2, 4.5, 1
@@ -95,17 +95,17 @@ def test_the_fastest_that_is_exact_is_written_for_later_runs(monkeypatch):
             return [images[0] // 2 + self.off]
 
     rates = {("torch", 1): 3.0, ("torch", 2): 5.0, ("openvino", 1): 4.0, ("openvino", 2): 7.0}
-    monkeypatch.setattr(bench, "load_upscaler", lambda _, options, **named: Fake(options, **named))
-    monkeypatch.setattr(bench, "rate_of", lambda upscaler, workers: rates[upscaler.engine, workers])
-    monkeypatch.setattr(bench, "cores", lambda: 2)
-    monkeypatch.setattr(bench, "engines", lambda: ["torch", "openvino"])
+    monkeypatch.setattr(tune, "load_upscaler", lambda _, options, **named: Fake(options, **named))
+    monkeypatch.setattr(tune, "rate_of", lambda upscaler, workers: rates[upscaler.engine, workers])
+    monkeypatch.setattr(tune, "cores", lambda: 2)
+    monkeypatch.setattr(tune, "engines", lambda: ["torch", "openvino"])
     OFF, FAST = [1], [False]
-    assert bench.tune()["engine"] == "openvino" and read_tuned() == Tuned("openvino", 2)
+    assert tune.tune()["engine"] == "openvino" and read_tuned() == Tuned("openvino", 2)
     FAST[0] = True
-    assert bench.tune(fast=True)["fast"] and read_tuned(fast=True) == Tuned("openvino", 2)
+    assert tune.tune(fast=True)["fast"] and read_tuned(fast=True) == Tuned("openvino", 2)
     FAST[0], OFF[0] = False, 2
     said = []
-    assert bench.tune(report=said.append)["tried_fps"] == {"torch 1": 3.0, "torch 2": 5.0}
+    assert tune.tune(report=said.append)["tried_fps"] == {"torch 1": 3.0, "torch 2": 5.0}
     assert read_tuned() == Tuned("torch", 2) != read_tuned(fast=True) and any(
         "2 levels" in sentence for sentence in said
     )
@@ -121,7 +121,7 @@ def test_a_peer_that_is_missing_is_one_line(monkeypatch):
 def test_the_command_hands_on_what_was_asked(video, monkeypatch):
     calls = []
     monkeypatch.setattr(bench, "bench", lambda *words, **named: calls.append((words, named)) or {"a": {"b": 1}})
-    monkeypatch.setattr(bench, "tune", lambda model, fast, **_: calls.append((model, fast)) or {"engine": "torch"})
+    monkeypatch.setattr(tune, "tune", lambda model, fast, **_: calls.append((model, fast)) or {"engine": "torch"})
     words = [
         "--against",
         "plain",
@@ -157,4 +157,4 @@ def test_a_real_measurement(tmp_path):
     assert row["frames"] == 4 and row["upscale"]["fps"] > 0 and row["times_as_fast"] > 0
     assert set(row["parts"]["ms"]) == {"enlarge", "encode", "denoise", "decode", "whole"}
     assert 0 < row["parts"]["share_of_peak"] < 2
-    assert bench.tune()["workers"] == read_tuned().workers
+    assert tune.tune()["workers"] == read_tuned().workers
