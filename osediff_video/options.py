@@ -61,7 +61,7 @@ class VideoOptions:
     deinterlace: Deinterlace = "auto"
     keep_rotation: bool = False
     temporal: Temporal = "pixel"
-    temporal_strength: float = 0.6
+    temporal_strength: float = 0.7
     shots: str | None = None
     uncertainty: str | None = None
     draws: int = Draws.count

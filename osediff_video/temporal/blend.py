@@ -18,8 +18,8 @@ from osediff_video.temporal.flow import Motion, enlarged, warp, warp_rows
 from osediff_video.temporal.steps import Step
 from osediff_video.types import ImageArray
 
-WARMUP_FRAMES = 8
-"""How far back the blend looks where a segment begins: what is older weighs 0.6^8, less than 2 %."""
+WARMUP_FRAMES = 11
+"""How far back the blend looks where a segment begins: what is older weighs 0.7^11, less than 2 %."""
 
 BANDS_SIGMA_PX = 1.5
 
@@ -62,12 +62,12 @@ class PixelBlend:
 
     @staticmethod
     def of(strength: float, generative: bool) -> "PixelBlend":
-        """Return the blend of a strength; 0.6 gives what measured best.
+        """Return the blend of a strength; 0.7 gives what measured best.
 
-        That is 0.6 in both bands, or 0.85 and 0.3 for a generative model.
+        That is 0.7 in both bands, or 0.85 and 0.3 for a generative model.
         """
         if generative:
-            return PixelBlend(1 - (1 - strength) * 3 / 8, strength / 2)
+            return PixelBlend(1 - (1 - strength) / 2, strength * 3 / 7)
         return PixelBlend(strength, strength)
 
     def begin(self, step: Step) -> State:

@@ -21,6 +21,7 @@ from osediff_video.job.folder import Job, job_folder
 from osediff_video.job.locks import StretchOfJob
 from osediff_video.options import VideoOptions, parse_segments
 from osediff_video.run import upscale_video
+from osediff_video.temporal.blend import WARMUP_FRAMES
 from tests.support.media_files import packets, write_video
 from tests.support.tiny_lite import upscaler
 
@@ -104,7 +105,9 @@ def test_a_stretch_reads_no_more_than_its_warm_up(video, model, tmp_path, monkey
     monkeypatch.setattr(FrameConverter, "__call__", lambda self, *rest: seen.append(1) or convert(self, *rest))
     made = make_stretch(video, target, model(), EXACT, segments=range(2, 3))
     assert made.frames == SEGMENT
-    assert len(seen) <= SEGMENT + 8 + 1 + 10  # its frames, the warm-up, the bookmarked one, what a queue runs ahead
+    assert (
+        len(seen) <= SEGMENT + WARMUP_FRAMES + 1 + 10
+    )  # its frames, the warm-up, the bookmarked one, what a queue runs ahead
 
 
 @pytest.mark.slow

@@ -38,7 +38,7 @@ CHOICES = {
     "model": ["auto", "lite-faithful"],
     "size": ["x2", "x1.5", "1080p"],
     "strength": [1.0, 0.35],
-    "steadiness": [0.6, 0.3, 0],
+    "steadiness": [0.7, 0.3, 0],
     "deinterlace": ["auto", "on", "off"],
     "crf": [None, 21.0],
 }

@@ -40,7 +40,7 @@ def video(tmp_path):
 def test_the_defaults_are_those_that_the_pages_name():
     assert dataclasses.asdict(VideoOptions()) == {
         "size": None, "start_s": None, "end_s": None, "deinterlace": "auto", "keep_rotation": False,
-        "temporal": "pixel", "temporal_strength": 0.6, "shots": None, "uncertainty": None, "draws": 8, "seed": 0,
+        "temporal": "pixel", "temporal_strength": 0.7, "shots": None, "uncertainty": None, "draws": 8, "seed": 0,
         "flow": "dis", "cuts": "auto", "fps": Fraction(25), "pipe_format": "matroska", "realtime": False,
         "latency_s": 0.5, "strict": False, "allow_damaged": False,
     }  # fmt: skip

@@ -112,9 +112,10 @@ def test_the_blend_is_the_one_asked_for(generator):
 
 
 def test_low_bands_of_what_is_invented_are_held_more_than_its_detail():
-    for strength in (0.1, 0.6, 0.9):
+    for strength in (0.1, 0.7, 0.9):
         blend = PixelBlend.of(strength, generative=True)
         assert 1 > blend.low > strength > blend.high > 0
+    assert PixelBlend.of(0.7, generative=True) == PixelBlend(0.85, pytest.approx(0.3))
 
 
 def test_a_segment_forgets_less_than_can_be_seen():
