@@ -74,6 +74,7 @@ class PoolConfig:
     overlay_share: share of overlays among the samples.
     page_share: share of pages among the samples.
     stored: probability that a page or an overlay is only made small and stored as JPEG, as drawings and screens are.
+    untouched: probability that a photograph is only made small.
     combed: probability that every other row of the small image is of a moment later, as in interlaced video.
     recoloured: probability that the channels change places.
     squeezed: probability that each channel is squeezed into a part of its range.
@@ -92,6 +93,7 @@ class PoolConfig:
     overlay_share: float = 0.0
     page_share: float = 0.0
     stored: float = 0.0
+    untouched: float = 0.0
     combed: float = 0.0
     recoloured: float = 0.0
     squeezed: float = 0.0
@@ -114,7 +116,17 @@ class PoolConfig:
                 raise RecipeError(f"data.pool.{share} is {getattr(self, share):g}, but there are none of these images")
 
 
-POOL_CHANCES = ("lattices", "overlay_share", "page_share", "stored", "combed", "recoloured", "squeezed", "half")
+POOL_CHANCES = (
+    "lattices",
+    "overlay_share",
+    "page_share",
+    "stored",
+    "untouched",
+    "combed",
+    "recoloured",
+    "squeezed",
+    "half",
+)
 
 
 @dataclass(frozen=True)

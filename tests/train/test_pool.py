@@ -56,7 +56,7 @@ def test_a_pool_is_the_same_on_every_run_and_an_interrupted_one_is_completed(dat
         assert (first / name).read_bytes() == (pool.pool_folder(again) / name).read_bytes()
 
 
-def test_stored_pages_are_only_made_small_and_photographs_keep_their_damage(data):
+def test_stored_pages_and_untouched_photographs_are_only_made_small(data):
     """The mean of each block of 4 x 4 pixels is what a page's low image shows there, but for JPEG."""
 
     def pairs(count=12, **changes):
@@ -70,8 +70,13 @@ def test_stored_pages_are_only_made_small_and_photographs_keep_their_damage(data
     stored, damaged = (np.mean([distance(*pair) for pair in pairs(stored=chance, **pages)]) for chance in (1.0, 0.0))
     assert stored < 0.5 * damaged
     photographs = {"page_share": 0.0, "overlay_share": 0.0}
-    for one, other in zip(pairs(stored=1.0, **photographs), pairs(stored=0.0, **photographs), strict=True):
-        assert torch.equal(one[0], other[0]) and torch.equal(one[1], other[1])
+    untouched, damaged = (
+        np.mean([distance(*pair) for pair in pairs(untouched=chance, **photographs)]) for chance in (1.0, 0.0)
+    )
+    assert untouched < 0.5 * damaged
+    for kind, chance in ((photographs, "stored"), (pages, "untouched")):
+        for one, other in zip(pairs(**{chance: 1.0}, **kind), pairs(**{chance: 0.0}, **kind), strict=True):
+            assert torch.equal(one[0], other[0]) and torch.equal(one[1], other[1])
 
 
 def test_fields_of_two_moments_are_learnt_as_the_first(data):

@@ -119,6 +119,7 @@ SHARES = {
     "stored": {"pages": 1, "page_share": 1.0},
     "lattices": {"pages": 3, "page_share": 1.0},
     "combed": {},
+    "untouched": {},
 }
 
 

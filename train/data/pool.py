@@ -54,7 +54,7 @@ def pool_folder(data: DataConfig) -> Path:
     """
     if unknown := set(data.pool.mixture) - set(KINDS):
         raise RecipeError(f"data.pool.mixture: unknown kind {min(unknown)!r}; expected {', '.join(KINDS)}")
-    free = ("folder", "shards", "growth", "overlay_share", "page_share", "stored", "combed")
+    free = ("folder", "shards", "growth", "overlay_share", "page_share", "stored", "untouched", "combed")
     settings = {key: value for key, value in dataclasses.asdict(data.pool).items() if key not in free}
     names = [f"{path.name} {path.stat().st_size}" for path in find_sources(data)[0].images]
     story = json.dumps([settings, data.holdout, names], sort_keys=True)

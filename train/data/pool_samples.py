@@ -52,8 +52,11 @@ class PoolSamples(Dataset[Sample[str]]):
         scale = int(note["scale"])
         side = crop_px // scale
         top, left = (int(place) for place in rng.integers(0, LOW_PX - side + 1, 2))
-        whole = self.stored(number, note, rng) if number >= self.photos and self.draws_stored(rng) else lows[number]
-        combed = self.data.pool.combed > 0 and rng.random() < self.data.pool.combed
+        config, is_photo = self.data.pool, number < self.photos
+        whole = lows[number]
+        if draws(config.untouched if is_photo else config.stored, rng):
+            whole = self.only_small(number, note, rng, 0 if is_photo else STORED_AS_JPEG)
+        combed = draws(config.combed, rng)
         whole = with_combs(whole, rng) if combed else whole
         low = enlarged_part(whole, top, left, side, scale)
         y, x = (int(place) + scale * corner for place, corner in zip(note["place"], (top, left), strict=True))
@@ -64,16 +67,12 @@ class PoolSamples(Dataset[Sample[str]]):
         low_tensor, high_tensor = to_tensor(list(np.ascontiguousarray(pair))).split(1)
         return Sample(low_tensor, high_tensor, "")
 
-    def draws_stored(self, rng: Generator) -> bool:
-        chance = self.data.pool.stored
-        return chance > 0 and rng.random() < chance
-
-    def stored(self, number: int, note: NDArray[np.void], rng: Generator) -> NDArray[np.uint8]:
-        """Return the low image of a pair without the damage of its shard: made small, mostly stored as JPEG."""
+    def only_small(self, number: int, note: NDArray[np.void], rng: Generator, jpegs: float) -> NDArray[np.uint8]:
+        """Return the low image of a pair without the damage of its shard. jpegs: probability that it is one."""
         (top, left), edge = note["place"], LOW_PX * int(note["scale"])
         good = toned(self.highs[number, top : top + edge, left : left + edge], note)
         small = cv2.resize(good, (LOW_PX, LOW_PX), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
-        return jpeg(small, STORED_QUALITY, rng) if rng.random() < STORED_AS_JPEG else small
+        return jpeg(small, STORED_QUALITY, rng) if rng.random() < jpegs else small
 
     def draw_high(self, rng: Generator) -> int:
         config, kind = self.data.pool, rng.random()
@@ -92,6 +91,11 @@ class PoolSamples(Dataset[Sample[str]]):
                 raise RecipeError(f"{self.folder}: shard {number} cannot be read ({error}); {advice}") from error
             self.parts[number] = lows, notes
         return self.parts[number]
+
+
+def draws(chance: float, rng: Generator) -> bool:
+    """Draw whether something of this probability happens; nothing is drawn for what never does."""
+    return chance > 0 and rng.random() < chance
 
 
 def with_combs(low: NDArray[np.uint8], rng: Generator) -> NDArray[np.uint8]:
