@@ -21,6 +21,7 @@ METHODS = {
     "realesr-animevideov3": "realesr-animevideov3",
     "lite": "`lite`",
     "lite-faithful": "`lite-faithful`",
+    "lite 0.1.0": "`lite` of 0.1.0",
     "lite-vivid": "lite-vivid of 0.1.0",
 }
 CLIPS = {
@@ -66,7 +67,7 @@ def stills() -> str:
             f"{row['ssim_y']:.3f}",
             f"{row['gradient']:.3f}",
             f"{row['grid']:.3f}",
-            f"{row['seconds']:.2f}",
+            f"{row['seconds']:.2f}" if "seconds" in row else "",
         ]
         for name, title in SETS.items()
         for method in METHODS
@@ -142,7 +143,7 @@ def stages() -> str:
         result.setdefault(row["set"], {})[row["method"]] = row
     body = [
         [
-            name if method == "lite-faithful" else "",
+            name if method == "lite 0.1.0" else "",
             f"`{method}`",
             *(f"{found[method][key]:.{digits}f}" if key in found[method] else "" for key, digits in DETAILS),
         ]
@@ -159,7 +160,7 @@ def guards() -> str:
     result = {(row["set"], row["method"]): row for row in rows("bar_guards")}
     sets = {"Set14, whole": "Set14", "without a truth": "bad photographs"}
     body = []
-    for method in (*JUDGED[:3], "lite-faithful", "lite-vivid", "lite", "truth"):
+    for method in (*JUDGED[:3], "lite 0.1.0", "lite-vivid", "lite-faithful", "lite", "truth"):
         found = [result.get((name, method)) for name in sets]
         cells = [f"{100 * row['rims']:.2f}" if row else "" for row in found]
         cells += [f"{row['hatch']:.2f}" if row else "" for row in found]
