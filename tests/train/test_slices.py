@@ -19,7 +19,7 @@ from train.light_checkpoint import read_thin, save_thin
 from train.loop import run
 from train.recipe import load_recipe
 from train.runs import plan_runs, train_runs
-from train.slices import main
+from train.slices import main, open_tar
 from train.stage import block_latent
 from train.state import read_run, save_checkpoint
 
@@ -63,8 +63,7 @@ def slices(files, tmp_path, capsys):
 
 def images_in(archive, folder):
     """Those that the recipe trains on and those it keeps out, where the archive is laid out; names."""
-    with tarfile.open(archive) as tar:
-        tar.extractall(folder, filter="data")
+    open_tar(archive, folder)
     actual = find_sources(DataConfig(folder=str(folder / "images"), holdout=1))
     return tuple({path.name for path in sources.images} for sources in actual)
 
@@ -151,6 +150,17 @@ def test_what_no_slice_can_carry_is_refused(files, half_way, slices, tmp_path):
     with pytest.raises(SystemExit, match="neither a slice nor the result of one"):
         slices("unpack", "foreign.tar")
     assert not list(tmp_path.glob("*.part"))
+
+
+@pytest.mark.parametrize(("name", "kind"), [("../out.txt", tarfile.REGTYPE), ("a.txt", tarfile.SYMTYPE)])
+def test_an_archive_writes_files_below_its_folder_alone(tmp_path, name, kind):
+    entry = tarfile.TarInfo(name)
+    entry.type, entry.linkname = kind, "/etc/passwd"
+    with tarfile.open(tmp_path / "bad.tar", "w") as tar:
+        tar.addfile(entry)
+    with pytest.raises(RecipeError, match=r"bad\.tar: neither a slice.*is no file that belongs below this folder"):
+        open_tar(tmp_path / "bad.tar", tmp_path / "here")
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.tar"]
 
 
 def test_what_is_older_than_what_is_here_changes_nothing(half_way, slices, tmp_path):
