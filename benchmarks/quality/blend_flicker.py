@@ -99,6 +99,7 @@ def main() -> None:
         for material, rows in materials.items():
             means = {key: round(float(np.mean([row[key] for row in rows])), 3) for key in rows[0]}
             line = {"set": material, "samples": len(rows), "method": Path(name).name, **means}
+            line["strength"] = VideoOptions.temporal_strength
             print(json.dumps(line), flush=True)
 
 

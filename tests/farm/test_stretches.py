@@ -105,9 +105,8 @@ def test_a_stretch_reads_no_more_than_its_warm_up(video, model, tmp_path, monkey
     monkeypatch.setattr(FrameConverter, "__call__", lambda self, *rest: seen.append(1) or convert(self, *rest))
     made = make_stretch(video, target, model(), EXACT, segments=range(2, 3))
     assert made.frames == SEGMENT
-    assert (
-        len(seen) <= SEGMENT + WARMUP_FRAMES + 1 + 10
-    )  # its frames, the warm-up, the bookmarked one, what a queue runs ahead
+    # its frames, the warm-up, the bookmarked one, what a queue runs ahead
+    assert len(seen) <= SEGMENT + WARMUP_FRAMES + 1 + 10
 
 
 @pytest.mark.slow

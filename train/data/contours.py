@@ -16,6 +16,9 @@ Image8 = NDArray[np.uint8]
 Coverage = NDArray[np.float32]
 """(H, W) in [0, 1]: how much of each pixel is painted."""
 
+Grid = NDArray[np.floating]
+"""A coordinate or a distance at each pixel, (H, W)."""
+
 LEAST_PERIOD_PX = 8  # two pixels of an image a quarter as large: finer stripes cannot be seen there
 TEXT_FINER = 2
 
@@ -60,7 +63,7 @@ def stripes(size: int, rng: Generator) -> Coverage:
     """Draw parallel lines: straight, bowed, or rings around a centre; from fine grids up to a single edge or wire."""
     y, x = np.mgrid[:size, :size].astype(np.float32) - np.float32(size / 2)
     angle, bow = rng.uniform(0, np.pi), rng.normal() * 0.4 / size
-    along, across = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
+    along, across = turned(x, y, angle)
     kind = rng.random()
     if kind < 0.25:
         centre = rng.uniform(-size, size, 2)
@@ -81,14 +84,19 @@ def lattice(size: int, rng: Generator) -> Coverage:
     period = LEAST_PERIOD_PX * (size / 3 / LEAST_PERIOD_PX) ** rng.random()
     width = max(1.0, min(period * rng.uniform(0.08, 0.3), 12))
     cover = np.zeros((size, size), np.float32)
-    for across in (x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)):
+    for across in turned(x, y, angle):
         own = period * (1 if rng.random() < 0.5 else rng.uniform(1, 3))
         cover = np.maximum(cover, bars(across / depth, own, width, rng))
     return cover
 
 
-def bars(distance: NDArray[np.floating], period: float, width: float, rng: Generator) -> Coverage:
-    """Paint where the distance, (H, W) in pixels, is within half a width of a multiple of the period, somehow moved."""
+def turned(x: Grid, y: Grid, angle: float) -> tuple[Grid, Grid]:
+    """Return the coordinates along an angle and across it."""
+    return x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
+
+
+def bars(distance: Grid, period: float, width: float, rng: Generator) -> Coverage:
+    """Paint where the distance, in pixels, is within half a width of a multiple of the period, somehow moved."""
     slope = np.maximum(np.hypot(*np.gradient(distance)), 0.1)
     offset = (distance + rng.uniform(0, period)) % period - period / 2
     # the distance to the edge in pixels, over one pixel of slope: the share of the pixel that is painted
