@@ -60,7 +60,7 @@ choice_options = together([
 
 fast_option = option(
     LOADING, "--fast/--no-fast",
-    help="Run lite without its UNet: 1.4 to 1.7 times as fast, up to 17 % of its gain lost on clean input; noise "
+    help="Run lite without its UNet: 1.4 to 1.7 times as fast, up to 16 % of its gain lost on clean input; noise "
     "stays.",
 )  # fmt: skip
 
